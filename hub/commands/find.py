@@ -1,0 +1,95 @@
+"""search, info, status, report."""
+
+from typing import Any
+
+from hub.commands.context import Context, Verbs, report_lines, size, table
+
+SORTS = ("score", "gain", "recent", "size", "pulls")
+
+
+def add(verbs: Verbs) -> None:
+    """Adds the verbs of this file."""
+    search = verbs.add_parser("search", help="find adapters")
+    search.add_argument("query", nargs="?", default="", metavar="QUERY")
+    search.add_argument("--base", metavar="NAME|FINGERPRINT|DIR", help="only what is bound to this base model")
+    search.add_argument("--task", metavar="T")
+    search.add_argument("--benchmark", metavar="B", help="only what was measured on it")
+    search.add_argument("--method", metavar="M", help="lora, bottleneck, houlsby, pfeiffer, ...")
+    search.add_argument("--sort", choices=SORTS)
+    search.add_argument("--limit", type=int, default=50, metavar="N")
+    search.set_defaults(run=_search)
+    for name, text, run in (
+        ("info", "an adapter with its versions, or one version with its files", _info),
+        ("status", "how far a version is (without one: the newest)", _status),
+        ("report", "every check and score of a version", _report),
+    ):
+        verb = verbs.add_parser(name, help=text)
+        verb.add_argument("ref", metavar="REF")
+        verb.set_defaults(run=run)
+        if name == "status":
+            verb.add_argument("--follow", action="store_true", help="wait for the verdict")
+            verb.add_argument("--timeout", type=float, metavar="SECONDS", help="how long to wait (an hour)")
+
+
+def _search(context: Context) -> None:
+    found = context.client.search(
+        context.query,
+        base=context.base,
+        task=context.task,
+        benchmark=context.benchmark,
+        method=context.method,
+        sort=context.sort,
+        limit=context.limit,
+    )
+    head = ("ADAPTER", "VERSION", "METHOD", "BASE", "SCORES", "SIZE", "PULLS")
+    context.out.result({"results": found}, table(head, map(_row, found)) if found else [])
+    if not found:
+        context.out.say("nothing fits")
+
+
+def _info(context: Context) -> None:
+    found = context.client.info(context.ref)
+    context.out.result(found, _version_lines(found) if "files" in found else _adapter_lines(found))
+
+
+def _status(context: Context) -> None:
+    report = context.client.status(context.ref, follow=context.follow, timeout=context.timeout, tell=context.progress)
+    context.out.result(report, report_lines(report)[:2])
+
+
+def _report(context: Context) -> None:
+    report = context.client.report(context.ref)
+    context.out.result(report, report_lines(report))
+
+
+def _row(entry: dict[str, Any]) -> tuple[Any, ...]:
+    latest = entry.get("latest") or {}
+    scores = ", ".join(f"{s['benchmark']} {s['value']:.3f}" for s in latest.get("scores") or [])
+    name = f"{entry['namespace']}/{entry['name']}".removeprefix("library/")
+    base = (entry.get("base_model") or {}).get("name") or ""
+    count = size(int(latest.get("size") or 0))
+    return name, latest.get("version", "-"), entry.get("method", ""), base, scores, count, entry.get("pulls", 0)
+
+
+def _adapter_lines(found: dict[str, Any]) -> list[str]:
+    base = found.get("base_model") or {}
+    lines = [
+        f"{found['namespace']}/{found['name']} ({found.get('visibility')})", str(found.get("description") or ""),
+        f"task {found.get('task')}, method {found.get('method')}, base model {base.get('name') or
+        base.get('fingerprint')}", "",
+    ]
+    rows = ((v["version"], v["status"], size(int(v.get("size") or 0)), v.get("digest")) for v in found["versions"])
+    return [*(line for line in lines if line or line == ""), *table(("VERSION", "STATUS", "SIZE", "DIGEST"), rows)]
+
+
+def _version_lines(found: dict[str, Any]) -> list[str]:
+    base = found.get("base_model") or {}
+    return [
+        f"{found.get('ref')}  {found.get('status')}",
+        f"digest      {found.get('digest')}",
+        f"base model  {base.get('name') or ''} {base.get('fingerprint') or ''}",
+        f"task        {found.get('task')}   method {found.get('method')}   parameters {found.get('parameters')}",
+        *([f"yanked      {found['yanked'].get('reason')}"] if found.get("yanked") else []),
+        "",
+        *table(("FILE", "SIZE", "SHA-256"), ((f["path"], size(f["size"]), f["sha256"]) for f in found["files"])),
+    ]

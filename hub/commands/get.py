@@ -1,0 +1,80 @@
+"""pull, verify, check, fingerprint."""
+
+from hub import errors
+from hub.commands.context import Context, Verbs, report_lines, size
+
+
+def add(verbs: Verbs) -> None:
+    """Adds the verbs of this file."""
+    pull = verbs.add_parser("pull", help="fetch an adapter, every byte verified; prints its folder")
+    pull.add_argument("ref", metavar="REF")
+    pull.add_argument("--base", metavar="DIR|NAME", help="refuse before any weight is fetched if it does not fit")
+    pull.add_argument("--to", metavar="DIR", help="put a copy into this folder (empty, or not there yet)")
+    pull.add_argument("--dry-run", action="store_true", help="say what would be fetched")
+    pull.add_argument("--locked", action="store_true", help="(not yet) only what hub.lock names")
+    pull.add_argument("--allow-shape-only", action="store_true", help="take it although other weights were validated")
+    pull.set_defaults(run=_pull)
+    verify = verbs.add_parser(
+        "verify", help="hash a pulled adapter again; damaged files in the cache are fetched again"
+    )
+    verify.add_argument("target", metavar="REF|DIR")
+    verify.set_defaults(run=_verify)
+    check = verbs.add_parser("check", help="everything that can be said about an adapter without running it")
+    check.add_argument("target", metavar="DIR|REF")
+    check.add_argument("--base", metavar="DIR|NAME", help="compare with this base model")
+    check.set_defaults(run=_check)
+    fingerprint = verbs.add_parser("fingerprint", help="the fingerprint of a base model's folder")
+    fingerprint.add_argument("folder", metavar="DIR")
+    fingerprint.set_defaults(run=_fingerprint)
+
+
+def _pull(context: Context) -> None:
+    if context.locked:
+        raise errors.UsageError(
+            "--locked is not there yet: this edition writes no hub.lock", hint="pin the digest: name@sha256:<64 hex>"
+        )
+    if context.dry_run:
+        _plan(context)
+        return
+    adapter = context.client.pull(
+        context.ref, base=context.base, to=context.to, allow_shape_only=context.allow_shape_only
+    )
+    value = {
+        "ref": adapter.ref,
+        "version": adapter.version,
+        "digest": adapter.digest,
+        "path": str(adapter.path),
+        "base_model": adapter.base_model,
+        "task": adapter.task,
+        "method": adapter.method,
+        "labels": adapter.labels,
+    }
+    context.out.say(adapter.ref)
+    context.out.result(value, [str(adapter.path)])
+
+
+def _plan(context: Context) -> None:
+    plan = context.client.plan(context.ref, base=context.base, allow_shape_only=context.allow_shape_only)
+    lines = [plan["ref"], f"{len(plan['fetch'])} of {len(plan['files'])} files to fetch, {size(plan['bytes'])}"]
+    context.out.result(plan, lines)
+
+
+def _verify(context: Context) -> None:
+    told = context.client.verify(context.target)
+    mended = f"; {len(told['damaged'])} damaged, fetched again" if told["healed"] else ""
+    context.out.result(told, [f"{told['ref']}: {told['files']} files are what their digests say{mended}"])
+
+
+def _check(context: Context) -> None:
+    told = context.client.check(context.target, base=context.base)
+    if not told["ok"]:
+        raise errors.Rejected(
+            f"{context.target} would be refused", problems=errors.problems_from(told["problems"]), report=told
+        )
+    lines = report_lines({"version": context.target, "verdict": "nothing wrong", "status": "not run", **told})
+    context.out.result(told, lines)
+
+
+def _fingerprint(context: Context) -> None:
+    found = context.client.fingerprint(context.folder)
+    context.out.result({"fingerprint": found, "folder": context.folder}, [found])

@@ -1,0 +1,125 @@
+"""base, benchmark, policy: what a hub must know before it judges."""
+
+import json
+from typing import Any
+
+from hub import errors
+from hub.commands.context import Context, Verbs, table
+
+
+def add(verbs: Verbs) -> None:
+    """Adds the verbs of this file."""
+    _add_base(verbs)
+    _add_benchmark(verbs)
+    policies = _group(verbs, "policy", "which benchmarks and gates decide in a namespace")
+    show = policies.add_parser("show", help="the policy that decides")
+    show.add_argument("namespace", metavar="NAMESPACE")
+    show.set_defaults(run=_policy_show)
+    put = policies.add_parser("set", help="set it")
+    put.add_argument("namespace", metavar="NAMESPACE")
+    put.add_argument("file", metavar="FILE.yaml")
+    put.set_defaults(run=_policy_set)
+
+
+def _add_base(verbs: Verbs) -> None:
+    bases = _group(verbs, "base", "base models: where they lie here, what the hub knows")
+    add_ = bases.add_parser("add", help="hash a base model, remember its folder, register it with the hub")
+    add_.add_argument("source", metavar="DIR|HF_ID")
+    add_.add_argument("--name", metavar="NAME", help="its name on the hub, such as acme/my-base")
+    add_.add_argument("--store", action="store_true", help="(not yet) keep its weights on the hub")
+    add_.set_defaults(run=_base_add)
+    bases.add_parser("ls", help="base models of the hub and of this machine").set_defaults(run=_base_ls)
+    info = bases.add_parser("info", help="one base model")
+    info.add_argument("name", metavar="NAME|FINGERPRINT")
+    info.set_defaults(run=_base_info)
+
+
+def _add_benchmark(verbs: Verbs) -> None:
+    benchmarks = _group(verbs, "benchmark", "benchmarks")
+    add_ = benchmarks.add_parser("add", help="register a benchmark with its data, which lies beside the file")
+    add_.add_argument("file", metavar="FILE.yaml")
+    add_.set_defaults(run=_benchmark_add)
+    benchmarks.add_parser("ls", help="benchmarks of the hub").set_defaults(run=_benchmark_ls)
+    info = benchmarks.add_parser("info", help="one benchmark")
+    info.add_argument("name", metavar="NAME")
+    info.set_defaults(run=_benchmark_info)
+
+
+def _group(verbs: Verbs, name: str, text: str) -> Verbs:
+    group = verbs.add_parser(name, help=text).add_subparsers(dest="action", metavar="ACTION", required=True)
+    return group
+
+
+def _base_add(context: Context) -> None:
+    if context.store:
+        raise errors.UsageError("--store is not there yet", hint="the hub knows a base model by its tensors' hashes")
+    from hub import registration
+
+    client = context.client
+    told = registration.add_base(client.wire, client.settings, context.source, name=context.name)
+    if not told["registered"]:
+        context.out.say("remembered on this machine only: log in to register it with the hub")
+    context.out.result(told, [told["fingerprint"]])
+
+
+def _base_ls(context: Context) -> None:
+    from hub import registration
+
+    found = registration.list_bases(context.client.wire, context.client.settings)
+    rows = ((b.get("name") or "-", b.get("state") or "-", b["fingerprint"], b.get("folder") or "") for b in found)
+    context.out.result({"results": found}, table(("NAME", "STATE", "FINGERPRINT", "HERE"), rows))
+
+
+def _base_info(context: Context) -> None:
+    from hub import suggestions
+    from hub.verdicts import segment_path
+
+    wire = context.client.wire
+    with suggestions.about_name(wire, context.name, "base-models"):
+        found = wire.request("GET", f"base-models/{segment_path(context.name)}").data
+    context.out.result(found, _pairs(found))
+
+
+def _benchmark_add(context: Context) -> None:
+    from hub import registration
+
+    told = registration.add_benchmark(context.client.wire, context.file)
+    context.out.result(told, [f"{told.get('name')}  {told.get('digest')}  {told.get('rows')} rows"])
+
+
+def _benchmark_ls(context: Context) -> None:
+    found = context.client.request("GET", "benchmarks")["results"]
+    rows = ((b["name"], b["task"], b["metric"], b.get("rows"), b["digest"]) for b in found)
+    context.out.result({"results": found}, table(("NAME", "TASK", "METRIC", "ROWS", "DIGEST"), rows))
+
+
+def _benchmark_info(context: Context) -> None:
+    from hub import suggestions
+    from hub.verdicts import segment_path
+
+    wire = context.client.wire
+    with suggestions.about_name(wire, context.name, "benchmarks"):
+        found = wire.request("GET", f"benchmarks/{segment_path(context.name)}").data
+    context.out.result(found, _pairs(found))
+
+
+def _policy_show(context: Context) -> None:
+    from hub.verdicts import segment
+
+    found = context.client.request("GET", f"policies/{segment(context.namespace)}")
+    context.out.result(found, _pairs(found))
+
+
+def _policy_set(context: Context) -> None:
+    from hub import registration
+    from hub.verdicts import segment
+
+    definition = registration.read_policy(context.file)
+    found = context.client.request("PUT", f"policies/{segment(context.namespace)}", json=definition)
+    context.out.result(found, _pairs(found))
+
+
+def _pairs(value: dict[str, Any]) -> list[str]:
+    return [
+        f"{key:<18} {text if isinstance(text, str) else json.dumps(text, default=str)}" for key, text in value.items()
+    ]

@@ -1,0 +1,146 @@
+"""Before a push: look at a folder as the hub will, and tell every problem before a byte travels.
+
+folder + what the command line says -> manifest -> inspection. The folder itself is never written to.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hub import errors, folder
+from hub.spec import card, documents, manifest, validation
+from hub.spec.base_model import BaseModel
+from hub.spec.errors import Problem, SpecError
+from hub.transfer.wire import Wire
+from hub.verdicts import segment_path
+
+FACTS = "hub.json"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A folder ready to be sent: what the manifest will be, what is in it, what is wrong with it."""
+
+    snapshot: folder.FolderSnapshot
+    manifest: manifest.Manifest
+    facts: Mapping[str, Any]
+    inspection: validation.Inspection | None
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--dry-run` shows."""
+        return {
+            "ok": not self.problems,
+            "digest": f"sha256:{self.manifest.digest}",
+            "size": self.manifest.size,
+            "files": [file.to_json() for file in self.manifest.files],
+            "left_out": self.snapshot.left_out,
+            "hub.json": dict(self.facts),
+            "components": [summary(component) for component in self.inspection.components] if self.inspection else [],
+            "checks": list(self.inspection.checks) if self.inspection else [],
+            "problems": [problem.to_json() for problem in self.problems],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass
+class _Merged:
+    facts: dict[str, Any]
+    data: bytes | None
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def summary(component: validation.Component) -> dict[str, Any]:
+    """One adapter of a snapshot in a few words."""
+    names = ("folder", "library", "method", "variant", "rank", "parameters", "head_parameters")
+    return {name: getattr(component, name) for name in names}
+
+
+def prepare(
+    root: Path | str,
+    said: Mapping[str, Any],
+    *,
+    base: BaseModel | None = None,
+    labels: tuple[str, ...] | None = None,
+    check: bool = True,
+) -> Prepared:
+    """Looks at a folder as the hub will. `said` are facts of the command line, as hub.json writes them: they win.
+
+    The folder itself is never written to. `labels` are the benchmark's, where one is known.
+    """
+    merged = _merge(Path(root), {key: value for key, value in said.items() if value not in (None, [], "")})
+    snapshot = folder.FolderSnapshot(root, {FACTS: merged.data} if merged.data else None)
+    content = snapshot.manifest()
+    problems = merged.problems + snapshot.problems
+    inspection = validation.inspect(snapshot, base, labels) if check else None
+    if inspection is not None:
+        problems += inspection.problems or _refused(content)
+    return Prepared(snapshot, content, merged.facts, inspection, tuple(dict.fromkeys(problems)), tuple(merged.notes))
+
+
+def declared_base(root: Path | str) -> str | None:
+    """The base model that a folder's own files name, None where they name none (or cannot be read)."""
+    try:
+        return card.read(folder.FolderSnapshot(root)).base
+    except SpecError:
+        return None
+
+
+def refuse(prepared: Prepared, what: str) -> None:
+    """Raises Rejected with every problem when there is any. Nothing was sent."""
+    if prepared.problems:
+        checks = list(prepared.inspection.checks) if prepared.inspection else []
+        report = {"verdict": "failed", "checks": checks, "problems": [p.to_json() for p in prepared.problems]}
+        count = len(prepared.problems)
+        raise errors.Rejected(
+            f"{what} cannot be pushed as it is ({count} problem{'s' if count > 1 else ''}); nothing was sent",
+            problems=prepared.problems,
+            report=report,
+            code="rejected",
+        )
+
+
+def _merge(root: Path, said: Mapping[str, Any]) -> _Merged:
+    """hub.json of the folder with what the command line says laid over it; a contradiction is told."""
+    path = root / FACTS
+    merged = _Merged({}, None)
+    if path.is_file() and not path.is_symlink():
+        try:
+            merged.facts = documents.loads_object(path.read_bytes(), where=FACTS)
+        except SpecError as error:
+            merged.problems += error.problems
+    own = dict(merged.facts)
+    for key, value in said.items():
+        if key in own and own[key] != value:
+            merged.notes.append(
+                f"{FACTS} says {key} {own[key]!r}, the command line {value!r}: the command line is used"
+            )
+        merged.facts[key] = value
+    if merged.facts != own and not merged.problems:
+        text = json.dumps(merged.facts, indent=2, sort_keys=True, ensure_ascii=False)
+        merged.data = f"{text}\n".encode()
+    return merged
+
+
+def _refused(content: manifest.Manifest) -> tuple[Problem, ...]:
+    """What the hub would say to the manifest itself (sizes, numbers of files)."""
+    try:
+        manifest.Manifest.from_json(content.to_json())
+    except SpecError as error:
+        return error.problems
+    return ()
+
+
+def base_tensors(wire: Wire, word: str) -> BaseModel:
+    """The base model that the hub knows under a name or fingerprint, every hash recomputed. Raises NotFound."""
+    answer = wire.request("GET", f"base-models/{segment_path(word)}", params={"tensors": "1"}).data
+    try:
+        return BaseModel.from_json(answer)
+    except SpecError as error:
+        raise errors.IntegrityError(
+            f"the hub's tensor table of {word} is not what its fingerprint says", problems=error.problems
+        ) from error

@@ -1,0 +1,57 @@
+"""Prediction heads on the encoder's first token."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from hub import errors
+from hub.spec.components import Head
+
+ROLES = {"linear": ("weight", "bias"), "tanh_mlp": ("dense_weight", "dense_bias", "out_weight", "out_bias")}
+
+
+class ClassificationHead(nn.Module):
+    """Logits [rows, labels] from pooled features.
+
+    `linear`: what `BertForSequenceClassification` does after the pooler, or a one-layer AdapterHub
+    head on the first token; `tanh_mlp`: the dense-tanh-out head of AdapterHub. Dropout is left out:
+    a head here only predicts.
+    """
+
+    def __init__(self, head: Head, tensors: Mapping[str, torch.Tensor], base_pools: bool) -> None:
+        super().__init__()
+        self.kind = head.kind
+        self.num_labels = head.num_labels
+        self.pooling = head.pooling
+        self.consumed = frozenset(head.tensors.values())
+        for role, key in head.tensors.items():
+            self.register_buffer(role, tensors[key], persistent=True)
+        if self.pooling == "pooler" and not base_pools and "pooler_weight" not in head.tensors:
+            raise errors.HubError(
+                "the head reads the pooler, but neither the base model nor the adapter holds one",
+                hint='save it with the adapter: modules_to_save=["classifier", "pooler"]',
+            )
+
+    def pooled(self, first: torch.Tensor, pooler: torch.Tensor | None) -> torch.Tensor:
+        """The features the head reads: the first token's state, or the pooler over it."""
+        if self.pooling == "cls":
+            return first
+        weight = self._role("pooler_weight")
+        if weight is not None:
+            return torch.tanh(functional.linear(first, weight, self._role("pooler_bias")))
+        assert pooler is not None, "checked when the head was made"
+        return pooler
+
+    def forward(self, first: torch.Tensor, pooler: torch.Tensor | None = None) -> torch.Tensor:
+        """`first`: the first token's last state, `pooler`: the base's pooler output; both [rows, hidden]."""
+        x = self.pooled(first, pooler)
+        if self.kind == "linear":
+            return functional.linear(x, self._role("weight"), self._role("bias"))
+        x = torch.tanh(functional.linear(x, self._role("dense_weight"), self._role("dense_bias")))
+        return functional.linear(x, self._role("out_weight"), self._role("out_bias"))
+
+    def _role(self, role: str) -> Any:
+        return getattr(self, role, None)

@@ -1,0 +1,173 @@
+"""From sentences to logits: tokens, batches, the adapted model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from hub.runtime.attach import Attached
+from hub.runtime.base import Backbone
+from hub.runtime.heads import ClassificationHead
+
+BATCH_ROWS = 32
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One row as the tokenizer gives it, without padding."""
+
+    ids: tuple[int, ...]
+    types: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of nearly equal length, padded to the longest. Tensors are int64 [rows, tokens]."""
+
+    rows: tuple[int, ...]
+    input_ids: torch.Tensor
+    token_type_ids: torch.Tensor
+    attention_mask: torch.Tensor
+
+    @property
+    def inputs(self) -> dict[str, torch.Tensor]:
+        return {
+            "input_ids": self.input_ids,
+            "token_type_ids": self.token_type_ids,
+            "attention_mask": self.attention_mask,
+        }
+
+
+@dataclass(frozen=True)
+class States:
+    """What heads and probes read, by row: first token, pooler (where the base has one), mean over tokens."""
+
+    first: torch.Tensor
+    pooler: torch.Tensor | None
+    mean: torch.Tensor
+
+
+class AdaptedModel(nn.Module):
+    """Backbone, adapter and head as one model, called as transformers' sequence classifiers are."""
+
+    def __init__(
+        self, backbone: Backbone, attached: Attached, head: ClassificationHead | None, labels: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone.model
+        self.adapter = attached
+        self.head = head
+        self.labels = tuple(labels)
+        self.config = backbone.model.config
+        self.base_model_fingerprint = backbone.fingerprint
+        self.eval()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **more: Any,
+    ) -> Any:
+        """Logits [rows, labels] in a `SequenceClassifierOutput`; without a head, the encoder's output."""
+        output = self.backbone(
+            input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids, **more
+        )
+        if self.head is None:
+            return output
+        logits = self.head(output.last_hidden_state[:, 0], output.get("pooler_output"))
+        loss = None if labels is None else functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=output.hidden_states, attentions=output.attentions
+        )
+
+
+def tokenise(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[Encoded]:
+    """Token ids of sentences or of sentence pairs, cut at `max_length` (of a pair, the longer side first)."""
+    if not texts:
+        return []
+    found = tokenizer(
+        list(texts),
+        None if pairs is None else list(pairs),
+        truncation=True,
+        max_length=max_length,
+        padding=False,
+    )
+    types = found.get("token_type_ids") or [[0] * len(ids) for ids in found["input_ids"]]
+    return [Encoded(tuple(i), tuple(t)) for i, t in zip(found["input_ids"], types, strict=True)]
+
+
+def batches(rows: Sequence[Encoded], pad: int, size: int = BATCH_ROWS) -> list[Batch]:
+    """Cut rows into batches: by token count (ties by row number), `size` at a time, padded to the longest.
+
+    The rule is part of the protocol: equal rows always meet in equal batches, so a replay gives equal bits.
+    """
+    order = sorted(range(len(rows)), key=lambda i: (len(rows[i].ids), i))
+    return [_batch(rows, order[at : at + size], pad) for at in range(0, len(order), size)]
+
+
+def states(backbone: Backbone, cut: Sequence[Batch]) -> States:
+    """One pass of the encoder (with whatever is attached); features [rows, hidden] in row order."""
+    count = sum(len(batch.rows) for batch in cut)
+    first = torch.empty((count, backbone.hidden_size))
+    mean = torch.empty_like(first)
+    pooler = torch.empty_like(first) if backbone.pools else None
+    with torch.inference_mode():
+        for batch in cut:
+            output = backbone.model(**batch.inputs)
+            place = torch.tensor(batch.rows)
+            first[place] = output.last_hidden_state[:, 0].float()
+            mean[place] = _mean(output.last_hidden_state, batch.attention_mask).float()
+            if pooler is not None:
+                pooler[place] = output.pooler_output.float()
+    return States(first, pooler, mean)
+
+
+def hidden(backbone: Backbone, batch: Batch) -> torch.Tensor:
+    """Last hidden states [rows, tokens, hidden] of one batch."""
+    with torch.inference_mode():
+        return backbone.model(**batch.inputs).last_hidden_state
+
+
+def logits(head: ClassificationHead, seen: States) -> torch.Tensor:
+    """Logits [rows, labels] of a head over features."""
+    with torch.inference_mode():
+        return head(seen.first, seen.pooler)
+
+
+def classify(
+    model: AdaptedModel, tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """The most likely label of each text: [{"label": "positive", "score": 0.98}, ...]."""
+    limit = min(int(model.config.max_position_embeddings), 512)
+    found: list[dict[str, Any]] = [{} for _ in texts]
+    for batch in batches(tokenise(tokenizer, texts, pairs, limit), tokenizer.pad_token_id or 0):
+        with torch.inference_mode():
+            chances = torch.softmax(model(**batch.inputs).logits, dim=-1)
+        for row, chance in zip(batch.rows, chances, strict=True):
+            best = int(chance.argmax())
+            found[row] = {"label": model.labels[best], "score": round(float(chance[best]), 6)}
+    return found
+
+
+def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    weight = mask.unsqueeze(-1).to(states.dtype)
+    return (states * weight).sum(1) / weight.sum(1)
+
+
+def _batch(rows: Sequence[Encoded], chosen: Sequence[int], pad: int) -> Batch:
+    width = max(len(rows[i].ids) for i in chosen)
+    ids = torch.full((len(chosen), width), pad, dtype=torch.long)
+    types = torch.zeros_like(ids)
+    mask = torch.zeros_like(ids)
+    for place, i in enumerate(chosen):
+        length = len(rows[i].ids)
+        ids[place, :length] = torch.tensor(rows[i].ids)
+        types[place, :length] = torch.tensor(rows[i].types)
+        mask[place, :length] = 1
+    return Batch(tuple(chosen), ids, types, mask)

@@ -1,0 +1,300 @@
+"""The identity of a base model: the hash of its weights, whatever the files are called.
+
+A leaf is one tensor under its canonical name, with the BLAKE3 of its little-endian bytes (computed by whoever
+holds them). The fingerprint is the root of a Merkle tree over the leaves sorted by name, built as RFC 6962
+(section 2.1) builds it, on SHA-256:
+
+    leaf = SHA-256(00 | canonical JSON [name, dtype, shape] | BLAKE3)     node = SHA-256(01 | left | right)
+
+So it does not depend on sharding, on the order in a file, on tied copies or on buffers. Vectors:
+docs/fingerprint.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hub.spec import documents, errors
+
+PREFIX = "base:"
+MAX_LEAVES = 20_000
+# model_type -> the attribute under which a model with a head keeps its body
+BODY_PREFIXES = {
+    "bert": "bert.", "roberta": "roberta.", "xlm-roberta": "roberta.", "camembert": "roberta.",
+    "distilbert": "distilbert.", "electra": "electra.", "albert": "albert.", "mpnet": "mpnet.",
+    "deberta": "deberta.", "deberta-v2": "deberta.",
+}  # fmt: skip
+_PREFIXES = tuple(sorted(set(BODY_PREFIXES.values())))
+_BUFFERS = re.compile(r"(.*\.)?(position_ids|token_type_ids|masked_bias|inv_freq)")
+_LEGACY_NORM = re.compile(r"(.*LayerNorm)\.(gamma|beta)")
+_HEADS = re.compile(
+    r"(cls|classifier|score|qa_outputs|lm_head|pre_classifier|vocab_transform|vocab_layer_norm|vocab_projector"
+    r"|discriminator_predictions|generator_predictions|generator_lm_head|mask_predictions|lm_predictions)(\..*)?"
+)
+# names under which a tied tensor is written a second time
+_TIED = ("lm_head.weight", "lm_head.decoder.weight", "lm_head.decoder.bias", "cls.predictions.decoder.weight",
+         "cls.predictions.decoder.bias", "vocab_projector.weight", "generator_lm_head.weight")  # fmt: skip
+# keys of config.json that change no number of the frozen model's forward pass
+NO_EFFECT = frozenset(
+    {"_attn_implementation", "_commit_hash", "_name_or_path", "activation_dropout", "architectures",
+     "attention_dropout", "attention_probs_dropout_prob", "attn_implementation",
+     "attn_implementation_internal", "attn_pdrop", "auto_map", "bad_words_ids", "begin_suppress_tokens",
+     "bos_token_id", "chunk_size_feed_forward", "classifier_dropout", "cls_token_id",
+     "decoder_start_token_id", "diversity_penalty", "do_sample", "dropout", "dtype", "early_stopping",
+     "embd_pdrop", "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty",
+     "finetuning_task", "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing",
+     "hidden_dropout_prob", "id2label", "initializer_factor", "initializer_range", "label2id", "layerdrop",
+     "length_penalty", "max_length", "min_length", "name_or_path", "no_repeat_ngram_size", "num_beam_groups",
+     "num_beams", "num_labels", "num_return_sequences", "output_attentions", "output_hidden_states",
+     "output_past", "output_scores", "prefix", "problem_type", "qa_dropout", "remove_invalid_values",
+     "repetition_penalty", "resid_pdrop", "return_dict", "return_dict_in_generate", "sep_token_id",
+     "seq_classif_dropout", "summary_last_dropout", "suppress_tokens", "task_specific_params", "temperature",
+     "tf_legacy_loss", "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript",
+     "transformers_version", "typical_p", "use_bfloat16", "use_cache"}
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """One tensor of a base model. `digest` is the BLAKE3 (64 hex) of its little-endian bytes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    digest: str
+
+    def to_json(self) -> list[Any]:
+        """[name, dtype, shape, digest]"""
+        return [self.name, self.dtype, list(self.shape), self.digest]
+
+
+@dataclasses.dataclass(frozen=True)
+class BaseModel:
+    """A base model as its weights, configuration and tokenizer define it. Make one with `from_leaves`."""
+
+    fingerprint: str
+    leaves: tuple[Leaf, ...]
+    config: dict[str, Any]
+    roots: dict[str, str]
+    tokenizer_digest: str | None
+    architecture: str
+
+    @functools.cached_property
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor by canonical name."""
+        return {leaf.name: leaf.shape for leaf in self.leaves}
+
+    @functools.cached_property
+    def modules(self) -> dict[str, tuple[int, int]]:
+        """(out, in) of every module with a two-dimensional weight, by canonical path; embeddings are
+        (rows, width)."""
+        return {
+            leaf.name.removesuffix(".weight"): (leaf.shape[0], leaf.shape[1])
+            for leaf in self.leaves
+            if leaf.name.endswith(".weight") and len(leaf.shape) == 2
+        }
+
+    @functools.cached_property
+    def linears(self) -> frozenset[str]:
+        """Paths of the linear modules an adapter may adapt: not embeddings, not the head of some earlier
+        task."""
+        return frozenset(path for path in self.modules if part_of(path + ".weight") in ("layers", "pooler"))
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters, tied copies counted once."""
+        return sum(math.prod(leaf.shape) for leaf in self.leaves)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states (0 if the configuration does not say)."""
+        return _first_int(self.config, "hidden_size", "n_embd", "d_model", "dim")
+
+    @property
+    def layers(self) -> int:
+        """Number of layers (0 if the configuration does not say)."""
+        return _first_int(self.config, "num_hidden_layers", "n_layer", "n_layers", "num_layers")
+
+    @property
+    def model_type(self) -> str:
+        """The configuration's model_type, such as `bert`."""
+        return str(self.config.get("model_type") or "")
+
+    def to_json(self) -> dict[str, Any]:
+        """The base model as the API sends it; `from_json` reads it back."""
+        return {
+            "fingerprint": self.fingerprint,
+            "leaves": [leaf.to_json() for leaf in self.leaves],
+            "config": self.config,
+            "roots": self.roots,
+            "tokenizer_digest": self.tokenizer_digest,
+            "architecture": self.architecture,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> BaseModel:
+        """Read a base model and compute everything again; a fingerprint that does not match is a
+        SpecError."""
+        if not isinstance(value, dict) or not isinstance(value.get("config"), dict):
+            raise _error("base.shape", "base model", "needs leaves and config")
+        base = from_leaves(parse_leaves(value.get("leaves")), value["config"], value.get("tokenizer_digest"))
+        claimed = value.get("fingerprint", base.fingerprint)
+        if claimed != base.fingerprint:
+            message = f"{documents.shorten(claimed)} is claimed, but the leaves give {base.fingerprint}"
+            raise _error("base.fingerprint", "fingerprint", message)
+        return base
+
+
+def from_leaves(leaves: Iterable[Leaf], config: dict[str, Any], tokenizer_digest: str | None = None) -> BaseModel:
+    """Compute a base model's identity. Names may still carry a prefix; tied copies and buffers are left
+    out."""
+    kept = canonical_leaves(leaves, str(config.get("model_type") or ""))
+    if tokenizer_digest is not None and not is_digest(tokenizer_digest):
+        raise _error("base.tokenizer", "tokenizer_digest", "must be 64 hex digits")
+    sub_roots = roots(kept)
+    return BaseModel(PREFIX + root(kept), kept, config, sub_roots, tokenizer_digest, _architecture(kept, config))
+
+
+def canonical_name(name: str, model_type: str | None) -> str | None:
+    """Return the name under which a tensor counts, or None for a buffer that is no weight.
+
+    The body's prefix goes (`bert.encoder...` -> `encoder...`), `gamma`/`beta` of old files become
+    `weight`/`bias`. Without a model type every known prefix is tried.
+    """
+    name = strip_prefix(name, model_type)
+    if _BUFFERS.fullmatch(name):
+        return None
+    if match := _LEGACY_NORM.fullmatch(name):
+        return f"{match[1]}.{'weight' if match[2] == 'gamma' else 'bias'}"
+    return name
+
+
+def strip_prefix(name: str, model_type: str | None) -> str:
+    """Return a tensor's or module's name without the attribute under which a model with a head keeps its body."""
+    if model_type in BODY_PREFIXES:
+        return name.removeprefix(BODY_PREFIXES[model_type])
+    known = () if model_type else _PREFIXES
+    return next((name.removeprefix(prefix) for prefix in known if name.startswith(prefix)), name)
+
+
+def canonical_leaves(leaves: Iterable[Leaf], model_type: str | None = None) -> tuple[Leaf, ...]:
+    """Return the leaves that count, under canonical names, sorted. Raises SpecError if two clash."""
+    named: dict[str, Leaf] = {}
+    for leaf in leaves:
+        name = canonical_name(leaf.name, model_type)
+        if name is None:
+            continue
+        known = named.setdefault(name, dataclasses.replace(leaf, name=name))
+        if known != dataclasses.replace(leaf, name=name):
+            raise _error("base.twice", name, "two different tensors carry this name")
+    if not named:
+        raise _error("base.empty", "leaves", "a base model has at least one tensor")
+    return _without_tied(named)
+
+
+def root(leaves: Iterable[Leaf]) -> str:
+    """Return the Merkle root (64 hex) over the leaves, sorted by name."""
+    ordered = sorted(leaves, key=lambda leaf: leaf.name)
+    if not ordered:
+        raise _error("base.empty", "leaves", "there is no root over nothing")
+    return _merkle([_leaf_hash(leaf) for leaf in ordered]).hex()
+
+
+def fingerprint(leaves: Iterable[Leaf]) -> str:
+    """Return `base:<64 hex>` of leaves with canonical names."""
+    return PREFIX + root(canonical_leaves(leaves))
+
+
+def roots(leaves: Iterable[Leaf]) -> dict[str, str]:
+    """Return the sub-roots: backbone (all but pooler and head), embeddings, pooler, head; absent parts are
+    left out."""
+    parts: dict[str, list[Leaf]] = {"backbone": [], "embeddings": [], "pooler": [], "head": []}
+    for leaf in leaves:
+        part = part_of(leaf.name)
+        parts["backbone" if part == "layers" else part].append(leaf)
+        if part == "embeddings":
+            parts["backbone"].append(leaf)
+    return {name: root(members) for name, members in parts.items() if members}
+
+
+def part_of(name: str) -> str:
+    """Return the part a canonical tensor name belongs to: layers, embeddings, pooler or head."""
+    if name.startswith(("embeddings.", "embeddings_project.")):
+        return "embeddings"
+    if name.startswith("pooler."):
+        return "pooler"
+    return "head" if _HEADS.fullmatch(name) else "layers"
+
+
+def parse_leaves(value: Any) -> tuple[Leaf, ...]:
+    """Read [[name, dtype, shape, digest], ...] from JSON. Raises SpecError."""
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_LEAVES:
+        raise _error("base.leaves", "leaves", f"must be a list of 1 to {MAX_LEAVES} tensors")
+    return tuple(_parse_leaf(item) for item in value)
+
+
+def is_digest(value: Any) -> bool:
+    """Tell whether a value is 64 lower-case hex digits."""
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
+
+
+def is_fingerprint(value: Any) -> bool:
+    """Tell whether a value is `base:` and 64 lower-case hex digits."""
+    return isinstance(value, str) and value.startswith(PREFIX) and is_digest(value.removeprefix(PREFIX))
+
+
+def _parse_leaf(item: Any) -> Leaf:
+    if not isinstance(item, list) or len(item) != 4:
+        raise _error("base.leaves", "leaves", "each leaf is [name, dtype, shape, digest]")
+    name, dtype, shape, digest = item
+    if not isinstance(name, str) or not 0 < len(name) <= 512 or not isinstance(dtype, str) or len(dtype) > 16:
+        raise _error("base.leaves", documents.shorten(name), "a leaf has a name and a dtype")
+    sizes: list[Any] = shape if isinstance(shape, list) and len(shape) <= 8 else [None]
+    if any(type(size) is not int or size < 0 for size in sizes):
+        raise _error("base.leaves", documents.shorten(name), f"impossible shape {documents.shorten(shape)}")
+    if not is_digest(digest):
+        raise _error("base.leaves", documents.shorten(name), "the digest must be the BLAKE3 in 64 hex digits")
+    return Leaf(name, dtype, tuple(sizes), digest)
+
+
+def _without_tied(named: dict[str, Leaf]) -> tuple[Leaf, ...]:
+    values = {(leaf.dtype, leaf.shape, leaf.digest) for name, leaf in named.items() if name not in _TIED}
+    return tuple(
+        leaf
+        for name, leaf in sorted(named.items())
+        if name not in _TIED or (leaf.dtype, leaf.shape, leaf.digest) not in values
+    )
+
+
+def _leaf_hash(leaf: Leaf) -> bytes:
+    head = documents.canonical([leaf.name, leaf.dtype, list(leaf.shape)])
+    return hashlib.sha256(b"\x00" + head + bytes.fromhex(leaf.digest)).digest()
+
+
+def _merkle(hashes: Sequence[bytes]) -> bytes:
+    if len(hashes) == 1:
+        return hashes[0]
+    half = 1 << (len(hashes) - 1).bit_length() - 1  # the largest power of two below the number of leaves
+    return hashlib.sha256(b"\x01" + _merkle(hashes[:half]) + _merkle(hashes[half:])).digest()
+
+
+def _architecture(leaves: Iterable[Leaf], config: dict[str, Any]) -> str:
+    """Digest of what the forward pass depends on besides values: the backbone's shapes and the
+    configuration."""
+    table = [[leaf.name, list(leaf.shape)] for leaf in leaves if part_of(leaf.name) in ("layers", "embeddings")]
+    kept = {key: value for key, value in config.items() if key not in NO_EFFECT and value is not None}
+    return documents.digest({"architecture": 1, "config": kept, "tensors": sorted(table)})
+
+
+def _first_int(config: dict[str, Any], *keys: str) -> int:
+    return next((config[key] for key in keys if type(config.get(key)) is int), 0)
+
+
+def _error(code: str, where: str, message: str) -> errors.SpecError:
+    return errors.SpecError.of(code, where, message, "", "shapes")

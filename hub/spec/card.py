@@ -1,0 +1,268 @@
+"""What an adapter says about itself: base, ML task, benchmarks, label names, licence.
+
+Order of belief, field by field: hub.json (written by `hub push`), the README's front matter, then the libraries' own
+files. `Facts.sources` names the file each fact came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+import re
+from typing import Any
+
+from hub.spec import benchmark, documents, errors, reference, snapshot, tasks
+
+HUB_JSON = "hub.json"
+README = "README.md"
+MAX_README = 1 << 20
+MAX_BENCHMARKS = 50
+MAX_USAGE = 16 << 10
+_KEYS = ("base", "task", "benchmarks", "labels", "usage")
+_MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
+_BASE = re.compile(rf"base:[0-9a-f]{{64}}|{_MODEL_ID.pattern}")
+_MARKUP = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|[*_`]+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What was said, None or empty where nothing was. `base` is a name or a fingerprint, `labels` are by class
+    index, `notices` what was set aside and why."""
+
+    base: str | None = None
+    task: str | None = None
+    benchmarks: tuple[str, ...] = ()
+    labels: tuple[str, ...] | None = None
+    usage: dict[str, Any] = dataclasses.field(default_factory=dict)
+    description: str = ""
+    license: str | None = None
+    tags: tuple[str, ...] = ()
+    library: str | None = None
+    languages: tuple[str, ...] = ()
+    sources: dict[str, str] = dataclasses.field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts as a plain JSON object."""
+        return dataclasses.asdict(self)
+
+    def hub_json(self) -> dict[str, Any]:
+        """The facts as hub.json holds them; absent ones are left out."""
+        value = {key: getattr(self, key) for key in _KEYS}
+        return {key: list(item) if isinstance(item, tuple) else item for key, item in value.items() if item}
+
+
+def read(files: snapshot.Snapshot) -> Facts:
+    """Gather the facts of a snapshot. Raises SpecError with every fault of the files it reads."""
+    collector = errors.Collector()
+    said = _Said(files, collector)
+    if HUB_JSON in files.files:
+        with collector.collect():
+            said.add(HUB_JSON, parse_hub_json(snapshot.whole(files, HUB_JSON, documents.MAX_BYTES)))
+    if README in files.files:
+        with collector.collect():
+            said.add(README, _from_readme(snapshot.whole(files, README, MAX_README), said))
+    for folder in snapshot.folders(files.files):
+        said.library(folder)
+    if "config.json" in files.files:
+        said.json_file("config.json", _from_model_config)
+    collector.finalize()
+    return said.facts()
+
+
+def parse_hub_json(data: bytes, where: str = HUB_JSON) -> dict[str, Any]:
+    """Read hub.json `{base, task, benchmarks, labels, usage}`, every key optional. Raises SpecError."""
+    return check_hub_json(documents.loads_object(data, where=where), where)
+
+
+def check_hub_json(value: Any, where: str = HUB_JSON) -> dict[str, Any]:
+    """Return facts that somebody sent, as `Facts` holds them. Raises SpecError with every fault."""
+    if not isinstance(value, dict):
+        raise _error(where, f"must be an object, not {documents.kind(value)}")
+    collector = errors.Collector()
+    for key in sorted(set(value) - set(_KEYS)):
+        collector.add(_problem(where, f"{documents.shorten(key)!r} is not one of {', '.join(_KEYS)}"))
+    found = {}
+    for key, check in (
+        ("base", _base),
+        ("task", _task),
+        ("benchmarks", _benchmarks),
+        ("labels", _labels),
+        ("usage", _usage),
+    ):
+        if value.get(key) is not None:
+            with collector.collect():
+                found[key] = check(value[key], f"{where}: {key}")
+    collector.finalize()
+    return found
+
+
+def front_matter(readme: bytes, where: str = README) -> tuple[dict[str, Any], str]:
+    """Split a README into its YAML front matter ({} where there is none) and the text below it."""
+    text = readme.decode("utf-8", errors="replace").removeprefix("\ufeff").replace("\r\n", "\n")
+    if not text.startswith("---\n"):
+        return {}, text
+    head, mark, body = text[4:].partition("\n---\n")
+    if not mark and head.endswith("\n---"):
+        head, mark, body = head[:-4], "---", ""
+    if not mark:
+        return {}, text
+    value = documents.loads_yaml(head.encode(), where=f"{where} front matter")
+    if value is not None and not isinstance(value, dict):
+        raise _error(f"{where} front matter", f"must be a mapping, not {documents.kind(value)}")
+    return value or {}, body
+
+
+class _Said:
+    """What the files said, the first to speak being believed."""
+
+    def __init__(self, files: snapshot.Snapshot, collector: errors.Collector) -> None:
+        self.files, self.collector = files, collector
+        self.values: dict[str, Any] = {}
+        self.sources: dict[str, str] = {}
+        self.notices: list[str] = []
+
+    def add(self, source: str, values: dict[str, Any]) -> None:
+        for key, value in values.items():
+            if value not in (None, "", (), {}) and key not in self.values:
+                self.values[key] = value
+                self.sources[key] = source
+
+    def json_file(self, path: str, reader: Any) -> None:
+        with self.collector.collect():
+            value = documents.loads_object(snapshot.whole(self.files, path, documents.MAX_BYTES), where=path)
+            self.add(path, reader(value, self))
+
+    def library(self, folder: str) -> None:
+        self.json_file(posixpath.join(folder, snapshot.CONFIG), _from_adapter_config)
+        head = posixpath.join(folder, "head_config.json")
+        if head in self.files.files:
+            self.json_file(head, _from_head_config)
+
+    def base(self, name: Any) -> str | None:
+        """A base's name as a library wrote it; a folder on somebody's machine means nothing elsewhere."""
+        if not isinstance(name, str) or not name:
+            return None
+        if not _MODEL_ID.fullmatch(name):
+            # only its last part is repeated: a report is public, somebody's home folder is not
+            last = documents.shorten(re.split(r"[\\/]", name.rstrip("\\/"))[-1], 60)
+            notice = f"the base is named by a place on somebody's machine (.../{last}), which was set aside"
+            self.notices = [*(other for other in self.notices if other != notice), notice]
+            return None
+        return name
+
+    def facts(self) -> Facts:
+        return Facts(**self.values, sources=self.sources, notices=tuple(self.notices))
+
+
+def _from_readme(data: bytes, said: _Said) -> dict[str, Any]:
+    front, body = front_matter(data)
+    base = front.get("base_model")
+    found: dict[str, Any] = {
+        "base": said.base(base[0] if isinstance(base, list) and base else base),
+        "task": front.get("pipeline_tag") if isinstance(front.get("pipeline_tag"), str) else None,
+        "license": front.get("license") if isinstance(front.get("license"), str) else None,
+        "tags": _texts(front.get("tags")),
+        "languages": _texts(front.get("language")),
+        "library": front.get("library_name") if isinstance(front.get("library_name"), str) else None,
+        "description": _description(front, body),
+    }
+    if front.get("labels") is not None:
+        found["labels"] = _labels(front["labels"], f"{README}: labels")
+    if front.get("benchmarks") is not None:
+        found["benchmarks"] = _benchmarks(front["benchmarks"], f"{README}: benchmarks")
+    return found
+
+
+def _from_adapter_config(config: dict[str, Any], said: _Said) -> dict[str, Any]:
+    if "peft_type" in config:
+        by_type = {task.peft: name for name, task in tasks.TASKS.items()}
+        task_type = config.get("task_type")
+        base = said.base(config.get("base_model_name_or_path"))
+        return {"library": "peft", "base": base, "task": by_type.get(task_type) if isinstance(task_type, str) else None}
+    return {"library": "adapters", "base": said.base(config.get("model_name"))}
+
+
+def _from_head_config(config: dict[str, Any], said: _Said) -> dict[str, Any]:
+    inner = config.get("config")
+    table = inner if isinstance(inner, dict) else config
+    classifies = table.get("head_type") == "classification" or "SequenceClassification" in str(
+        config.get("model_class")
+    )
+    return {"task": "text-classification" if classifies else None, "labels": _by_index(table.get("label2id"))}
+
+
+def _from_model_config(config: dict[str, Any], said: _Said) -> dict[str, Any]:
+    return {"labels": _by_index(config.get("label2id"))}
+
+
+def _by_index(value: Any) -> tuple[str, ...] | None:
+    """Label names from label2id; None where it says nothing usable (LABEL_0 is what an untouched file says)."""
+    if not isinstance(value, dict) or any(type(index) is not int for index in value.values()):
+        return None
+    names = tuple(sorted(value, key=lambda name: int(value[name])))
+    untouched = names == tuple(f"LABEL_{index}" for index in range(len(names)))
+    whole = sorted(value.values()) == list(range(len(names))) and len(names) > 1
+    return names if whole and not untouched else None
+
+
+def _base(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not _BASE.fullmatch(value):
+        raise _error(where, f"{documents.shorten(value)!r} is no name of a base model and no fingerprint")
+    return value
+
+
+def _task(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", value):
+        raise _error(where, f"{documents.shorten(value)!r} is no name of a task, such as text-classification")
+    return value
+
+
+def _benchmarks(value: Any, where: str) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or len(names) > MAX_BENCHMARKS or any(not isinstance(name, str) for name in names):
+        raise _error(where, "must be a list of benchmark names")
+    for name in names:
+        for part in name.removeprefix("sha256:").split("/"):
+            reference.check_name(part)
+    return tuple(dict.fromkeys(names))
+
+
+def _labels(value: Any, where: str) -> tuple[str, ...]:
+    return benchmark.parse_labels(value, where)
+
+
+def _usage(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or len(documents.canonical(value)) > MAX_USAGE:
+        raise _error(where, f"must be an object of at most {MAX_USAGE} bytes")
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else [value]
+    return tuple(item[:100] for item in items[:100] if isinstance(item, str))
+
+
+def _description(front: dict[str, Any], body: str) -> str:
+    """The front matter's own, or the first paragraph of prose."""
+    said = front.get("description") or front.get("summary")
+    if isinstance(said, str):
+        return said.strip()[:500]
+    fenced = re.sub(r"```.*?(```|\Z)", "", body, flags=re.DOTALL)
+    plain = re.sub(r"<!--.*?(-->|\Z)", "", fenced, flags=re.DOTALL)
+    for paragraph in re.split(r"\n\s*\n", plain):
+        lines = [
+            line for line in paragraph.strip().split("\n") if not line.lstrip().startswith(("#", "|", "<", ">", "!["))
+        ]
+        text = _MARKUP.sub(lambda match: match[1] or "", " ".join(lines)).strip()
+        if text and text != "[More Information Needed]" and not text.startswith(("- ", "---")):
+            return text[:500]
+    return ""
+
+
+def _problem(where: str, message: str) -> errors.Problem:
+    return errors.Problem("facts", where, message, "", "config")
+
+
+def _error(where: str, message: str) -> errors.SpecError:
+    return errors.SpecError([_problem(where, message)])

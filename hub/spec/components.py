@@ -1,0 +1,160 @@
+"""One adapter of a snapshot, as it will be attached: parts on modules, and perhaps a head.
+
+A component is rebuilt from an allow-list; nothing of the user's configuration reaches the runtime by any other way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from hub.spec import base_model, errors
+from hub.spec.tensors import Tensor
+
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What is added at one module of the backbone.
+
+    `module` is a canonical path: the adapted linear module (`lora`), or the output block of a layer whose sublayer
+    is adapted (`bottleneck`). `tensors` maps a role to its key in the weights file: A, B of shapes [r, in] and
+    [out, r]; or down_weight [b, d], down_bias [b], up_weight [d, b], up_bias [d].
+    """
+
+    module: str
+    kind: Literal["lora", "bottleneck"]
+    tensors: dict[str, str]
+    scale: float
+    activation: str | None
+    shapes: dict[str, Shape] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Part:
+        """Read what `Component.to_json` wrote."""
+        return cls(**{**value, "shapes": _shapes(value["shapes"])})
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """The layer that turns hidden states into logits.
+
+    `linear` is weight [C, d], bias [C]; `tanh_mlp` is dense_weight [d, d], dense_bias [d], out_weight [C, d],
+    out_bias [C]. `pooling` says what it reads: the pooler's output or the first token. pooler_weight [d, d] and
+    pooler_bias [d] are there when the adapter brings a pooler of its own.
+    """
+
+    kind: Literal["linear", "tanh_mlp"]
+    pooling: Literal["pooler", "cls"]
+    weights: str
+    tensors: dict[str, str]
+    num_labels: int
+    labels: tuple[str, ...] | None
+    shapes: dict[str, Shape] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Head:
+        """Read what `Component.to_json` wrote."""
+        labels = value["labels"]
+        return cls(
+            **{
+                **value,
+                "labels": None if labels is None else tuple(labels),
+                "shapes": _shapes(value["shapes"]),
+            }
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Component:
+    """One adapter in a snapshot. `parameters` counts the parts, `head_parameters` the head."""
+
+    folder: str
+    library: Literal["peft", "adapters"]
+    method: Literal["lora", "bottleneck"]
+    variant: str
+    config: dict[str, Any]
+    weights: str
+    parts: tuple[Part, ...]
+    head: Head | None
+    rank: int | None
+    parameters: int
+    head_parameters: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The component as a plain JSON object; `from_json` reads it back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Component:
+        """Read what `to_json` wrote."""
+        head = value["head"]
+        return cls(
+            **{
+                **value,
+                "parts": tuple(Part.from_json(part) for part in value["parts"]),
+                "head": None if head is None else Head.from_json(head),
+            }
+        )
+
+
+@dataclasses.dataclass
+class Source:
+    """What a method reads a component from. Faults go to `collector`, what was set aside to `notices`."""
+
+    folder: str
+    config: dict[str, Any]
+    config_path: str
+    weights: str
+    tensors: tuple[Tensor, ...]
+    collector: errors.Collector
+    base: base_model.BaseModel | None = None
+    labels: tuple[str, ...] | None = None
+    head_config: dict[str, Any] | None = None
+    head_config_path: str = ""
+    head_weights: str = ""
+    head_tensors: tuple[Tensor, ...] = ()
+    notices: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def model_type(self) -> str | None:
+        """The base model's type, None where no base is known."""
+        return self.base.model_type if self.base else None
+
+    def config_problem(self, code: str, key: str, message: str, hint: str = "") -> None:
+        """Note a fault of a key in the configuration."""
+        self.collector.problem(f"config.{code}", f"{self.config_path}: {key}", message, hint, "config")
+
+    def tensor_problem(
+        self, code: str, message: str, hint: str = "", *, check: str = "shapes", where: str = ""
+    ) -> None:
+        """Note a fault of the weights; the message names the tensor."""
+        self.collector.problem(f"tensors.{code}", where or self.weights, message, hint, check)
+
+
+def refuse_by_reason(source: Source, keys: dict[tuple[str, str, str], list[str]], where: str = "") -> None:
+    """Note one problem per (code, reason, hint), naming the first of the tensors and how many there are."""
+    for (code, reason, hint), names in keys.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        source.tensor_problem(code, f"tensor {names[0]!r}{more}: {reason}", hint, where=where)
+
+
+def count(shapes: dict[str, Shape]) -> int:
+    """Return the number of parameters in these shapes."""
+    total = 0
+    for shape in shapes.values():
+        size = 1
+        for extent in shape:
+            size *= extent
+        total += size
+    return total
+
+
+def shown(shape: Shape) -> str:
+    """Return a shape as a person reads it: [8, 384]."""
+    return str(list(shape))
+
+
+def _shapes(value: dict[str, Any]) -> dict[str, Shape]:
+    return {role: tuple(shape) for role, shape in value.items()}

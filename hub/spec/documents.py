@@ -1,0 +1,256 @@
+"""Reading JSON and YAML that a stranger wrote, and writing JSON that always has the same bytes.
+
+Every document that enters the hub goes through here. Refused, because Python, PostgreSQL or a reader down the
+way chokes on it: duplicate keys, NaN and infinity, NUL, lone surrogates, bytes that are no UTF-8, integers
+beyond 64 bits, deep nesting, YAML aliases and tags.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import yaml
+
+from hub.spec import errors
+
+MAX_BYTES = 1 << 20
+MAX_YAML_BYTES = 1 << 17
+MAX_DEPTH = 32
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKETS = re.compile(rb"[\[\]{}]")
+_INT = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_WORDS: dict[str, Any] = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+
+
+def canonical(value: Any) -> bytes:
+    """Return the one byte string that stands for a JSON value: UTF-8, keys sorted by code point, no spaces,
+    no NaN.
+
+    Every digest in the hub is taken over these bytes. Raises SpecError where the value has no such form.
+    """
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return text.encode("utf-8")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise errors.SpecError.of("json.not_canonical", "", f"this value cannot be written as JSON: {error}") from error
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 (64 hex digits) of the value's canonical bytes."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def loads_json(data: bytes, *, where: str, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:
+    """Parse JSON strictly. Raises SpecError naming `where`."""
+    text = _text(data, where, max_bytes)
+    _check_depth(data, where, max_depth)
+    reader = _Reader(where)
+    try:
+        value = json.loads(
+            text, object_pairs_hook=reader.pairs, parse_constant=reader.constant, parse_int=reader.integer,
+            parse_float=reader.number,
+        )  # fmt: skip
+    except json.JSONDecodeError as error:
+        message = f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        raise errors.SpecError.of("json.syntax", where, message) from error
+    except RecursionError as error:  # the byte scan counts brackets outside strings; this is the second fence
+        raise errors.SpecError.of("json.depth", where, "is nested too deeply") from error
+    _check_strings(value, where)
+    return value
+
+
+def loads_object(data: bytes, *, where: str, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """Parse JSON strictly and insist on an object at the top."""
+    value = loads_json(data, where=where, max_bytes=max_bytes)
+    if not isinstance(value, dict):
+        raise errors.SpecError.of("json.object", where, f"must be a JSON object, not {kind(value)}")
+    return value
+
+
+def loads_yaml(data: bytes, *, where: str, max_bytes: int = MAX_YAML_BYTES, max_depth: int = MAX_DEPTH) -> Any:
+    """Parse the plain part of YAML: maps, lists, text, numbers, true/false/null. Keys are always text.
+
+    Scalars follow YAML 1.2 (`no` and `2024-01-01` stay text). Anchors, aliases, tags and several documents
+    are refused. Raises SpecError naming `where`.
+    """
+    text = _text(data, where, max_bytes)
+    reader = _Reader(where)
+    try:
+        value = _YamlReader(text, reader, max_depth).document()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise errors.SpecError.of("yaml.syntax", where, f"is not valid YAML: {error.problem}{place}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, errors.SpecError):
+            raise
+        raise errors.SpecError.of("yaml.syntax", where, f"is not valid YAML: {str(error)[:200]}") from error
+    _check_strings(value, where)
+    return value
+
+
+def kind(value: Any) -> str:
+    """Return what a value is, in words a JSON author knows."""
+    if value is None:
+        return "null"
+    names = {
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        str: "text",
+        list: "a list",
+        dict: "an object",
+    }
+    return names.get(type(value), type(value).__name__)
+
+
+def shorten(value: Any, limit: int = 80) -> str:
+    """Return a value as text that is safe to print in one line of an error."""
+    text = value if isinstance(value, str) else repr(value)
+    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[: limit + 1])
+    return text if len(text) <= limit else text[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+class _Reader:
+    """The hooks of the JSON parser; each refuses with the file's name."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def refuse(self, code: str, message: str) -> NoReturn:
+        raise errors.SpecError.of(code, self.where, message)
+
+    def pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            self.refuse("json.duplicate_key", f"key {shorten(twice)!r} is there twice")
+        return value
+
+    def constant(self, name: str) -> NoReturn:
+        self.refuse("json.not_finite", f"{name} is not a JSON number")
+
+    def integer(self, digits: str) -> int:
+        # the length is asked first: int() of a million digits takes seconds
+        if len(digits) > 20 or not -(1 << 63) <= int(digits) < 1 << 63:
+            self.refuse("json.number", f"the number {digits[:20]}... does not fit into 64 bits")
+        return int(digits)
+
+    def number(self, digits: str) -> float:
+        value = float(digits)
+        if not math.isfinite(value):
+            self.refuse("json.not_finite", f"the number {digits[:40]} is too large")
+        return value
+
+
+class _YamlReader:
+    """Builds a value from parser events, so that nothing is expanded before it is judged."""
+
+    def __init__(self, text: str, reader: _Reader, max_depth: int) -> None:
+        self.events: Iterator[Any] = yaml.parse(text, Loader=yaml.SafeLoader)
+        self.reader = reader
+        self.max_depth = max_depth
+
+    def document(self) -> Any:
+        value: Any = None
+        seen = False
+        for event in self.events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                if seen:
+                    self.reader.refuse("yaml.documents", "holds more than one YAML document")
+                seen = True
+                value = self.value(next(self.events), 1)
+        return value
+
+    def value(self, event: Any, depth: int) -> Any:
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            self.reader.refuse("yaml.alias", "uses a YAML anchor or alias; write the value out")
+        if depth > self.max_depth:
+            self.reader.refuse("yaml.depth", f"is nested deeper than {self.max_depth} levels")
+        if getattr(event, "tag", None) is not None:
+            self.reader.refuse("yaml.tag", f"uses the YAML tag {shorten(event.tag)}; only plain values are read")
+        if isinstance(event, yaml.MappingStartEvent):
+            return self.mapping(depth)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self.sequence(depth)
+        return self.scalar(event)
+
+    def mapping(self, depth: int) -> dict[str, Any]:
+        pairs: list[tuple[str, Any]] = []
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent):
+                self.reader.refuse("yaml.key", "uses something other than text as a key")
+            self.value(event, depth)
+            pairs.append((event.value, self.value(next(self.events), depth + 1)))
+        return self.reader.pairs(pairs)
+
+    def sequence(self, depth: int) -> list[Any]:
+        items: list[Any] = []
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            items.append(self.value(event, depth + 1))
+        return items
+
+    def scalar(self, event: Any) -> Any:
+        text: str = event.value
+        if event.style is not None:
+            return text
+        if text in _WORDS:
+            return _WORDS[text]
+        if _INT.fullmatch(text):
+            return self.reader.integer(text)
+        if _FLOAT.fullmatch(text):
+            return self.reader.number(text)
+        if _NOT_FINITE.fullmatch(text):
+            self.reader.constant(text)
+        return text
+
+
+def _text(data: bytes, where: str, max_bytes: int) -> str:
+    if len(data) > max_bytes:
+        raise errors.SpecError.of("document.too_large", where, f"is {len(data)} bytes; at most {max_bytes} are read")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        message = f"is not UTF-8 text (byte {error.start})"
+        raise errors.SpecError.of("document.encoding", where, message, "save the file as UTF-8") from error
+
+
+def _check_depth(data: bytes, where: str, max_depth: int) -> None:
+    """Count brackets before the recursive parser sees them."""
+    depth = 0
+    for match in _BRACKETS.finditer(_STRING.sub(b"", data)):
+        depth += 1 if match.group() in b"[{" else -1
+        if depth > max_depth:
+            raise errors.SpecError.of("json.depth", where, f"is nested deeper than {max_depth} levels")
+
+
+def _check_strings(value: Any, where: str) -> None:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            stack.extend(item.keys())
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+        elif isinstance(item, str):
+            _check_string(item, where)
+
+
+def _check_string(text: str, where: str) -> None:
+    if "\0" in text:
+        raise errors.SpecError.of("document.nul", where, f"holds a NUL character in {shorten(text)!r}")
+    # ASCII text, which is nearly all of it, cannot hold a surrogate
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise errors.SpecError.of("document.surrogate", where, f"holds half a surrogate pair in {shorten(text)!r}")

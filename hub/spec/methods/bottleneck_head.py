@@ -1,0 +1,134 @@
+"""The head beside an AdapterHub adapter: head_config.json + model_head.safetensors."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from hub.spec import base_model, components, documents, tensors
+from hub.spec.methods import heads
+
+STATIC = ("BertForSequenceClassification", "RobertaForSequenceClassification",
+          "XLMRobertaForSequenceClassification", "CamembertForSequenceClassification")  # fmt: skip
+
+
+def read(source: components.Source, name: str) -> components.Head | None:
+    """Return the head, None where the adapter brings none; faults go to the source's collector."""
+    if source.head_config is None and not source.head_weights:
+        return None
+    if source.head_config is None or not source.head_weights:
+        there, missing = ("model_head.safetensors", "head_config.json")
+        if source.head_config is not None:
+            there, missing = missing, there
+        message = f"{there} is there, but {missing} is not"
+        source.tensor_problem("head_missing", message, "save adapter and head together", check="head", where=there)
+        return None
+    config = source.head_config.get("config")
+    if config is None:
+        return _static(source, source.head_config)
+    if not isinstance(config, dict):
+        _refuse(source, "type", "config", "must be an object, or null for the model's own head")
+        return None
+    return _flexible(source, source.head_config, config)
+
+
+def _flexible(source: components.Source, outer: dict[str, Any], config: dict[str, Any]) -> components.Head | None:
+    """A head of a flexible model: dropout, linear (, activation, dropout, linear)."""
+    name, layers = outer.get("name"), config.get("layers", 2)
+    if config.get("head_type") != "classification":
+        kind = documents.shorten(config.get("head_type"))
+        _refuse(
+            source,
+            "unsupported",
+            "config.head_type",
+            f"this hub does not run {kind} heads yet",
+            "it runs classification",
+        )
+        return None
+    if layers not in (1, 2):
+        _refuse(
+            source,
+            "unsupported",
+            "config.layers",
+            f"this hub does not run heads of {documents.shorten(layers)} layers yet",
+        )
+        return None
+    if layers == 2 and config.get("activation_function", "tanh") != "tanh":
+        activation = documents.shorten(config.get("activation_function"))
+        _refuse(
+            source,
+            "unsupported",
+            "config.activation_function",
+            f"this hub does not run heads with {activation} yet",
+        )
+        return None
+    _check_bias(source, config)
+    prefix = f"heads.{name}."
+    roles = ({f"{prefix}1.weight": "weight", f"{prefix}1.bias": "bias"} if layers == 1 else
+             {f"{prefix}1.weight": "dense_weight", f"{prefix}1.bias": "dense_bias",
+              f"{prefix}4.weight": "out_weight", f"{prefix}4.bias": "out_bias"})  # fmt: skip
+    labels = _labels(source, config.get("label2id"), "config.label2id")
+    pooling: Literal["pooler", "cls"] = "pooler" if config.get("use_pooler") else "cls"
+    return _build(source, "linear" if layers == 1 else "tanh_mlp", pooling, roles, labels, config.get("num_labels"))
+
+
+def _static(source: components.Source, outer: dict[str, Any]) -> components.Head | None:
+    """The head of a Hugging Face class."""
+    model = outer.get("model_class")
+    if model not in STATIC:
+        message = f"this hub does not run the head of {documents.shorten(model)} yet"
+        _refuse(source, "unsupported", "model_class", message, f"it runs {', '.join(STATIC)}")
+        return None
+    labels = _labels(source, outer.get("label2id"), "label2id")
+    if model == "BertForSequenceClassification":
+        return _build(source, "linear", "pooler", heads.PEFT_LINEAR, labels, outer.get("num_labels"))
+    return _build(source, "tanh_mlp", "cls", heads.PEFT_MLP, labels, outer.get("num_labels"))
+
+
+def _build(
+    source: components.Source,
+    kind: Literal["linear", "tanh_mlp"],
+    pooling: Literal["pooler", "cls"],
+    roles: dict[str, str],
+    labels: tuple[str, ...] | None,
+    declared: Any,
+) -> components.Head | None:
+    found: dict[str, tensors.Tensor] = {}
+    refused: dict[tuple[str, str, str], list[str]] = {}
+    for tensor in source.head_tensors:
+        role = (roles | heads.POOLER).get(base_model.strip_prefix(tensor.name, source.model_type))
+        if role is None or role in found:
+            reason = (
+                "unknown",
+                "is not part of the head that head_config.json describes",
+                "save the head again",
+            )
+            refused.setdefault(reason, []).append(tensor.name)
+        else:
+            found[role] = tensor
+    components.refuse_by_reason(source, refused, source.head_weights)
+    head = heads.build(source, kind, pooling, found, source.labels or labels, source.head_weights)
+    if head and declared is not None and declared != head.num_labels:
+        message = f"says {documents.shorten(declared)} classes, the tensors have {head.num_labels}"
+        _refuse(source, "num_labels", "num_labels", message)
+    return head
+
+
+def _check_bias(source: components.Source, config: dict[str, Any]) -> None:
+    if config.get("bias", True) is not True:
+        _refuse(source, "unsupported", "config.bias", "this hub does not run heads without a bias yet")
+
+
+def _labels(source: components.Source, value: Any, key: str) -> tuple[str, ...] | None:
+    """Label names by index from label2id; the LABEL_0 of an untouched configuration say nothing."""
+    if not value:
+        return None
+    indexes = list(value.values()) if isinstance(value, dict) else []
+    if not indexes or any(type(index) is not int for index in indexes) or sorted(indexes) != list(range(len(indexes))):
+        _refuse(source, "labels", key, "must map every label to an index from 0 on")
+        return None
+    names = tuple(sorted(value, key=lambda name: int(value[name])))
+    return None if names == tuple(f"LABEL_{index}" for index in range(len(names))) else names
+
+
+def _refuse(source: components.Source, code: str, key: str, message: str, hint: str = "") -> None:
+    source.collector.problem(f"head.{code}", f"{source.head_config_path}: {key}", message, hint, "head")

@@ -1,0 +1,83 @@
+"""Classification heads, as PEFT and AdapterHub write them beside an adapter."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from hub.spec import base_model, components, tensors
+
+# what a saved tensor is called in a BERT-like model -> its role
+PEFT_LINEAR = {"classifier.weight": "weight", "classifier.bias": "bias"}
+PEFT_MLP = {
+    "classifier.dense.weight": "dense_weight", "classifier.dense.bias": "dense_bias",
+    "classifier.out_proj.weight": "out_weight", "classifier.out_proj.bias": "out_bias",
+}  # fmt: skip
+POOLER = {"pooler.dense.weight": "pooler_weight", "pooler.dense.bias": "pooler_bias"}
+_LINEAR_ROLES = ("weight", "bias")
+_MLP_ROLES = ("dense_weight", "dense_bias", "out_weight", "out_bias")
+
+
+def build(
+    source: components.Source,
+    kind: Literal["linear", "tanh_mlp"],
+    pooling: Literal["pooler", "cls"],
+    found: dict[str, tensors.Tensor],
+    labels: tuple[str, ...] | None,
+    where: str,
+) -> components.Head | None:
+    """Return a head from its tensors by role; notes missing tensors, wrong shapes and label counts."""
+    wanted: tuple[str, ...] = _LINEAR_ROLES if kind == "linear" else _MLP_ROLES
+    wanted += tuple(role for role in POOLER.values() if set(POOLER.values()) & set(found))
+    missing = [role for role in wanted if role not in found]
+    if missing:
+        message = f"the head lacks {', '.join(missing)}"
+        source.tensor_problem("head_missing", message, "save the whole head", check="head", where=where)
+        return None
+    out = found["weight" if kind == "linear" else "out_weight"]
+    classes, width = out.shape if len(out.shape) == 2 else (0, 0)
+    _check_shapes(source, {role: found[role] for role in wanted}, classes, width, where)
+    _check_classes(source, classes, labels, where)
+    return components.Head(
+        kind, pooling, where, {role: found[role].name for role in wanted}, classes, labels,
+        {role: found[role].shape for role in wanted},
+    )  # fmt: skip
+
+
+def _check_shapes(
+    source: components.Source, found: dict[str, tensors.Tensor], classes: int, width: int, where: str
+) -> None:
+    hidden = source.base.hidden_size if source.base else width
+    square, row, vector = (hidden, hidden), (classes, hidden), (hidden,)
+    expected = {
+        "weight": row, "bias": (classes,), "out_weight": row, "out_bias": (classes,), "dense_weight": square,
+        "dense_bias": vector, "pooler_weight": square, "pooler_bias": vector,
+    }  # fmt: skip
+    for role, tensor in found.items():
+        check_dtype(source, tensor, where)
+        if tensor.shape != expected[role]:
+            shapes = f"has shape {components.shown(tensor.shape)}, but needs {components.shown(expected[role])}"
+            base = f" on a base of hidden size {hidden}" if source.base else ""
+            source.tensor_problem("head_shape", f"tensor {tensor.name!r} {shapes}{base}", check="head", where=where)
+
+
+def _check_classes(source: components.Source, classes: int, labels: tuple[str, ...] | None, where: str) -> None:
+    if classes == 1:
+        message = "the head has a single output (regression); this hub does not judge regression yet"
+        source.tensor_problem("head_regression", message, check="head", where=where)
+    elif labels is not None and len(labels) != classes:
+        message = f"the head has {classes} classes, but {len(labels)} labels are named: {', '.join(labels[:10])}"
+        hint = "name one label per class, in the order of the head's rows"
+        source.tensor_problem("head_labels", message, hint, check="head", where=where)
+
+
+def check_dtype(source: components.Source, tensor: tensors.Tensor, where: str) -> None:
+    """Note a problem where a tensor does not hold floating-point numbers this hub computes with."""
+    if tensor.dtype not in ("F32", "F16", "BF16"):
+        message = f"tensor {tensor.name!r} is {tensor.dtype}; adapters are float32, float16 or bfloat16"
+        source.tensor_problem("dtype", message, "convert it before saving", where=where)
+
+
+def pooling_of(base: base_model.BaseModel | None) -> Literal["pooler", "cls"]:
+    """Return what the library's own classification head reads for this family (RoBERTa: the first token)."""
+    cls = base is not None and base_model.BODY_PREFIXES.get(base.model_type) == "roberta."
+    return "cls" if cls else "pooler"

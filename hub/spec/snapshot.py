@@ -1,0 +1,44 @@
+"""The files of an adapter as the rules see them: names, sizes, and bytes on request."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+CONFIG = "adapter_config.json"
+
+
+class Snapshot(Protocol):
+    """A set of files, wherever they lie. Folders on disk and stored blobs implement it outside this room."""
+
+    @property
+    def files(self) -> Mapping[str, int]:
+        """Size in bytes of every file by path."""
+        ...
+
+    def read(self, path: str, start: int, end: int) -> bytes:
+        """Return the bytes `start` to `end` (exclusive), fewer where the file ends before."""
+        ...
+
+
+class MemorySnapshot:
+    """A snapshot made of bytes in memory."""
+
+    def __init__(self, contents: Mapping[str, bytes]) -> None:
+        self.contents = dict(contents)
+        self.files: Mapping[str, int] = {path: len(data) for path, data in self.contents.items()}
+
+    def read(self, path: str, start: int, end: int) -> bytes:
+        """Return the bytes `start` to `end` (exclusive) of a file."""
+        return self.contents[path][start:end]
+
+
+def folders(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the folders that hold an adapter, sorted; '' is the root."""
+    return tuple(sorted(posixpath.dirname(path) for path in paths if posixpath.basename(path) == CONFIG))
+
+
+def whole(snapshot: Snapshot, path: str, limit: int) -> bytes:
+    """Return a small file; one byte more than `limit` at most, so that a parser can tell it is too large."""
+    return snapshot.read(path, 0, min(snapshot.files[path], limit + 1))

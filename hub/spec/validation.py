@@ -1,0 +1,230 @@
+"""Everything that can be said about an adapter without running it.
+
+One function (`inspect`) for the client before a byte travels, for the registry before a GPU is spent, and for the
+worker before anything is loaded. It looks at names, first bytes, JSON and safetensors headers; it reads no weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+from typing import Any
+
+from hub.spec import base_model, card, documents, errors, methods, report, scan, snapshot, tensors
+from hub.spec.components import Component, Head, Part, Source
+from hub.spec.snapshot import MemorySnapshot, Snapshot
+
+__all__ = ["CHECKS", "Component", "Head", "Inspection", "MemorySnapshot", "Part", "Snapshot", "inspect"]
+
+CHECKS = ("files", "config", "scan", "shapes", "head", "tokenizer")
+MAX_COMPONENTS = 32
+_WEIGHTS = {"peft": "adapter_model.safetensors", "adapters": "adapter.safetensors"}
+_HEAD_CONFIG, _HEAD_WEIGHTS = "head_config.json", "model_head.safetensors"
+_TOKENIZER = frozenset(
+    {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
+     "tokenizer.model", "sentencepiece.bpe.model", "special_tokens_map.json", "added_tokens.json"}
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What was found: facts, adapters, one entry per check, every problem, and what was set aside."""
+
+    facts: card.Facts
+    components: tuple[Component, ...]
+    checks: tuple[dict[str, Any], ...]
+    problems: tuple[errors.Problem, ...]
+    notices: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def inspect(files: Snapshot, base: base_model.BaseModel | None, labels: tuple[str, ...] | None = None) -> Inspection:
+    """Check a snapshot against a base model and a benchmark's labels (by class index), as far as they are known.
+
+    Without a base the comparison of shapes is skipped. Never raises for what is in the files: all problems are in
+    the answer at once.
+    """
+    return _Inspector(files, base, labels).run()
+
+
+class _Inspector:
+    def __init__(self, files: Snapshot, base: base_model.BaseModel | None, labels: tuple[str, ...] | None) -> None:
+        self.files, self.base, self.labels = files, base, labels
+        self.collector = errors.Collector()
+        self.notices: list[str] = []
+        self.facts = card.Facts()
+        self.components: list[Component] = []
+        self.used: set[str] = set()
+        self.headers: dict[str, tuple[tensors.Tensor, ...]] = {}
+
+    def run(self) -> Inspection:
+        scan.check_files(self.files, self.collector)
+        scan.check_contents(self.files, self.collector)
+        self.read_facts()
+        self.read_components()
+        self.check_leftovers()
+        problems = self.collector.all()
+        notices = (*self.facts.notices, *self.notices)
+        return Inspection(self.facts, tuple(self.components), self.checks(), problems, notices)
+
+    def read_facts(self) -> None:
+        with self.collector.collect():
+            self.facts = card.read(self.files)
+
+    def read_components(self) -> None:
+        folders = snapshot.folders(self.files.files)
+        if not folders:
+            hint = "push the folder that save_pretrained (PEFT) or save_adapter (adapters) wrote"
+            self.problem(
+                "config", "config.missing", snapshot.CONFIG, "is not there: this folder holds no adapter", hint
+            )
+        if len(folders) > MAX_COMPONENTS:
+            message = f"{len(folders)} adapters in one snapshot; at most {MAX_COMPONENTS}"
+            self.problem("config", "config.components", snapshot.CONFIG, message, "split the repository")
+        for folder in folders[:MAX_COMPONENTS]:
+            with self.collector.collect():
+                self.read_component(folder)
+
+    def read_component(self, folder: str) -> None:
+        path = posixpath.join(folder, snapshot.CONFIG)
+        config = self.json(path)
+        method = methods.detect(config, path)
+        weights = posixpath.join(folder, _WEIGHTS[method.library])
+        self.used.add(weights)
+        if weights not in self.files.files:
+            hint = "save the adapter as safetensors (the default of save_pretrained; use_safetensors=True in adapters)"
+            raise errors.SpecError.of("files.weights", weights, "is not there: the adapter has no weights", hint)
+        source = Source(
+            folder, config, path, weights, self.header(weights), self.collector, self.base, notices=self.notices
+        )
+        source.labels = self.component_labels()
+        self.add_head_files(source)
+        component = method.reader()(source)
+        if component is not None:
+            self.components.append(component)
+            self.check_labels(component)
+
+    def add_head_files(self, source: Source) -> None:
+        """AdapterHub keeps the head in files of its own."""
+        config = posixpath.join(source.folder, _HEAD_CONFIG)
+        weights = posixpath.join(source.folder, _HEAD_WEIGHTS)
+        if "peft_type" in source.config:
+            return
+        if config in self.files.files:
+            source.head_config, source.head_config_path = self.json(config), config
+        if weights in self.files.files:
+            source.head_weights, source.head_tensors = weights, self.header(weights)
+            self.used.add(weights)
+
+    def component_labels(self) -> tuple[str, ...] | None:
+        """Labels that hold for every adapter of the snapshot; a head_config speaks for its own folder only."""
+        source = self.facts.sources.get("labels", "")
+        return self.facts.labels if posixpath.basename(source) != _HEAD_CONFIG else None
+
+    def check_labels(self, component: Component) -> None:
+        head = component.head
+        if head and self.labels is not None and head.num_labels != len(self.labels):
+            names = ", ".join(self.labels[:10])
+            message = (
+                f"the head has {head.num_labels} classes, but the benchmark has {len(self.labels)} labels: {names}"
+            )
+            self.problem("head", "head.classes", head.weights, message, "choose a benchmark with as many labels")
+
+    def check_leftovers(self) -> None:
+        """Weights that no adapter uses are not stored along: nobody would ever have judged them."""
+        for path in self.files.files:
+            if path.endswith(".safetensors") and path not in self.used:
+                names = ", ".join(sorted(set(_WEIGHTS.values())))
+                hint = f"leave it out; an adapter's weights are called {names} beside its adapter_config.json"
+                self.problem("files", "files.unused", path, "belongs to no adapter of this snapshot", hint)
+
+    def json(self, path: str) -> dict[str, Any]:
+        data = snapshot.whole(self.files, path, documents.MAX_BYTES)
+        with errors.as_check("config" if path.endswith(snapshot.CONFIG) else "head"):
+            return documents.loads_object(data, where=path)
+
+    def header(self, path: str) -> tuple[tensors.Tensor, ...]:
+        if path not in self.headers:
+            self.headers[path] = scan.header(self.files, path)
+        return self.headers[path]
+
+    def problem(self, check: str, code: str, where: str, message: str, hint: str = "") -> None:
+        self.collector.problem(code, where, message, hint, check)
+
+    def checks(self) -> tuple[dict[str, Any], ...]:
+        return tuple(_check(name, self) for name in CHECKS)
+
+
+def _check(name: str, found: _Inspector) -> dict[str, Any]:
+    problems = [problem for problem in found.collector.problems if problem.check == name]
+    if problems:
+        codes = sorted({problem.code for problem in problems})
+        hint = next((problem.hint for problem in problems if problem.hint), "")
+        return report.check(name, "failed", _told(problems), hint, {"problems": len(problems), "codes": codes})
+    return _PASSED[name](found)
+
+
+def _told(problems: list[errors.Problem], limit: int = 3) -> str:
+    text = "; ".join(
+        f"{problem.where}: {problem.message}" if problem.where else problem.message for problem in problems[:limit]
+    )
+    return text + (f"; and {len(problems) - limit} more" if len(problems) > limit else "")
+
+
+def _files(found: _Inspector) -> dict[str, Any]:
+    sizes = found.files.files
+    total = sum(sizes.values())
+    message = f"{len(sizes)} files, {total} bytes: safetensors, JSON and text only"
+    return report.check("files", "passed", message, "", {"files": len(sizes), "bytes": total})
+
+
+def _config(found: _Inspector) -> dict[str, Any]:
+    variants = [component.variant for component in found.components]
+    if not variants:
+        return report.check("config", "skipped", "no configuration was read")
+    notices = [*found.facts.notices, *found.notices]
+    status = "warning" if notices else "passed"
+    message = "; ".join([f"{', '.join(sorted(set(variants)))}: every key was judged", *notices])
+    return report.check("config", status, message, "", {"variants": variants})
+
+
+def _scan(found: _Inspector) -> dict[str, Any]:
+    count = sum(len(header) for header in found.headers.values())
+    if not found.headers:
+        return report.check("scan", "skipped", "there were no weights to scan")
+    message = f"{count} tensors in {len(found.headers)} safetensors files; nothing in any file can run"
+    return report.check("scan", "passed", message, "", {"tensors": count})
+
+
+def _shapes(found: _Inspector) -> dict[str, Any]:
+    if found.base is None or not found.components:
+        reason = "no base model to compare with" if found.base is None else "no adapter was read"
+        return report.check("shapes", "skipped", reason, "name the base model" if found.base is None else "")
+    modules = sum(len(component.parts) for component in found.components)
+    parameters = sum(component.parameters for component in found.components)
+    message = f"{modules} modules, {parameters} parameters fit the base model, and no tensor is left over"
+    return report.check("shapes", "passed", message, "", {"modules": modules, "parameters": parameters})
+
+
+def _head(found: _Inspector) -> dict[str, Any]:
+    heads = [component.head for component in found.components if component.head]
+    if not heads:
+        return report.check("head", "skipped", "the adapter brings no head")
+    classes = [head.num_labels for head in heads]
+    message = f"{heads[0].kind} head with {classes[0]} classes" + (
+        f" and {len(heads) - 1} more" if len(heads) > 1 else ""
+    )
+    return report.check("head", "passed", message, "", {"classes": classes})
+
+
+def _tokenizer(found: _Inspector) -> dict[str, Any]:
+    names = sorted(path for path in found.files.files if posixpath.basename(path) in _TOKENIZER)
+    message = "the snapshot brings tokenizer files" if names else "the base model's tokenizer is used"
+    return report.check("tokenizer", "passed", message, "", {"files": names})
+
+
+_PASSED = {"files": _files, "config": _config, "scan": _scan, "shapes": _shapes, "head": _head, "tokenizer": _tokenizer}

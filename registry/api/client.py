@@ -1,0 +1,49 @@
+"""/client/: the hub's own client, as an index that pip reads (the simple repository API, PEP 503)."""
+
+from collections.abc import Iterable
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.html import format_html, format_html_join
+from django.views.decorators.http import require_safe
+
+from registry.queries import client_wheel
+from registry.queries.client_wheel import Wheel
+
+
+@require_safe
+def index(request: HttpRequest) -> HttpResponse:
+    """The projects: ours, and what an operator of an air-gapped site laid beside it."""
+    names = sorted({wheel.project for wheel in client_wheel.wheels().values()})
+    return _page("Client", ((f"{name}/", name) for name in names))
+
+
+@require_safe
+def project(request: HttpRequest, name: str) -> HttpResponse:
+    """The wheels of a project, each with its SHA-256."""
+    found = [wheel for wheel in client_wheel.wheels().values() if wheel.project == name]
+    if not found:
+        raise Http404
+    return _page(name, ((f"../{wheel.filename}#sha256={wheel.sha256}", wheel.filename) for wheel in found))
+
+
+@require_safe
+def wheel(request: HttpRequest, filename: str) -> HttpResponse:
+    """The bytes of a wheel."""
+    found = client_wheel.wheels().get(filename)
+    if found is None:
+        raise Http404
+    return _attachment(found)
+
+
+def _attachment(found: Wheel) -> HttpResponse:
+    answer = HttpResponse(found.content, content_type="application/octet-stream")
+    answer["Content-Disposition"] = f'attachment; filename="{found.filename}"'
+    answer["ETag"] = f'"{found.sha256}"'
+    answer["Cache-Control"] = "public, max-age=60"
+    return answer
+
+
+def _page(title: str, links: Iterable[tuple[str, str]]) -> HttpResponse:
+    anchors = format_html_join("\n", '<a href="{}">{}</a><br>', links)
+    page = '<!DOCTYPE html>\n<html><head><meta charset="utf-8"><title>{0}</title></head><body>\n{1}\n</body></html>\n'
+    return HttpResponse(format_html(page, title, anchors))

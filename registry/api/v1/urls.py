@@ -1,0 +1,35 @@
+"""The routes of version 1."""
+
+from django.urls import path, re_path
+from drf_spectacular.views import SpectacularJSONAPIView
+
+from registry.api.v1 import adapters, base_models, benchmarks, me, policies, resolve, uploads, versions
+
+ADAPTER = "adapters/<str:namespace>/<str:name>"
+VERSION = f"{ADAPTER}/versions/<str:version>"
+
+urlpatterns = [
+    path("schema", SpectacularJSONAPIView.as_view(authentication_classes=(), permission_classes=()), name="schema"),
+    path("me", me.MeView.as_view()),
+    path("resolve", resolve.ResolveView.as_view()),
+    path("adapters", adapters.AdaptersView.as_view()),
+    path(ADAPTER, adapters.AdapterView.as_view()),
+    path(f"{ADAPTER}/uploads", uploads.UploadsView.as_view()),
+    path(f"{ADAPTER}/versions", versions.VersionsView.as_view()),
+    path(VERSION, versions.VersionView.as_view()),
+    path(f"{VERSION}/report", versions.ReportView.as_view()),
+    path(f"{VERSION}/files/<path:path>", versions.FileView.as_view()),
+    path(f"{VERSION}/yank", versions.YankView.as_view()),
+    path(f"{VERSION}/unyank", versions.UnyankView.as_view()),
+    path("uploads/<uuid:upload_id>", uploads.UploadView.as_view()),
+    path("uploads/<uuid:upload_id>/blobs/<int:n>", uploads.UploadBlobView.as_view()),
+    path("uploads/<uuid:upload_id>/complete", uploads.CompleteView.as_view()),
+    path("base-models", base_models.BaseModelsView.as_view()),
+    path("base-models/<path:name>", base_models.BaseModelView.as_view()),
+    path("benchmarks", benchmarks.BenchmarksView.as_view()),
+    re_path(
+        r"^benchmarks/(?P<digest>sha256:[0-9a-f]{64})/files/(?P<name>[^/]+)$", benchmarks.BenchmarkFileView.as_view()
+    ),
+    path("benchmarks/<path:name>", benchmarks.BenchmarkView.as_view()),
+    path("policies/<str:namespace>", policies.PolicyView.as_view()),
+]

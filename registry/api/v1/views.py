@@ -1,0 +1,95 @@
+"""What the doors of version 1 have in common."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from registry.api import problems
+from registry.api.authentication import Credentials, TokenAuthentication
+from registry.api.parsers import StrictJSONParser
+from registry.errors import BadRequest, Invalid
+from registry.models import Token
+from registry.queries.viewers import ANYBODY, Viewer
+
+
+class AlwaysJSON(BaseContentNegotiation):
+    """The API speaks JSON, whatever a browser says it would like."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        """Return the parser for the body's media type, None where there is none."""
+        media = (request.content_type or "").partition(";")[0].strip().lower()
+        return next((parser for parser in parsers if parser.media_type == media), None)
+
+    def select_renderer(
+        self, request: Request, renderers: Any, format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        """Return the only renderer."""
+        return renderers[0], renderers[0].media_type
+
+
+class View(APIView):
+    """A door: `self.viewer` asks, `self.body(Serializer)` is what they sent."""
+
+    authentication_classes = (TokenAuthentication,)
+    permission_classes = ()  # services and queries decide
+    parser_classes = (StrictJSONParser,)
+    renderer_classes = (JSONRenderer,)
+    content_negotiation_class = AlwaysJSON
+
+    @property
+    def viewer(self) -> Viewer:
+        """Who asks."""
+        auth = self.request.auth
+        return auth.viewer if isinstance(auth, Credentials) else ANYBODY
+
+    @property
+    def token(self) -> Token | None:
+        """The token that was sent."""
+        auth = self.request.auth
+        return auth.token if isinstance(auth, Credentials) else None
+
+    def body(self, kind: type["Body"]) -> dict[str, Any]:
+        """Return the body of the request as this serializer understands it. Raises Invalid."""
+        form = kind(data=self.request.data)
+        form.is_valid(raise_exception=True)
+        return dict(form.validated_data)
+
+    def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response]:
+        """Return our own handler, wherever the settings point."""
+        return problems.handle
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse what no text column can hold before anything else happens."""
+        given = [str(value) for value in kwargs.values()]
+        given += [text for pair in request.query_params.lists() for text in (pair[0], *pair[1])]
+        if any("\0" in text for text in given):
+            raise BadRequest("The address holds a NUL character.")
+        super().initial(request, *args, **kwargs)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Keep answers out of shared caches; doors that serve public bytes say so themselves."""
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        if not answer.has_header("Cache-Control"):
+            answer["Cache-Control"] = "private, no-store"
+        answer["Vary"] = "Authorization"
+        return answer
+
+
+class Body(serializers.Serializer[Any]):
+    """A request's body. Keys that are not known are refused: a typing error must not publish what was to be private."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the fields. Raises Invalid."""
+        if not isinstance(data, dict):
+            raise Invalid("The body must be a JSON object.")
+        unknown = sorted(set(data) - set(self.fields))
+        if unknown:
+            known = ", ".join(sorted(self.fields))
+            raise serializers.ValidationError({unknown[0]: f"is not known; known are {known}"})
+        return super().to_internal_value(data)

@@ -1,0 +1,17 @@
+"""Columns, constraints and QuerySet filters. What each constraint is for: docs/data-model.md."""
+
+from registry.models.adapters import Adapter, Commit, Redirect, Ref, Tombstone, Visibility
+from registry.models.base_models import BaseAlias, BaseModel
+from registry.models.benchmarks import Benchmark, Direction, Policy
+from registry.models.blobs import Blob, Component, Manifest, ManifestFile
+from registry.models.events import Event, Outbox
+from registry.models.runs import Evidence, Run, Score
+from registry.models.uploads import Upload, UploadBlob
+from registry.models.users import Membership, Namespace, Role, Scope, Token, User
+from registry.models.versions import Alias, Version
+
+__all__ = [
+    "Adapter", "Alias", "BaseAlias", "BaseModel", "Benchmark", "Blob", "Commit", "Component", "Direction", "Event",
+    "Evidence", "Manifest", "ManifestFile", "Membership", "Namespace", "Outbox", "Policy", "Redirect", "Ref", "Role",
+    "Run", "Scope", "Score", "Token", "Tombstone", "Upload", "UploadBlob", "User", "Version", "Visibility",
+]  # fmt: skip

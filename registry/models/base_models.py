@@ -1,0 +1,127 @@
+"""Base models, identified by the hash of their weights, and the names people give them."""
+
+from typing import Self
+
+from django.db import models
+from django.db.models import ExpressionWrapper, GeneratedField, Q, UniqueConstraint
+from django.utils import timezone
+
+from registry.models import rules
+from registry.models.adapters import Visibility
+from registry.models.users import Namespace
+
+
+class BaseState(models.TextChoices):
+    CLAIMED = "claimed"
+    OBSERVED = "observed"
+    LOCATED = "located"
+
+
+class BaseModelQuerySet(models.QuerySet["BaseModel"]):
+    """Questions about base models."""
+
+    def observed(self) -> Self:
+        """Return those whose bytes a worker has hashed."""
+        return self.filter(observed=True)
+
+
+class BaseModel(models.Model):
+    """A base model, by the hash of its weights.
+
+    `claimed`: somebody sent its leaves; `observed`: a worker hashed the bytes it loaded; `located`: and we know where
+    they lie. Only an observed one publishes.
+    `tensors` is the table of leaves, `[[name, dtype, shape, digest], ...]`.
+    """
+
+    State = BaseState
+    Visibility = Visibility
+
+    fingerprint = models.CharField(max_length=69, primary_key=True)
+    state = models.CharField(max_length=16, choices=BaseState.choices, default=BaseState.CLAIMED)
+    observed = GeneratedField(
+        expression=ExpressionWrapper(~Q(state="claimed"), output_field=models.BooleanField()),
+        output_field=models.BooleanField(),
+        db_persist=True,
+    )
+    name = models.CharField(max_length=255, default="", blank=True)
+    config = models.JSONField(default=dict, blank=True)
+    roots = models.JSONField(default=dict, blank=True)
+    cast_roots = models.JSONField(default=dict, blank=True)
+    architecture = rules.DigestField()
+    tokenizer_digest = rules.DigestField(null=True, blank=True)
+    tensors = models.JSONField(default=list)
+    parameters = models.PositiveBigIntegerField(default=0)
+    owner = models.ForeignKey(Namespace, models.SET_NULL, null=True, blank=True, related_name="base_models")
+    visibility = models.CharField(max_length=16, choices=Visibility.choices, default=Visibility.PUBLIC)
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    objects = BaseModelQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            rules.fingerprint("basemodel", "fingerprint"),
+            *rules.digests("basemodel", "architecture", "tokenizer_digest"),
+            rules.one_of("basemodel", "state", BaseState),
+            rules.one_of("basemodel", "visibility", Visibility),
+            # Target of version_base_is_observed_fk.
+            UniqueConstraint(fields=["fingerprint", "observed"], name="basemodel_fingerprint_observed_key"),
+        ]
+        indexes = [models.Index(fields=["architecture"], name="basemodel_by_architecture")]
+
+    def __str__(self) -> str:
+        return self.name or self.fingerprint
+
+
+class AliasKind(models.TextChoices):
+    HUB = "hub"
+    MIRROR = "mirror"
+    FOLDER = "folder"
+
+
+class AliasState(models.TextChoices):
+    LIVE = "live"
+    RENAMED = "renamed"
+    GONE = "gone"
+    GATED = "gated"
+
+
+class BaseAliasQuerySet(models.QuerySet["BaseAlias"]):
+    """Questions about names of base models."""
+
+    def live(self) -> Self:
+        """Return those that still lead to their base."""
+        return self.filter(state=AliasState.LIVE)
+
+
+class BaseAlias(models.Model):
+    """A name or place of a base model.
+
+    Without a namespace it belongs to the library, and came from an admin or from an observed commit.
+    """
+
+    Kind = AliasKind
+    State = AliasState
+
+    name = models.CharField(max_length=512)
+    revision = models.CharField(max_length=128, default="", blank=True)
+    kind = models.CharField(max_length=16, choices=AliasKind.choices)
+    base = models.ForeignKey(BaseModel, models.CASCADE, related_name="aliases")
+    namespace = models.ForeignKey(Namespace, models.CASCADE, null=True, blank=True, related_name="base_aliases")
+    state = models.CharField(max_length=16, choices=AliasState.choices, default=AliasState.LIVE)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = BaseAliasQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            rules.one_of("basealias", "kind", AliasKind),
+            rules.one_of("basealias", "state", AliasState),
+            UniqueConstraint(
+                fields=["namespace", "name"],
+                condition=Q(state="live"),
+                nulls_distinct=False,
+                name="basealias_live_name_is_one",
+            ),
+        ]
+        indexes = [models.Index(fields=["name"], name="basealias_by_name")]

@@ -1,0 +1,126 @@
+"""Base models: by fingerprint or by name."""
+
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from hub.spec import base_model as spec
+from registry.errors import NotFound
+from registry.models import BaseAlias, BaseModel, Namespace, Visibility
+from registry.queries import shapes
+from registry.queries.viewers import Viewer
+
+PAGE = 100
+
+
+def visible(viewer: Viewer) -> QuerySet[BaseModel]:
+    """Return the base models that this viewer may know of."""
+    if viewer.is_admin or viewer.is_worker:
+        return BaseModel.objects.all()
+    seen = Q(visibility=Visibility.PUBLIC)
+    if viewer.person is not None:
+        seen |= Q(owner__in=Namespace.objects.of(viewer.person))
+    return BaseModel.objects.filter(seen)
+
+
+def find(name: str, viewer: Viewer) -> BaseModel | None:
+    """Return the base model that a fingerprint or a name means, None where there is none for this viewer.
+
+    A name without a namespace of ours, Hugging Face names included, is one of the library's; `acme/my-base`
+    is then looked for in the namespace `acme`. A bare name falls through to nobody else's.
+    """
+    bases = visible(viewer)
+    if name.startswith("base:"):
+        return bases.filter(pk=name).first()
+    live = BaseAlias.objects.live().filter(base__in=bases).select_related("base")
+    alias = live.filter(namespace=None, name=name).first()
+    namespace, _, rest = name.partition("/")
+    if alias is None and rest:
+        alias = live.filter(namespace__name=namespace, name=rest).first()
+    return alias.base if alias else None
+
+
+def get(name: str, viewer: Viewer) -> BaseModel:
+    """Return the base model that a fingerprint or a name means. Raises NotFound."""
+    base = find(name, viewer)
+    if base is None:
+        raise NotFound(f"There is no base model {name!r}.", hint="List them: hub base ls. Add one: hub base add DIR.")
+    return base
+
+
+def search(text: str, viewer: Viewer) -> list[shapes.BaseModelShape]:
+    """Return the base models whose name, aliases or fingerprint hold this text, newest first."""
+    bases = visible(viewer)
+    if text:
+        aliased = BaseAlias.objects.live().filter(name__icontains=text).values("base")
+        bases = bases.filter(Q(name__icontains=text) | Q(pk__startswith=text) | Q(pk__in=aliased))
+    found = bases.prefetch_related("aliases__namespace").select_related("owner").order_by("-created_at", "pk")
+    return [shape(base) for base in found[:PAGE]]
+
+
+def to_spec(base: BaseModel) -> spec.BaseModel:
+    """Return the value that hub.spec works on."""
+    leaves = [spec.Leaf(name, dtype, tuple(size), digest) for name, dtype, size, digest in base.tensors]
+    return spec.from_leaves(leaves, base.config, base.tokenizer_digest)
+
+
+def name_of(base: BaseModel) -> str:
+    """Return the best name of a base model: its own, else its first alias, else nothing."""
+    if base.name:
+        return base.name
+    names = alias_names(base)
+    return names[0] if names else ""
+
+
+def alias_names(base: BaseModel) -> list[str]:
+    """Return the live names of a base model, the library's first."""
+    live = [alias for alias in base.aliases.all() if alias.state == "live"]
+    live.sort(key=lambda alias: (alias.namespace_id is not None, alias.pk))
+    return [f"{alias.namespace.name}/{alias.name}" if alias.namespace else alias.name for alias in live]
+
+
+def locations(base: BaseModel) -> list[shapes.Location]:
+    """Return where a base model is said to lie: hub ids, mirrors, folders, with what is known of each."""
+    rows = sorted(base.aliases.all(), key=lambda alias: alias.pk)
+    return [
+        {"kind": row.kind, "name": row.name, "revision": row.revision, "state": row.state}
+        for row in rows
+        if row.namespace_id is None
+    ]
+
+
+def ref(base: BaseModel | None) -> shapes.BaseRef | None:
+    """Return a base model as others mention it."""
+    if base is None:
+        return None
+    return {"fingerprint": base.pk, "name": name_of(base), "state": base.state}
+
+
+def refs(fingerprints: set[str]) -> dict[str, shapes.BaseRef]:
+    """Return the mentions of many base models at once, by fingerprint."""
+    rows = (
+        BaseModel.objects.filter(pk__in=fingerprints).defer("tensors", "config").prefetch_related("aliases__namespace")
+    )
+    return {row.pk: {"fingerprint": row.pk, "name": name_of(row), "state": row.state} for row in rows}
+
+
+def shape(base: BaseModel, *, leaves: bool = False) -> shapes.BaseModelShape:
+    """Return a base model as the API shows it; with `leaves` its whole tensor table and configuration."""
+    config: dict[str, Any] = base.config
+    value: shapes.BaseModelShape = {
+        "fingerprint": base.pk,
+        "name": name_of(base),
+        "state": base.state,
+        "roots": base.roots,
+        "architecture": base.architecture,
+        "tokenizer_digest": base.tokenizer_digest,
+        "parameters": base.parameters,
+        "model_type": str(config.get("model_type", "")),
+        "aliases": alias_names(base),
+        "locations": locations(base),
+        "owner": base.owner.name if base.owner else None,
+        "tensors_url": f"/api/v1/base-models/{base.pk}?tensors=1",
+    }
+    if leaves:
+        value |= {"leaves": base.tensors, "config": config}
+    return value

@@ -1,0 +1,62 @@
+"""What the static checks find in a stored snapshot: facts, components, problems, and what it would be judged on."""
+
+import dataclasses
+
+from hub.spec import card, validation
+from hub.spec.errors import Problem, SpecError
+from registry.models import Adapter, BaseModel, Benchmark
+from registry.queries import base_models, benchmarks, blobs, plans
+from registry.queries.viewers import Viewer
+
+ADD_BASE = "Add it first: hub base add DIR --name NAMESPACE/NAME"
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """The inspection, the base model and benchmarks that the files name, and every problem with them."""
+
+    inspection: validation.Inspection
+    base: BaseModel | None
+    benchmarks: tuple[Benchmark, ...]
+    problems: tuple[Problem, ...]
+
+
+def inspect(digest: str, adapter: Adapter, viewer: Viewer, *, judged: bool) -> Findings:
+    """Inspect a stored manifest with the rules that client and worker use, too. Reads headers and small files only.
+
+    `judged`: a run is to follow, so the files must name a base model that this hub knows.
+    """
+    files = {row.path: (row.blob_id, row.size) for row in blobs.files_of(digest)}
+    snapshot = blobs.StoredSnapshot(files)
+    facts, problems = _facts(snapshot)
+    base = base_models.find(facts.base, viewer) if facts and facts.base else None
+    if judged and facts is not None and base is None:
+        problems += (_no_base(facts.base),)
+    chosen: tuple[Benchmark, ...] = ()
+    if facts is not None:
+        try:
+            chosen = plans.chosen(adapter, facts.benchmarks, facts.task, viewer)
+        except SpecError as error:
+            problems += error.problems
+    labels = benchmarks.to_spec(chosen[0]).labels if chosen else None
+    inspection = validation.inspect(snapshot, base_models.to_spec(base) if base else None, labels)
+    return Findings(inspection, base, chosen, _all(inspection.problems, problems if judged else ()))
+
+
+def _facts(snapshot: blobs.StoredSnapshot) -> tuple[card.Facts | None, tuple[Problem, ...]]:
+    try:
+        return card.read(snapshot), ()
+    except SpecError as error:
+        return None, error.problems
+
+
+def _no_base(name: str | None) -> Problem:
+    if not name:
+        message = "the files do not say which base model the adapter was trained on"
+        return Problem("no_base", "hub.json", message, "Push with --base NAME, or write it into hub.json.", "config")
+    return Problem("unknown_base", "base", f"this hub does not know the base model {name!r}", ADD_BASE, "config")
+
+
+def _all(first: tuple[Problem, ...], second: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """Both, each problem once."""
+    return tuple(dict.fromkeys((*first, *second)))

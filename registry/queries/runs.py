@@ -1,0 +1,165 @@
+"""Runs: where one stands in the queue, and what a worker that holds one may read."""
+
+import datetime
+import posixpath
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from registry.errors import LeaseLost, NotFound, Unauthenticated
+from registry.models import BaseModel, Benchmark, Blob, Component, ManifestFile, Run, Score, Version
+from registry.queries import base_models, benchmarks, blobs, shapes, tokens
+
+NO_LEASE = "The run is leased to another worker, or is over."
+NO_LEASE_HINT = "Stop working on it and claim the next one."
+
+
+def stage_of(version: Version) -> str:
+    """Return how far a version has come: its run's stage while a run is at work."""
+    run = version.run
+    if version.status != "validating" or run is None:
+        return version.stage
+    if run.status == Run.Status.ERROR:
+        return "error"
+    return run.stage or str(run.status)
+
+
+def place_of(version: Version) -> shapes.QueuePlace | None:
+    """Return where the run of a version stands, None where none is waited for."""
+    run = version.run
+    if version.status != "validating" or run is None:
+        return None
+    older = Q(created_at__lt=run.created_at) | Q(created_at=run.created_at, pk__lt=run.pk)
+    ahead = Run.objects.waiting().filter(older).count() if run.status == Run.Status.QUEUED else 0
+    return {"position": ahead, "run": str(run.pk), "status": str(run.status)}
+
+
+def waiting(seconds: int, limit: int) -> list[uuid.UUID]:
+    """Return the oldest runs of the queue that were made at least so many seconds ago."""
+    old = Run.objects.waiting().filter(created_at__lte=Now() - datetime.timedelta(seconds=seconds))
+    return list(old.values_list("pk", flat=True)[:limit])
+
+
+def held(run_id: uuid.UUID | str, secret: str) -> QuerySet[Run]:
+    """Return the run if this token holds its lease and the lease has not run out by the clock of the database, else nothing."""
+    rows = Run.objects.filter(pk=run_id)
+    if not settings.HUB_FENCING:
+        return rows
+    digest = tokens.digest_of(secret)
+    return rows.filter(status=Run.Status.LEASED, lease_token_digest=digest, lease_expires_at__gt=Now())
+
+
+def require_token(secret: str | None) -> str:
+    """Return the secret if it can be a run token. Raises Unauthenticated."""
+    if secret is None or not tokens.wellformed(secret, tokens.RUN_PREFIX):
+        raise Unauthenticated("This needs the token that came with the claim of the run.", hint="POST runs/claim")
+    return secret
+
+
+def leased(run_id: uuid.UUID | str, secret: str | None) -> Run:
+    """Return the run whose lease this run token is. Raises Unauthenticated for no run token, LeaseLost for a dead one."""
+    run = held(run_id, require_token(secret)).first()
+    if run is None:
+        raise LeaseLost(NO_LEASE, hint=NO_LEASE_HINT)
+    return run
+
+
+def blob_for_worker(run_id: uuid.UUID | str, secret: str | None, sha256: str) -> tuple[str, int]:
+    """Return digest and size of a blob that this run needs: a file of its manifest or data of its benchmarks.
+
+    Raises LeaseLost, and NotFound for every other blob, there or not.
+    """
+    run = leased(run_id, secret)
+    row = ManifestFile.objects.filter(manifest=run.manifest_id, blob=sha256).first()
+    if row is not None:
+        return row.blob_id, row.size
+    if any(sha256 in benchmark.files.values() for benchmark in benchmarks_of(run)):
+        blob = Blob.objects.live().filter(pk=sha256).first()
+        if blob is not None:
+            return blob.pk, blob.size
+    raise NotFound("This run has no such blob.")
+
+
+def benchmarks_of(run: Run) -> list[Benchmark]:
+    """Return the benchmarks of a run's plan, in the plan's order."""
+    digests = plan_benchmarks(run.plan)
+    found = {row.pk: row for row in Benchmark.objects.filter(pk__in=digests).select_related("owner")}
+    return [found[digest] for digest in digests if digest in found]
+
+
+def plan_benchmarks(plan: dict[str, Any]) -> list[str]:
+    """Return the benchmark digests of a plan as bare hex."""
+    return [str(digest).removeprefix("sha256:") for digest in plan.get("benchmarks", [])]
+
+
+def claim(run: Run, secret: str) -> shapes.Claim:
+    """Return all that a worker needs for a run it has just leased. `secret` opens the files, and nothing else does."""
+    base = BaseModel.objects.prefetch_related("aliases__namespace").select_related("owner").get(pk=run.base_fingerprint)
+    return {
+        "run": _claimed(run),
+        "token": secret,
+        "files": [_file(run, row.path, row.blob_id, row.size) for row in blobs.files_of(run.manifest_id)],
+        "benchmarks": [_benchmark(run, benchmark) for benchmark in benchmarks_of(run)],
+        "base_model": base_models.shape(base),
+        "facts": _facts(run),
+        "previous": previous_predictions(run),
+    }
+
+
+def _claimed(run: Run) -> shapes.ClaimedRun:
+    return {
+        "id": str(run.pk),
+        "adapter_digest": f"sha256:{run.adapter_digest}",
+        "base_fingerprint": run.base_fingerprint,
+        "plan": run.plan,
+        "plan_digest": f"sha256:{run.plan_digest}",
+        "attempt": run.attempt + 1,
+        "lease_no": run.lease_no,
+        "lease_seconds": settings.HUB_LEASE_SECONDS,
+        "digest": f"sha256:{run.manifest_id}",
+    }
+
+
+def _file(run: Run, path: str, sha256: str, size: int) -> shapes.FileShape:
+    """Return a file with the address at which the store itself serves it, else the one that asks for the run token."""
+    address = blobs.store().download_url(sha256, filename=posixpath.basename(path))
+    return {"path": path, "sha256": sha256, "size": size, "url": address or f"/api/v1/runs/{run.pk}/blobs/{sha256}"}
+
+
+def _benchmark(run: Run, benchmark: Benchmark) -> shapes.BenchmarkShape:
+    value = benchmarks.shape(benchmark)
+    value["files"] = [_file(run, file["path"], file["sha256"], file["size"]) for file in value["files"]]
+    return value
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    """Return what the files say of themselves (task, labels, ...), as ingest read it."""
+    component = Component.objects.filter(manifest=run.manifest_id).order_by("folder").first()
+    return dict(component.facts.get("facts", {})) if component else {}
+
+
+def previous_predictions(run: Run) -> shapes.Previous | None:
+    """Return what the adapter that `max_drop` compares with predicted, None where the plan compares with nothing.
+
+    Of several measurements the newest counts; of several adapters in a snapshot the one at its root.
+    """
+    gate = run.plan.get("gates", {}).get("max_drop") or {}
+    against = str(gate.get("against") or "").removeprefix("sha256:")
+    if not against:
+        return None
+    scores = Score.objects.filter(run__adapter_digest=against, run__status=Run.Status.PASSED)
+    wanted = scores.filter(benchmark__in=plan_benchmarks(run.plan), predictions__isnull=False)
+    ordered = wanted.order_by("run__finished_at", "-component_folder")
+    return {
+        "adapter_digest": f"sha256:{against}",
+        "predictions": {f"sha256:{score.benchmark_id}": _labels(score) for score in ordered},
+    }
+
+
+def _labels(score: Score) -> list[Any]:
+    """Return the predicted classes in row order."""
+    predictions: Any = score.predictions
+    return list(predictions["labels"]) if isinstance(predictions, dict) else list(predictions)

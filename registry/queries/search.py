@@ -1,0 +1,166 @@
+"""Finding adapters. The page, the API and the command line build the same `SearchQuery`."""
+
+import base64
+import binascii
+import dataclasses
+import datetime
+import json
+from typing import Any
+
+from django.db.models import Case, Exists, F, FloatField, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast
+
+from registry.errors import BadRequest
+from registry.models import Adapter, Component, Score, Version
+from registry.queries import adapters, base_models, shapes
+from registry.queries.versions import LATEST_FIRST
+from registry.queries.viewers import Viewer
+from registry.queries.visibility import visible_adapters
+
+SORTS = ("recent", "pulls", "size", "score", "gain", "name")
+STATUSES = ("published", "hosted", "validating", "rejected", "draft")
+PAGE = 50
+LONGEST = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchQuery:
+    """What is looked for. An empty field asks for nothing."""
+
+    q: str = ""
+    base: str = ""
+    task: str = ""
+    benchmark: str = ""
+    method: str = ""
+    status: str = ""
+    namespace: str = ""
+    sort: str = "recent"
+    cursor: str = ""
+    limit: int = PAGE
+
+    def __post_init__(self) -> None:
+        if self.sort not in SORTS:
+            raise BadRequest(f"There is no order {self.sort!r}.", hint=f"One of: {', '.join(SORTS)}.")
+        if self.status and self.status not in STATUSES:
+            raise BadRequest(f"There is no status {self.status!r}.", hint=f"One of: {', '.join(STATUSES)}.")
+        if len(self.q) > LONGEST:
+            raise BadRequest(f"The query is longer than {LONGEST} characters.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A page of adapters, and the cursor of the next one ('' at the end)."""
+
+    results: list[shapes.Summary]
+    cursor: str
+
+
+def search(query: SearchQuery, viewer: Viewer) -> Found:
+    """Return a page of the adapters that match, of those the viewer may know of."""
+    rows = _ordered(_filtered(query, viewer), query)
+    rows = rows.select_related("namespace").defer("search")
+    size = max(1, min(query.limit, PAGE))
+    page = list(_after(rows, query)[: size + 1])
+    more = _cursor(page[size - 1]) if len(page) > size else ""
+    return Found(adapters.summaries(page[:size]), more)
+
+
+def _filtered(query: SearchQuery, viewer: Viewer) -> QuerySet[Adapter]:
+    rows = visible_adapters(viewer)
+    if query.q.strip():
+        rows = rows.matching(query.q) | rows.filter(name__icontains=query.q.strip())
+    if query.base:
+        base = base_models.find(query.base, viewer)
+        rows = rows.filter(base_fingerprint=base.pk) if base else rows.none()
+    if query.namespace:
+        rows = rows.filter(namespace__name=query.namespace)
+    if query.task:
+        rows = rows.filter(task=query.task)
+    if query.method:
+        rows = rows.filter(Q(method=query.method) | Exists(_components(query.method)))
+    if query.benchmark:
+        rows = rows.filter(Exists(_scores(query.benchmark)))
+    if query.status:
+        rows = rows.filter(Exists(Version.objects.filter(adapter=OuterRef("pk"), status=query.status)))
+        if query.status not in ("published", "hosted"):
+            rows = _own(rows, viewer)
+    return rows
+
+
+def _own(rows: QuerySet[Adapter], viewer: Viewer) -> QuerySet[Adapter]:
+    """Unpublished versions are their namespace's own business."""
+    if viewer.is_admin:
+        return rows
+    return rows.filter(namespace__memberships__user=viewer.person) if viewer.person else rows.none()
+
+
+def _latest() -> QuerySet[Version]:
+    return Version.objects.offered().filter(adapter=OuterRef("pk")).order_by(*LATEST_FIRST)
+
+
+def _components(method: str) -> QuerySet[Component]:
+    """The components of the latest version with this method or variant."""
+    latest = Version.objects.offered().filter(adapter=OuterRef(OuterRef("pk"))).order_by(*LATEST_FIRST)
+    rows = Component.objects.filter(manifest=Subquery(latest.values("digest")[:1]))
+    return rows.filter(Q(method=method) | Q(variant=method))
+
+
+def _scores(benchmark: str) -> QuerySet[Score]:
+    """The scores of the latest version, on one benchmark or on any."""
+    latest = Version.objects.offered().filter(adapter=OuterRef(OuterRef("pk"))).order_by(*LATEST_FIRST)
+    rows = Score.objects.filter(run=Subquery(latest.values("run")[:1]))
+    return rows.filter(benchmark__name=benchmark) if benchmark else rows
+
+
+def _ordered(rows: QuerySet[Adapter], query: SearchQuery) -> QuerySet[Adapter]:
+    """Annotate `key`, the value that the order goes by, and sort: highest first (names: lowest), unknown last."""
+    if query.sort == "name":
+        return rows.annotate(key=F("name")).order_by("key", "pk")
+    keys: dict[str, Any] = {
+        "recent": F("updated_at"),
+        "pulls": F("pulls"),
+        "size": Subquery(_latest().values("manifest__size")[:1]),
+        "score": Subquery(_best(query.benchmark, "score")),
+        "gain": Subquery(_best(query.benchmark, "gain")),
+    }
+    return rows.annotate(key=keys[query.sort]).order_by(F("key").desc(nulls_last=True), "-pk")
+
+
+def _best(benchmark: str, what: str) -> QuerySet[Score, dict[str, Any]]:
+    """The best score (or gain) of the latest version; where low is good, its negative."""
+    value = F("value") if what == "score" else Cast(KT("gain__value"), FloatField())
+    good = Case(When(direction="down", then=Value(-1.0)), default=Value(1.0), output_field=FloatField())
+    rows = _scores(benchmark).annotate(good=good * value).exclude(good=None)
+    return rows.order_by("-good").values("good")[:1]
+
+
+def _after(rows: QuerySet[Adapter], query: SearchQuery) -> QuerySet[Adapter]:
+    """Keep what stands behind the cursor."""
+    if not query.cursor:
+        return rows
+    key, pk = _read_cursor(query)
+    if query.sort == "name":
+        return rows.filter(Q(key__gt=key) | Q(key=key, pk__gt=pk))
+    if key is None:
+        return rows.filter(key=None, pk__lt=pk)
+    return rows.filter(Q(key__lt=key) | Q(key=key, pk__lt=pk) | Q(key=None))
+
+
+def _cursor(row: Adapter) -> str:
+    key = row.key  # type: ignore[attr-defined]
+    value = key.isoformat() if isinstance(key, datetime.datetime) else key
+    return base64.urlsafe_b64encode(json.dumps([value, row.pk]).encode()).decode().rstrip("=")
+
+
+def _read_cursor(query: SearchQuery) -> tuple[Any, int]:
+    try:
+        padded = query.cursor + "=" * (-len(query.cursor) % 4)
+        key, pk = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
+        if key is not None:
+            key = {"recent": datetime.datetime.fromisoformat, "name": str}.get(query.sort, float)(key)
+        if not isinstance(pk, int) or not 0 <= pk < 1 << 63:
+            raise ValueError(pk)
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        raise BadRequest("The cursor cannot be read.", hint="Begin again without it.") from None
+    return key, pk

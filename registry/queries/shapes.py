@@ -1,0 +1,319 @@
+"""The shapes of what the API answers, field by field.
+
+Queries build these values, the API renders them as JSON, the pages show them, and the OpenAPI document is made
+from them: one description for all three. Digests read `sha256:<hex>`, the SHA-256 of a file is bare hex, times
+are UTC, sizes are bytes.
+"""
+
+import datetime
+from typing import Any, NotRequired, TypedDict
+
+
+class BaseRef(TypedDict):
+    """A base model as others mention it."""
+
+    fingerprint: str
+    name: str
+    state: str
+
+
+class Gain(TypedDict):
+    value: float
+    interval: list[float]
+    method: NotRequired[str]
+
+
+class ScoreShort(TypedDict):
+    benchmark: str
+    metric: str
+    direction: str
+    value: float
+    interval: list[float] | None
+    n: int
+    gain: Gain | None
+    folder: str
+
+
+class Latest(TypedDict):
+    """The version that `latest` names."""
+
+    version: str
+    digest: str
+    status: str
+    published_at: datetime.datetime | None
+    size: int
+    parameters: int
+    scores: list[ScoreShort]
+
+
+class Summary(TypedDict):
+    """An adapter in a list."""
+
+    namespace: str
+    name: str
+    ref: str
+    visibility: str
+    description: str
+    task: str
+    method: str
+    base_model: BaseRef | None
+    latest: Latest | None
+    pulls: int
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+    url: str
+
+
+class Yank(TypedDict):
+    at: datetime.datetime
+    reason: str
+
+
+class VersionShort(TypedDict):
+    """A version in a list."""
+
+    version: str
+    number: int
+    label: str | None
+    ref: str
+    status: str
+    stage: str
+    digest: str | None
+    size: int
+    created_at: datetime.datetime
+    published_at: datetime.datetime | None
+    yanked: Yank | None
+    report_url: str
+    page_url: str
+
+
+class AliasShape(TypedDict):
+    name: str
+    version: str
+
+
+class AdapterDetail(Summary):
+    versions: list[VersionShort]
+    aliases: list[AliasShape]
+    readme: str | None
+
+
+class FileShape(TypedDict):
+    path: str
+    sha256: str
+    size: int
+    url: str
+
+
+class QueuePlace(TypedDict):
+    """How many runs stand before this one (0: next, or running), and which run it is."""
+
+    position: int
+    run: str
+    status: str
+
+
+class VersionDetail(TypedDict):
+    adapter: str
+    version: str
+    number: int
+    label: str | None
+    ref: str
+    status: str
+    stage: str
+    digest: str | None
+    adapter_digest: str | None
+    plan_digest: str | None
+    base_model: BaseRef | None
+    task: str
+    method: str
+    labels: list[str] | None
+    size: int
+    parameters: int
+    author: str
+    message: str
+    created_at: datetime.datetime
+    published_at: datetime.datetime | None
+    yanked: Yank | None
+    files: list[FileShape]
+    components: list[dict[str, Any]]
+    report_url: str
+    page_url: str
+    queue: QueuePlace | None
+
+
+class Location(TypedDict):
+    kind: str
+    name: str
+    revision: str
+    state: str
+
+
+class ResolvedBase(TypedDict):
+    fingerprint: str
+    name: str
+    state: str
+    roots: dict[str, str]
+    locations: list[Location]
+
+
+class ResolvedFile(TypedDict):
+    path: str
+    sha256: str
+    size: int
+    inline: str | None
+    url: str
+
+
+class Compatibility(TypedDict):
+    level: str
+    reasons: list[str]
+
+
+class Resolved(TypedDict):
+    """Everything that one pull needs."""
+
+    ref: str
+    namespace: str
+    name: str
+    version: str
+    digest: str
+    adapter_digest: str
+    status: str
+    yanked: Yank | None
+    base_model: ResolvedBase | None
+    task: str
+    method: str
+    labels: list[str] | None
+    components: list[dict[str, Any]]
+    compatibility: Compatibility | None
+    files: list[ResolvedFile]
+    report_url: str
+
+
+class BaseModelShape(TypedDict):
+    fingerprint: str
+    name: str
+    state: str
+    roots: dict[str, str]
+    architecture: str
+    tokenizer_digest: str | None
+    parameters: int
+    model_type: str
+    aliases: list[str]
+    locations: list[Location]
+    owner: str | None
+    tensors_url: str
+    config: NotRequired[dict[str, Any]]
+    leaves: NotRequired[list[list[Any]]]
+
+
+class BenchmarkShape(TypedDict):
+    name: str
+    digest: str
+    task: str
+    metric: str
+    direction: str
+    visibility: str
+    labels: list[str]
+    max_length: int
+    rows: int
+    definition: dict[str, Any]
+    files: list[FileShape]
+    created_at: datetime.datetime
+
+
+class PolicyShape(TypedDict):
+    namespace: str
+    required: list[str]
+    gates: dict[str, Any]
+    is_default: bool
+
+
+class PartShape(TypedDict):
+    """One request of an upload that goes straight to the store."""
+
+    n: int
+    url: str
+    offset: int
+    size: int
+
+
+class UploadBlobShape(TypedDict):
+    """A file that is wanted: send it to `url` in one stream, or in `urls` part by part where the store takes it."""
+
+    n: int
+    path: str
+    sha256: str
+    size: int
+    received: int
+    urls: list[PartShape] | None
+    url: str | None
+
+
+class UploadShape(TypedDict):
+    id: str
+    adapter: str
+    digest: str
+    state: str
+    expires_at: datetime.datetime
+    blobs: list[UploadBlobShape]
+    have: list[str]
+    complete_url: str
+
+
+class Received(TypedDict):
+    received: int
+    size: int
+
+
+class Completed(TypedDict):
+    version: VersionDetail
+    status: str
+    report_url: str
+
+
+class NamespaceRole(TypedDict):
+    name: str
+    role: str
+
+
+class Me(TypedDict):
+    user: str
+    namespaces: list[NamespaceRole]
+    scope: str
+    expires_at: datetime.datetime | None
+
+
+class ClaimedRun(TypedDict):
+    id: str
+    adapter_digest: str
+    base_fingerprint: str
+    plan: dict[str, Any]
+    plan_digest: str
+    attempt: int
+    lease_no: int
+    lease_seconds: int
+    digest: str
+
+
+class Previous(TypedDict):
+    """The predictions of the version that `max_drop` compares with, by benchmark digest."""
+
+    adapter_digest: str
+    predictions: dict[str, Any]
+
+
+class Claim(TypedDict):
+    run: ClaimedRun
+    token: str
+    files: list[FileShape]
+    benchmarks: list[BenchmarkShape]
+    base_model: BaseModelShape
+    facts: dict[str, Any]
+    previous: Previous | None
+
+
+class Page(TypedDict):
+    results: list[Any]
+    next: str | None

@@ -1,0 +1,194 @@
+"""Versions of an adapter: which one a name means, and how it looks."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db.models import F, QuerySet
+
+from registry.errors import NotFound, Yanked
+from registry.models import Adapter, Component, ManifestFile, Version
+from registry.queries import base_models, blobs, runs, shapes
+from registry.queries.viewers import Viewer
+from registry.queries.visibility import get_adapter, visible_versions
+
+PAGE = 100
+LATEST_FIRST = ("-status", "-number")
+"""Of offered versions: `published` before `hosted` (what was validated comes first), then the highest number."""
+LIVING_FIRST = (F("published_at").desc(nulls_last=True), "-number")
+"""A label may be given again after a refusal: what was published counts before what was not."""
+
+
+def name_of(version: Version) -> str:
+    """Return how a version is called: its label, else its number."""
+    return version.label or str(version.number)
+
+
+def ref_of(version: Version) -> str:
+    """Return `namespace/name:version`."""
+    return f"{version.adapter.namespace.name}/{version.adapter.name}:{name_of(version)}"
+
+
+def latest_of(adapters: Iterable[Adapter]) -> dict[int, Version]:
+    """Return the version that `latest` names, by adapter key; one query for all."""
+    rows = Version.objects.offered().filter(adapter__in=[adapter.pk for adapter in adapters])
+    newest = rows.select_related("manifest").order_by("adapter", *LATEST_FIRST).distinct("adapter")
+    return {row.adapter_id: row for row in newest}
+
+
+def get(namespace: str, name: str, version: str, viewer: Viewer) -> Version:
+    """Return a version by its adapter and its label, number, alias, `latest` or `sha256:<hex>`.
+
+    Raises NotFound, and Yanked where `latest` finds nothing but yanked versions.
+    """
+    return pick(get_adapter(namespace, name, viewer), version, viewer)
+
+
+def pick(adapter: Adapter, name: str, viewer: Viewer) -> Version:
+    """Return the version of this adapter that `name` means; see `get`."""
+    rows = visible_versions(adapter, viewer).select_related("manifest", "run", "author", "adapter__namespace")
+    version = _latest(rows, adapter) if name == "latest" else _named(rows, name)
+    if version is None:
+        known = [name_of(row) for row in rows.newest_first()[:5]]
+        hint = f"There are: {', '.join(known)}." if known else "Nothing is published yet."
+        raise NotFound(f"{adapter.namespace.name}/{adapter.name} has no version {name!r}.", hint=hint)
+    return version
+
+
+def _latest(rows: QuerySet[Version], adapter: Adapter) -> Version | None:
+    served = rows.filter(status__in=["published", "hosted"], quarantined_at=None)
+    offered = served.filter(yanked_at=None).order_by(*LATEST_FIRST).first()
+    if offered is None and served.exists():
+        raise Yanked(
+            f"Every version of {adapter.namespace.name}/{adapter.name} is yanked.",
+            hint="If you must have one, pull it by its digest: name@sha256:...",
+        )
+    return offered
+
+
+def _named(rows: QuerySet[Version], name: str) -> Version | None:
+    digest = name.removeprefix("sha256:")
+    if digest != name:
+        return rows.filter(digest=digest).order_by(*LIVING_FIRST).first()
+    found = rows.filter(label=name).order_by(*LIVING_FIRST).first()
+    if found is None and name.isascii() and name.isdecimal() and len(name) < 10:
+        found = rows.filter(number=int(name)).first()
+    return found or rows.filter(aliases__name=name).first()
+
+
+def yank_of(version: Version) -> shapes.Yank | None:
+    """Return when and why a version was yanked, None where it was not."""
+    return {"at": version.yanked_at, "reason": version.yank_reason} if version.yanked_at else None
+
+
+def report_url(version: Version) -> str:
+    """Return where the report of a version is served."""
+    adapter = version.adapter
+    return f"/api/v1/adapters/{adapter.namespace.name}/{adapter.name}/versions/{name_of(version)}/report"
+
+
+def page_url(version: Version) -> str:
+    """Return the page of a version."""
+    return f"/a/{version.adapter.namespace.name}/{version.adapter.name}/v/{name_of(version)}"
+
+
+def file_url(version: Version, path: str) -> str:
+    """Return where a file of a version is served. It names the digest, so that it never means other bytes."""
+    adapter = version.adapter
+    base = f"/api/v1/adapters/{adapter.namespace.name}/{adapter.name}/versions/sha256:{version.digest}/files"
+    return f"{base}/{path}"
+
+
+def short(version: Version) -> shapes.VersionShort:
+    """Return a version as a list shows it."""
+    return {
+        "version": name_of(version),
+        "number": version.number,
+        "label": version.label,
+        "ref": ref_of(version),
+        "status": version.status,
+        "stage": version.stage,
+        "digest": f"sha256:{version.digest}" if version.digest else None,
+        "size": version.manifest.size if version.manifest else 0,
+        "created_at": version.created_at,
+        "published_at": version.published_at,
+        "yanked": yank_of(version),
+        "report_url": report_url(version),
+        "page_url": page_url(version),
+    }
+
+
+def listing(
+    namespace: str, name: str, viewer: Viewer, before: int | None = None
+) -> tuple[list[shapes.VersionShort], int | None]:
+    """Return a page of an adapter's versions, newest first, and the number that the next page begins below."""
+    rows = visible_versions(get_adapter(namespace, name, viewer), viewer).newest_first()
+    if before is not None:
+        rows = rows.filter(number__lt=before)
+    page = list(rows.select_related("manifest", "adapter__namespace")[: PAGE + 1])
+    more = page[PAGE - 1].number if len(page) > PAGE else None
+    return [short(version) for version in page[:PAGE]], more
+
+
+def components_of(digest: str | None) -> list[Component]:
+    """Return the adapters in a manifest, by folder."""
+    return list(Component.objects.filter(manifest=digest).order_by("folder")) if digest else []
+
+
+def component_shape(component: Component) -> dict[str, Any]:
+    """Return one adapter of a manifest as the API shows it."""
+    head = component.head or {}
+    return {
+        "folder": component.folder,
+        "library": component.library,
+        "method": component.method,
+        "variant": component.variant,
+        "rank": component.rank,
+        "parameters": component.parameters,
+        "head_parameters": component.head_parameters,
+        "head": {key: head.get(key) for key in ("kind", "pooling", "num_labels", "labels")} if head else None,
+    }
+
+
+def facts_of(components: list[Component]) -> dict[str, Any]:
+    """Return what the files say of themselves (task, labels, description, ...), as ingest read it."""
+    return dict(components[0].facts.get("facts", {})) if components else {}
+
+
+def detail(version: Version) -> shapes.VersionDetail:
+    """Return one version in full."""
+    components = components_of(version.digest)
+    facts = facts_of(components)
+    base = version.base_model if version.base_fingerprint else None
+    return {
+        "adapter": f"{version.adapter.namespace.name}/{version.adapter.name}",
+        "version": name_of(version),
+        "number": version.number,
+        "label": version.label,
+        "ref": ref_of(version),
+        "status": version.status,
+        "stage": runs.stage_of(version),
+        "digest": f"sha256:{version.digest}" if version.digest else None,
+        "adapter_digest": f"sha256:{version.adapter_digest}" if version.adapter_digest else None,
+        "plan_digest": f"sha256:{version.plan_digest}" if version.plan_digest else None,
+        "base_model": base_models.ref(base),
+        "task": facts.get("task") or "",
+        "method": components[0].method if components else "",
+        "labels": facts.get("labels"),
+        "size": version.manifest.size if version.manifest else 0,
+        "parameters": sum(component.parameters for component in components),
+        "author": version.author.username if version.author else "",
+        "message": version.message,
+        "created_at": version.created_at,
+        "published_at": version.published_at,
+        "yanked": yank_of(version),
+        "files": [file_shape(version, row) for row in blobs.files_of(version.digest)] if version.digest else [],
+        "components": [component_shape(component) for component in components],
+        "report_url": report_url(version),
+        "page_url": page_url(version),
+        "queue": runs.place_of(version),
+    }
+
+
+def file_shape(version: Version, row: ManifestFile) -> shapes.FileShape:
+    """Return one file of a version."""
+    return {"path": row.path, "sha256": row.blob_id, "size": row.size, "url": file_url(version, row.path)}

@@ -1,0 +1,139 @@
+"""Base models: register by their leaves, give them names."""
+
+import math
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from hub.spec import base_model as spec
+from hub.spec.errors import SpecError
+from registry.errors import Conflict, Forbidden, Invalid
+from registry.models import BaseAlias, BaseModel, Namespace, Scope
+from registry.queries import viewers
+from registry.queries.viewers import Viewer
+from registry.services import events
+
+KINDS = ("hub", "mirror", "folder")
+
+
+@transaction.atomic
+def register(
+    *,
+    viewer: Viewer,
+    leaves: list[Any],
+    config: dict[str, Any],
+    tokenizer_digest: str | None = None,
+    name: str = "",
+    locations: list[dict[str, str]] | None = None,
+) -> tuple[BaseModel, bool]:
+    """Register a base model by its tensor table and return it, and whether it is new. Again: the same one.
+
+    Fingerprint, roots and architecture are computed here. What a person sends is `claimed`; what a worker sends, who
+    hashed the bytes it loaded, is `observed`, and stays so. A name `namespace/name` needs the write role there; a bare
+    name, a Hugging Face name and locations are the library's and need an operator. Raises Invalid, Forbidden, Conflict.
+    """
+    viewers.require_scope(viewer, Scope.PUSH, Scope.WORKER)
+    try:
+        value = spec.from_leaves(spec.parse_leaves(leaves), config, tokenizer_digest)
+    except SpecError as error:
+        raise Invalid.from_spec(error) from None
+    base, made = _keep(viewer, value, name)
+    if name:
+        _name(viewer, base, name)
+    for location in locations or []:
+        _locate(viewer, base, location)
+    return base, made
+
+
+def _keep(viewer: Viewer, value: spec.BaseModel, name: str) -> tuple[BaseModel, bool]:
+    observed = viewer.scope == Scope.WORKER
+    state = BaseModel.State.OBSERVED if observed else BaseModel.State.CLAIMED
+    base, made = BaseModel.objects.select_for_update().get_or_create(
+        fingerprint=value.fingerprint,
+        defaults={
+            "state": state,
+            "name": name,
+            "config": value.config,
+            "roots": value.roots,
+            "architecture": value.architecture,
+            "tokenizer_digest": value.tokenizer_digest,
+            "tensors": [leaf.to_json() for leaf in value.leaves],
+            "parameters": sum(math.prod(leaf.shape) for leaf in value.leaves),
+        },
+    )
+    if made:
+        events.record(actor=viewer.name, kind="base.registered", subject=base.pk, state=state)
+    elif observed:
+        _observe(viewer, base, value)
+    return base, made
+
+
+def _observe(viewer: Viewer, base: BaseModel, value: spec.BaseModel) -> None:
+    """What a worker saw replaces what somebody claimed: configuration and tokenizer are no part of the fingerprint."""
+    if base.state != BaseModel.State.CLAIMED:
+        return
+    base.state = BaseModel.State.OBSERVED
+    base.config, base.architecture, base.tokenizer_digest = value.config, value.architecture, value.tokenizer_digest
+    base.updated_at = timezone.now()
+    base.save(update_fields=["state", "config", "architecture", "tokenizer_digest", "updated_at"])
+    events.record(actor=viewer.name, kind="base.observed", subject=base.pk)
+
+
+def _name(viewer: Viewer, base: BaseModel, name: str) -> None:
+    """Make `name` an alias of the base; where it means another one, only an operator may move a library name."""
+    if (
+        len(name) > 200
+        or not name.isprintable()
+        or name.startswith("base:")
+        or name != name.strip()
+        or not name.strip("/")
+    ):
+        raise Invalid(f"{name[:80]!r} is not a name for a base model.", hint="Such as acme/my-base.")
+    namespace, short = _place(viewer, name)
+    known = BaseAlias.objects.live().select_for_update().filter(namespace=namespace, name=short).first()
+    if known is not None and known.base_id == base.pk:
+        return
+    if known is not None:
+        _move(viewer, known, name)
+    BaseAlias.objects.create(name=short, kind="hub", base=base, namespace=namespace)
+    if not base.name:
+        BaseModel.objects.filter(pk=base.pk).update(name=name)
+        base.name = name
+    events.record(actor=viewer.name, kind="base.named", subject=base.pk, name=name)
+
+
+def _place(viewer: Viewer, name: str) -> tuple[Namespace | None, str]:
+    """Return where an alias lives: in the caller's namespace, or with an operator in the library (None)."""
+    head, _, rest = name.partition("/")
+    home = Namespace.objects.filter(name=head).first() if rest else None
+    if home is not None and viewer.scope != Scope.WORKER and viewers.role_in(viewer, home) in viewers.WRITING:
+        return home, rest
+    if viewer.is_admin:
+        return None, name
+    raise Forbidden(
+        f"The name {name!r} is not yours to give.",
+        hint="Use namespace/name in a namespace of yours; bare and Hugging Face names are for operators of the hub.",
+    )
+
+
+def _move(viewer: Viewer, known: BaseAlias, name: str) -> None:
+    if not viewer.is_admin:
+        raise Conflict(f"The name {name!r} means {known.base_id} already.", hint="Choose another name.")
+    known.state = BaseAlias.State.RENAMED
+    known.save(update_fields=["state"])
+
+
+def _locate(viewer: Viewer, base: BaseModel, location: dict[str, str]) -> None:
+    if not viewer.is_admin:
+        raise Forbidden("Locations are set by operators of the hub.", hint="Leave `locations` out.")
+    kind, name = location.get("kind", ""), location.get("name", "")
+    if kind not in KINDS or not name:
+        raise Invalid("A location is {kind: hub|mirror|folder, name, revision}.")
+    known = BaseAlias.objects.live().select_for_update().filter(namespace=None, name=name).first()
+    if known is not None and known.base_id == base.pk:
+        BaseAlias.objects.filter(pk=known.pk).update(kind=kind, revision=location.get("revision", ""))
+        return
+    if known is not None:
+        _move(viewer, known, name)
+    BaseAlias.objects.create(name=name, kind=kind, revision=location.get("revision", ""), base=base)

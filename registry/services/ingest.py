@@ -1,0 +1,292 @@
+"""From staged bytes to a version that waits for its run: hash, store, inspect, plan.
+
+Runs within the request that completes a small upload, else as a job. It may be killed anywhere and begun again:
+bytes that are stored are not read twice, rows that are there are found, and only the holder of the upload's lease
+(numbered by `attempt`) may write the outcome.
+"""
+
+import datetime
+import logging
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from hub.spec import manifest as manifests
+from hub.spec import report as reports
+from hub.spec.errors import Problem
+from registry.errors import Rejected
+from registry.models import Adapter, Blob, Component, Manifest, ManifestFile, Upload, UploadBlob, Version
+from registry.queries import base_models, blobs, inspections, plans
+from registry.queries import versions as version_queries
+from registry.queries.inspections import ADD_BASE, Findings
+from registry.queries.viewers import Viewer
+from registry.services import commits, evidence, versions
+from registry.storage import base as storage
+
+__all__ = ["ADD_BASE", "now", "refusal", "run"]
+
+logger = logging.getLogger(__name__)
+
+
+class _Refused(Exception):
+    """The bytes themselves are wrong; nothing of them is kept as a snapshot."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+
+class _Overtaken(Exception):
+    """Somebody else holds the lease by now: what was found out here does not count."""
+
+
+def now(*, upload_id: uuid.UUID) -> None:
+    """Ingest within a request. A fault of ours leaves the upload to the job, whose message waits in the outbox."""
+    try:
+        run(upload_id=upload_id)
+    except Exception:
+        logger.exception("ingest within the request failed; the job will do it", extra={"upload": str(upload_id)})
+
+
+def run(*, upload_id: str | uuid.UUID) -> bool:
+    """Ingest a completed upload; return False where there is nothing to do or somebody else is at it.
+
+    Faults of the store go through after the lease is freed, so that the next message begins again.
+    """
+    upload = _claim(upload_id)
+    if upload is None:
+        return False
+    try:
+        _take(upload)
+        manifest = _record(upload=upload)
+        _conclude(upload=upload, manifest=manifest, findings=_inspect(upload, manifest))
+    except _Refused as refused:
+        _refuse(upload=upload, problems=refused.problems)
+    except _Overtaken:
+        return False
+    except BaseException:
+        _free(upload)
+        raise
+    _forget_staging(upload)
+    return True
+
+
+def _claim(upload_id: str | uuid.UUID) -> Upload | None:
+    """Take the lease in one statement, None where it is held or nothing is to be done."""
+    moment = timezone.now()
+    rows = Upload.objects.filter(pk=upload_id).stalled(moment)
+    if not rows.update(attempt=F("attempt") + 1, lease_expires_at=_lease(moment)):
+        return None
+    return Upload.objects.select_related("adapter__namespace", "user", "version").get(pk=upload_id)
+
+
+def _lease(moment: datetime.datetime) -> datetime.datetime:
+    return moment + datetime.timedelta(seconds=settings.HUB_INGEST_LEASE_SECONDS)
+
+
+def _mine(upload: Upload) -> Any:
+    return Upload.objects.filter(pk=upload.pk, attempt=upload.attempt, state=Upload.State.INGESTING)
+
+
+def _renew(upload: Upload) -> None:
+    if not _mine(upload).update(lease_expires_at=_lease(timezone.now())):
+        raise _Overtaken
+
+
+def _free(upload: Upload) -> None:
+    _mine(upload).update(lease_expires_at=None)
+
+
+def _take(upload: Upload) -> None:
+    """Store every file under its digest, computed here over what is written. Raises _Refused."""
+    store, problems = blobs.store(), []
+    for row in upload.blobs.filter(done=False).order_by("n"):
+        try:
+            stored = store.ingest(row.staging_key, expected_sha256=row.sha256)
+        except storage.DigestMismatch as error:
+            message = f"the bytes received have SHA-256 {error.found}, announced was {error.expected}"
+            problems.append(
+                Problem("digest", row.path, message, "The file changed or was damaged on the way: push again.")
+            )
+            continue
+        _keep(row, stored)
+        _renew(upload)
+    problems += _missing(upload)
+    if problems:
+        raise _Refused(tuple(problems))
+
+
+@transaction.atomic
+def _keep(row: UploadBlob, stored: storage.Stored) -> None:
+    """Note a stored blob. One that was on its way out is wanted again."""
+    known, made = Blob.objects.get_or_create(sha256=stored.sha256, defaults={"size": stored.size})
+    if not made:
+        changes: dict[str, Any] = {"last_referenced_at": timezone.now()}
+        if known.state != Blob.State.LIVE:
+            changes |= {"state": Blob.State.LIVE, "version": F("version") + 1}
+        Blob.objects.filter(pk=known.pk).update(**changes)
+    UploadBlob.objects.filter(pk=row.pk).update(done=True, received=row.size)
+
+
+def _missing(upload: Upload) -> list[Problem]:
+    """Files that were not sent because the publisher could read them here must still be here."""
+    sent = set(upload.blobs.values_list("sha256", flat=True))
+    problems = []
+    for file in _content(upload).files:
+        if file.size == 0:
+            stored = blobs.store().put(b"")
+            Blob.objects.get_or_create(sha256=stored.sha256, defaults={"size": 0})
+        elif file.sha256 not in sent and not Blob.objects.live().filter(pk=file.sha256, size=file.size).exists():
+            problems.append(Problem("gone", file.path, "is no longer stored here", "Push again: it will be sent."))
+    return problems
+
+
+def _content(upload: Upload) -> manifests.Manifest:
+    return manifests.Manifest.from_json(upload.manifest)
+
+
+@transaction.atomic
+def _record(*, upload: Upload) -> Manifest:
+    """Write the manifest and its files, or find them."""
+    content = _content(upload)
+    manifest, made = Manifest.objects.get_or_create(
+        digest=content.digest, defaults={"adapter_digest": content.adapter_digest, "size": content.size}
+    )
+    if made:
+        ManifestFile.objects.bulk_create(
+            ManifestFile(manifest=manifest, path=file.path, blob_id=file.sha256, size=file.size)
+            for file in content.files
+        )
+    return manifest
+
+
+def _inspect(upload: Upload, manifest: Manifest) -> Findings:
+    _renew(upload)
+    judged = settings.HUB_VALIDATION == "required"
+    return inspections.inspect(manifest.pk, upload.adapter, Viewer(upload.user, "push"), judged=judged)
+
+
+@transaction.atomic
+def _conclude(*, upload: Upload, manifest: Manifest, findings: Findings) -> None:
+    """Write what the checks found: a rejected version with its report, or one that waits for its run."""
+    version = _locked(upload)
+    version.digest, version.adapter_digest = manifest.digest, manifest.adapter_digest
+    version.commit = commits.make(
+        adapter=version.adapter, manifest=manifest, author=upload.user, message=upload.message
+    )
+    version.base_fingerprint = findings.base.pk if findings.base else None
+    version.save(update_fields=["digest", "adapter_digest", "commit", "base_fingerprint"])
+    if findings.problems:
+        versions.reject(version=version, report=_report(findings, manifest))
+    else:
+        _describe(manifest, findings)
+        _go_on(version, manifest, findings)
+    _finish(upload, findings.problems)
+
+
+def _go_on(version: Version, manifest: Manifest, findings: Findings) -> None:
+    if settings.HUB_VALIDATION != "required" or findings.base is None:
+        versions.host(version=version)
+        return
+    plan = plans.make(version.adapter, manifest.adapter_digest, findings.benchmarks, findings.inspection.facts)
+    evidence.ask(version=version, base=findings.base, plan=plan)
+
+
+def _describe(manifest: Manifest, findings: Findings) -> None:
+    """Write the components; derived from the files, so that writing them again gives the same."""
+    facts = findings.inspection.facts
+    for part in findings.inspection.components:
+        Component.objects.update_or_create(
+            manifest=manifest,
+            folder=part.folder,
+            defaults={
+                "library": part.library,
+                "method": part.method,
+                "variant": part.variant,
+                "rank": part.rank,
+                "parameters": part.parameters,
+                "head_parameters": part.head_parameters,
+                "head": part.to_json()["head"],
+                "base_fingerprint": findings.base.pk if findings.base else None,
+                "facts": {"facts": facts.to_json(), "component": part.to_json()},
+            },
+        )
+
+
+@transaction.atomic
+def _refuse(*, upload: Upload, problems: tuple[Problem, ...]) -> None:
+    """Reject a version whose bytes are not what was announced: there is no snapshot to keep."""
+    version = _locked(upload)
+    message = "; ".join(str(problem) for problem in problems)
+    checks = [reports.check("files", "failed", message, problems[0].hint)]
+    versions.reject(version=version, report=_finished({"checks": checks, "components": []}))
+    _finish(upload, problems)
+
+
+def _locked(upload: Upload) -> Version:
+    """Return the version of an upload, locked with its adapter, if this attempt still counts. Raises _Overtaken."""
+    if not _mine(upload).select_for_update().exists():
+        raise _Overtaken
+    adapter = Adapter.objects.select_for_update(of=("self",)).select_related("namespace").get(pk=upload.adapter_id)
+    version = Version.objects.select_for_update(of=("self",)).select_related("author").get(pk=upload.version_id)
+    version.adapter = adapter
+    if version.status != Version.Status.VALIDATING:
+        raise _Overtaken
+    return version
+
+
+def _finish(upload: Upload, problems: tuple[Problem, ...]) -> None:
+    _mine(upload).update(
+        state=Upload.State.FAILED if problems else Upload.State.DONE,
+        problems=[problem.to_json() for problem in problems] or None,
+        lease_expires_at=None,
+        reserved_bytes=0,
+    )
+
+
+def _forget_staging(upload: Upload) -> None:
+    for row in upload.blobs.all():
+        blobs.store().discard(row.staging_key)
+
+
+def _report(findings: Findings, manifest: Manifest) -> dict[str, Any]:
+    """Return the report of a version that no worker has to look at."""
+    checks = [dict(check) for check in findings.inspection.checks]
+    told = {problem.check for problem in findings.inspection.problems}
+    for name in dict.fromkeys(problem.check for problem in findings.problems if problem.check not in told):
+        of_it = [problem for problem in findings.problems if problem.check == name]
+        message = "; ".join(str(problem) for problem in of_it)
+        failed = reports.check(name, "failed", message, of_it[0].hint)
+        checks = [check for check in checks if check["name"] != name] + [failed]
+    return _finished(
+        {
+            "checks": checks,
+            "components": [],
+            "base_model": base_models.ref(findings.base),
+            "adapter_digest": f"sha256:{manifest.adapter_digest}",
+        }
+    )
+
+
+def _finished(report: dict[str, Any]) -> dict[str, Any]:
+    body = {"base_model": None, "policy": None, "environment": {}, "seconds": 0.0, **report, "verdict": "failed"}
+    body["summary"] = reports.summary_line(body)
+    body["result_digest"] = f"sha256:{reports.result_digest(body)}"
+    return body
+
+
+def refusal(upload: Upload, version: Version) -> Rejected:
+    """Return the error that tells the publisher what the static checks found."""
+    problems = tuple(Problem.from_json(problem) for problem in upload.problems or [])
+    return Rejected(
+        "\n".join(str(problem) for problem in problems),
+        hint=problems[0].hint if problems else "",
+        problems=problems,
+        version=version_queries.detail(version),
+        status=version.status,
+        report_url=version_queries.report_url(version),
+    )

@@ -1,0 +1,55 @@
+"""Namespaces and their members."""
+
+from django.db import IntegrityError, transaction
+
+from hub.spec import reference
+from hub.spec.errors import SpecError
+from registry.errors import Invalid, LookAlike, RegistryError
+from registry.models import Membership, Namespace, Role, Tombstone, User
+from registry.services import events
+
+
+def check(name: str) -> None:
+    """Raise Invalid for a name that breaks the grammar or is reserved, LookAlike where another is too near."""
+    try:
+        reference.check_namespace(name)
+    except SpecError as error:
+        raise Invalid.from_spec(error) from None
+    other = Namespace.objects.looking_like(name).first()
+    if other is not None:
+        raise LookAlike(f"The namespace {name!r} looks like {other.name!r}.", hint="Choose another name.")
+
+
+@transaction.atomic
+def create(*, name: str, kind: str = Namespace.Kind.ORG, owner: User) -> Namespace:
+    """Make a namespace owned by this user. Raises Invalid, LookAlike.
+
+    A name that was deleted is made again by its former owner only.
+    """
+    check(name)
+    dead = Tombstone.objects.filter(kind="namespace", namespace_name__iexact=name).exclude(owner=owner)
+    if dead.exists():
+        raise LookAlike(f"The namespace {name!r} existed and was deleted.", hint="Choose another name.")
+    try:
+        with transaction.atomic():
+            namespace = Namespace.objects.create(name=name, kind=kind)
+    except IntegrityError as error:
+        raise _refusal(name, error) from None
+    Membership.objects.create(namespace=namespace, user=owner, role=Role.OWNER)
+    events.record(actor=owner.username, kind="namespace.created", subject=name)
+    return namespace
+
+
+def _refusal(name: str, error: IntegrityError) -> RegistryError:
+    if "looks_like_no_other" in str(error):
+        return LookAlike(f"The namespace {name!r} looks like one that exists.", hint="Choose another name.")
+    return Invalid(f"The namespace {name!r} is reserved or not well-formed.", hint="Choose another name.")
+
+
+@transaction.atomic
+def set_role(*, namespace: Namespace, user: User, role: str, actor: str = "") -> None:
+    """Give a user a role in a namespace, or change it."""
+    if role not in Role.values:
+        raise Invalid(f"There is no role {role!r}.", hint=f"One of: {', '.join(Role.values)}.")
+    Membership.objects.update_or_create(namespace=namespace, user=user, defaults={"role": role})
+    events.record(actor=actor, kind="member.role", subject=namespace.name, user=user.username, role=role)

@@ -1,0 +1,62 @@
+"""What has to happen without anybody asking: hints go out, dead leases and forgotten uploads come back.
+
+Nothing here is needed for a state to be right, only for it to move on. Two relays at once are safe: each part is a
+short transaction of its own, takes rows that nobody else holds, and repeats its condition in the statement that writes.
+"""
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.db.models.functions import Now
+
+from registry.models import Upload
+from registry.queries import runs as queue
+from registry.services import outbox, runs, uploads
+
+KEEP_SENT_SECONDS = 60
+
+
+def tick() -> dict[str, int]:
+    """Do every part once and return how many rows each has moved.
+
+    A part that fails does not keep the others from running. Raises ExceptionGroup in the end, with what failed.
+    """
+    moved: dict[str, int] = {}
+    failures: list[Exception] = []
+    for name, part in PARTS.items():
+        try:
+            moved[name] = part()
+        except Exception as error:
+            error.add_note(f"in the relay: {name}")
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup("parts of a round of the relay failed", failures)
+    return moved
+
+
+def hint_runs() -> int:
+    """Hint again at runs that have waited: a message may be lost with its broker, or taken by a worker without the base."""
+    seconds = settings.HUB_REHINT_SECONDS
+    return outbox.hint_again(kind=outbox.VALIDATE, ids=queue.waiting(seconds, outbox.BATCH), seconds=seconds)
+
+
+def hint_uploads() -> int:
+    """Hint again at uploads whose ingest nobody works on."""
+    seconds = settings.HUB_REHINT_SECONDS
+    stalled = Upload.objects.stalled(Now()).order_by("created_at").values_list("pk", flat=True)
+    return outbox.hint_again(kind=outbox.INGEST, ids=stalled[: outbox.BATCH], seconds=seconds)
+
+
+def forget_sent() -> int:
+    """Delete messages once they are of no more use to `hint_again`."""
+    return outbox.forget_sent(seconds=max(KEEP_SENT_SECONDS, 4 * settings.HUB_REHINT_SECONDS))
+
+
+PARTS: dict[str, Callable[[], int]] = {
+    "leases freed": runs.release_expired,
+    "runs hinted again": hint_runs,
+    "ingests hinted again": hint_uploads,
+    "messages sent": outbox.send_due,
+    "uploads expired": uploads.expire,
+    "messages forgotten": forget_sent,
+}

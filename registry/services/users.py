@@ -1,0 +1,24 @@
+"""People who join."""
+
+from django.db import transaction
+
+from registry.models import Namespace, User
+from registry.services import events, namespaces
+
+
+@transaction.atomic
+def create(*, username: str, password: str | None = None, email: str = "", staff: bool = False) -> User:
+    """Make a user with a namespace of the same name. Without a password only tokens let them in.
+
+    Raises Invalid or LookAlike where the name cannot be a namespace.
+    """
+    namespaces.check(username)
+    user = User(username=username, email=email, is_staff=staff)
+    if password is None:
+        user.set_unusable_password()
+    else:
+        user.set_password(password)
+    user.save()
+    namespaces.create(name=username, kind=Namespace.Kind.USER, owner=user)
+    events.record(actor=username, kind="user.created", subject=username)
+    return user

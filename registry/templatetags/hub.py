@@ -1,0 +1,161 @@
+"""How the pages write figures, digests and statuses, and the one picture that they draw: the score bar."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+STATUS = {
+    "published": ("good", "✓"),
+    "passed": ("good", "✓"),
+    "rejected": ("bad", "✗"),
+    "failed": ("bad", "✗"),
+    "error": ("warn", "!"),
+    "warning": ("warn", "!"),
+    "validating": ("warn", "…"),
+    "draft": ("", "·"),
+    "hosted": ("", "○"),
+    "skipped": ("", "–"),
+}
+
+
+@register.filter
+def status_colour(status: str) -> str:
+    """The style class of a status; one colour per status on every page."""
+    return STATUS.get(status, ("", ""))[0]
+
+
+@register.filter
+def status_icon(status: str) -> str:
+    """The sign that stands before a status word (colour is never the only carrier)."""
+    return STATUS.get(status, ("", "·"))[1]
+
+
+@register.filter
+def verdict_colour(verdict: str) -> str:
+    """The style class of a verdict or of a check's status."""
+    return status_colour(verdict)
+
+
+@register.filter
+def figure(value: float | None) -> str:
+    """A score with three decimals; a dash where there is none."""
+    return "–" if value is None or value == "" else f"{float(value):.3f}"
+
+
+@register.filter
+def signed(value: float | None) -> str:
+    """A difference with its sign (a true minus) and three decimals."""
+    return "–" if value is None or value == "" else f"{float(value):+.3f}".replace("-", "−")
+
+
+@register.filter
+def seconds(value: float) -> str:
+    """A duration as a person says it: 0.8 s, 42 s, 3 min 12 s."""
+    value = float(value)
+    if value < 10:
+        return f"{value:.1f} s"
+    whole = round(value)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+
+
+@register.filter
+def thousands(value: int | None) -> str:
+    """An integer with thin spaces between the thousands."""
+    return "–" if value is None else f"{value:,}".replace(",", "\u2009")
+
+
+@register.filter
+def day(value: datetime | str | None) -> str:
+    """A date as 2026-11-24; nothing where there is none. Takes what the database or the API's JSON holds."""
+    if not value:
+        return ""
+    return value[:10] if isinstance(value, str) else value.date().isoformat()
+
+
+@register.filter
+def short_digest(value: str | None) -> str:
+    """The first 12 hex digits of a digest."""
+    return (value or "").removeprefix("sha256:")[:12] or "–"
+
+
+@register.filter
+def short_fingerprint(value: str | None) -> str:
+    """base: and the first 12 hex digits; a name passes through."""
+    value = value or ""
+    return value[: len("base:") + 12] if value.startswith("base:") else value
+
+
+@register.filter
+def pretty(value: Any) -> str:
+    """JSON for reading."""
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+
+
+LEFT, WIDTH, HEIGHT = 8.0, 304.0, 28.0
+
+
+def _x(value: float) -> float:
+    """Where a score in [-1, 1] stands on the bar; scores below zero stand at its left end."""
+    return round(LEFT + WIDTH * min(1.0, max(0.0, float(value))), 1)
+
+
+@register.simple_tag
+def score_bar(score: dict[str, Any]) -> SafeString:
+    """One score beside its baselines on an axis from 0 to 1, as inline SVG.
+
+    A band for the 95 % interval, a disc for the adapter, a ring for the probe, a dashed tick for the majority class.
+    `score` is a score of a report (interfaces: Report); an adapter's summary carries no baselines, then only the disc is drawn.
+    """
+    value, baselines = score["value"], score.get("baselines") or {}
+    probe, majority, interval = baselines.get("probe"), baselines.get("majority"), score.get("interval")
+    middle = HEIGHT / 2
+    shapes = [
+        format_html(
+            '<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', LEFT, LEFT + WIDTH, middle, middle
+        )
+    ]
+    if interval:
+        low, high = _x(interval[0]), _x(interval[1])
+        width = max(1.0, round(high - low, 1))
+        shapes.append(
+            format_html(
+                '<rect class="band" x="{}" y="{}" width="{}" height="16" rx="4"/>', low, middle - 8, width
+            )
+        )
+    if majority is not None:
+        shapes.append(
+            format_html(
+                '<line class="majority" x1="{0}" x2="{0}" y1="4" y2="{1}"/>', _x(majority), HEIGHT - 4
+            )
+        )
+    if probe is not None:
+        kind = "gain" if value >= probe else "loss"
+        shapes.append(
+            format_html(
+                '<line class="{}" x1="{}" x2="{}" y1="{}" y2="{}"/>',
+                kind,
+                _x(probe),
+                _x(value),
+                middle,
+                middle,
+            )
+        )
+        shapes.append(format_html('<circle class="probe" cx="{}" cy="{}" r="5"/>', _x(probe), middle))
+    shapes.append(format_html('<circle class="adapter" cx="{}" cy="{}" r="6"/>', _x(value), middle))
+    words = f"{score.get('benchmark', '')} {score.get('metric', '')} {figure(value)}" + (
+        f", probe {figure(probe)}" if probe is not None else ""
+    )
+    body = format_html_join("", "{}", ((shape,) for shape in shapes))
+    return format_html(
+        '<svg class="score" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
+        int(LEFT * 2 + WIDTH),
+        int(HEIGHT),
+        words.strip(),
+        body,
+    )

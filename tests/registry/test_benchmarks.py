@@ -1,0 +1,152 @@
+"""Benchmarks and policies over the API."""
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+from registry.models import Benchmark, Policy
+from tests.registry import adapters
+from tests.registry.cast import Answer, Caller
+
+pytestmark = pytest.mark.django_db
+
+
+def add(who: Caller, name: str = "acme/tone", definition: str | None = None, **files: bytes) -> Answer:
+    """Send a benchmark as a form."""
+    text = (definition or adapters.BENCHMARK).format(name=name)
+    data = {"dev.tsv": adapters.DEV, "train.tsv": adapters.TRAIN, **{k.replace("_tsv", ".tsv"): v for k, v in files.items()}}
+    form = {"definition": SimpleUploadedFile("benchmark.yaml", text.encode())}
+    form |= {key: SimpleUploadedFile(key, value) for key, value in data.items() if value is not None}
+    headers = {"Authorization": f"Bearer {who.token}"} if who.token else {}
+    response = who.client.post("/api/v1/benchmarks", form, headers=headers)
+    return Answer(response.status_code, response.json(), response)
+
+
+class TestAdding:
+    def test_a_benchmark_is_its_definition_and_its_data(self, owner: Caller, anybody: Caller) -> None:
+        made = add(owner)
+        assert made.status == 201
+        assert (made["name"], made["rows"], made["labels"]) == ("acme/tone", 4, ["negative", "positive"])
+        assert {file["path"]: file["size"] for file in made["files"]} == {
+            "dev.tsv": len(adapters.DEV),
+            "train.tsv": len(adapters.TRAIN),
+        }
+        for file in made["files"]:
+            answer = anybody.get(file["url"])
+            assert answer.body in (adapters.DEV, adapters.TRAIN)
+            assert answer.headers["ETag"] == f'"{file["sha256"]}"'
+
+    def test_adding_it_again_gives_the_same(self, owner: Caller) -> None:
+        first, again = add(owner), add(owner)
+        assert (again.status, again["digest"]) == (200, first["digest"])
+
+    def test_other_data_is_another_benchmark_and_the_name_means_the_newest(self, owner: Caller, anybody: Caller) -> None:
+        first = add(owner)
+        second = add(owner, dev_tsv=adapters.DEV + b"more words\t1\n")
+        assert second["digest"] != first["digest"]
+        assert anybody.get("benchmarks/acme/tone")["digest"] == second["digest"]
+        assert anybody.get(f"benchmarks/{first['digest']}")["rows"] == 4
+        assert [row["digest"] for row in anybody.get("benchmarks")["results"]] == [second["digest"]]
+
+    @pytest.mark.parametrize(
+        ("changes", "told"),
+        [
+            ({"dev_tsv": None}, "dev.tsv"),
+            ({"dev_tsv": b"sentence\tlabel\nx\t7\n"}, "row 1"),
+            ({"dev_tsv": b"text\tlabel\nx\t1\n"}, "sentence"),
+            ({"dev_tsv": b"\xff\xfe"}, "UTF-8"),
+            ({"dev_tsv": b"sentence\tlabel\n"}, "no rows"),
+            ({"other_tsv": b"x"}, "other.tsv"),
+            ({"definition": "name: {name}\ntask: telepathy\n"}, "telepathy"),
+            ({"definition": "name: &a {name}\ntask: *a\n"}, "alias"),
+            ({"definition": "[" * 500 + "{name}"}, "deeper"),
+        ],
+    )
+    def test_what_is_wrong_with_it_is_told(self, owner: Caller, changes: dict, told: str) -> None:
+        answer = add(owner, **changes)
+        assert (answer.status, answer["code"]) == (422, "invalid")
+        assert told in answer["detail"]
+        assert not Benchmark.objects.exists()
+
+    def test_a_form_without_a_definition_is_told(self, owner: Caller) -> None:
+        response = owner.client.post("/api/v1/benchmarks", {"x": "y"}, headers={"Authorization": f"Bearer {owner.token}"})
+        assert response.status_code == 400
+
+
+class TestWhose:
+    def test_a_name_in_a_namespace_is_its_members(self, owner, member, stranger: Caller, anybody: Caller) -> None:
+        assert add(member).status == 201
+        assert add(stranger).status == 403
+        assert add(anybody).status == 401
+
+    def test_every_other_name_is_for_operators(self, owner: Caller, admin: Caller) -> None:
+        assert add(owner, "glue/sst2").status == 403
+        assert add(admin, "glue/sst2").status == 201
+
+    def test_nobody_replaces_the_benchmark_of_another(self, owner: Caller, stranger: Caller, anybody: Caller) -> None:
+        made = add(owner)
+        add(stranger, dev_tsv=b"sentence\tlabel\neasy\t1\n")
+        assert anybody.get("benchmarks/acme/tone")["digest"] == made["digest"]
+
+    def test_a_private_benchmark_is_missing_for_others(self, owner: Caller, reader, stranger: Caller, anybody) -> None:
+        made = add(owner, definition=adapters.BENCHMARK + "visibility: private\n")
+        assert made["visibility"] == "private"
+        file = made["files"][0]["url"]
+        for other in (stranger, anybody):
+            assert other.get("benchmarks/acme/tone").status == 404
+            assert other.get(file).status == 404
+            assert other.get("benchmarks")["results"] == []
+        assert reader.get("benchmarks/acme/tone").status == 200
+        assert reader.get(file).status == 200
+
+    def test_a_file_of_a_benchmark_is_got_by_its_name_only(self, owner: Caller, anybody: Caller) -> None:
+        made = add(owner)
+        assert anybody.get(f"benchmarks/{made['digest']}/files/nothing.tsv").status == 404
+        assert anybody.get(f"benchmarks/sha256:{'0' * 64}/files/dev.tsv").status == 404
+        assert anybody.head(made["files"][0]["url"]).status == 200
+
+
+class TestPolicies:
+    def test_without_one_the_hubs_own_decides(self, owner: Caller, anybody: Caller) -> None:
+        shown = anybody.get("policies/acme").json
+        assert shown["is_default"]
+        assert shown["gates"]["min_gain"] == {"value": 0.0, "undecided": "fail"}
+
+    def test_an_admin_of_the_namespace_sets_it(self, owner: Caller, anybody: Caller, benchmark) -> None:
+        body = {"required": ["acme/tone"], "gates": {"min_value": {"value": 0.7}, "max_drop": None}}
+        assert owner.put("policies/acme", body).status == 200
+        shown = anybody.get("policies/acme").json
+        assert shown["required"] == ["acme/tone"]
+        assert shown["gates"]["min_value"] == {"value": 0.7, "undecided": "fail"}
+        assert shown["gates"]["max_drop"] is None
+        assert not shown["is_default"]
+
+    def test_a_policy_that_was_shown_can_be_set_again(self, owner: Caller, benchmark) -> None:
+        owner.put("policies/acme", {"required": ["acme/tone"], "gates": {"max_drop": None}})
+        shown = owner.get("policies/acme").json
+        again = owner.put("policies/acme", {"required": shown["required"], "gates": shown["gates"]})
+        assert again.json == shown
+
+    def test_a_publisher_cannot_weaken_it(self, member: Caller, reader: Caller, stranger: Caller, anybody) -> None:
+        assert member.put("policies/acme", {"required": []}).status == 403
+        assert reader.put("policies/acme", {"required": []}).status == 403
+        assert stranger.put("policies/acme", {"required": []}).status == 403
+        assert anybody.put("policies/acme", {"required": []}).status == 401
+        assert not Policy.objects.exists()
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {},
+            {"required": ["no/such"]},
+            {"required": "x"},
+            {"gates": {"min_luck": 1}},
+            {"gates": {"min_gain": {"value": "x"}}},
+            {"gates": {"min_gain": {"value": 0, "undecided": "maybe"}}},
+            {"reqired": []},
+        ],
+    )
+    def test_what_is_no_policy_is_told(self, owner: Caller, body: dict) -> None:
+        assert owner.put("policies/acme", body).status == 422
+
+    def test_an_unknown_namespace_has_none(self, anybody: Caller) -> None:
+        assert anybody.get("policies/nowhere").status == 404

@@ -1,0 +1,206 @@
+"""What is set once stays, what is public is not deleted, what happened is not rewritten: asked in SQL."""
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from tests.registry import factories as make
+from tests.registry.refusals import attempt, delete, insert_like, refused, update
+
+pytestmark = pytest.mark.django_db
+
+HEX = make.sha256("another")
+
+
+def test_the_keys_of_a_blob_never_change():
+    blob = make.make_blob(git_oid="a" * 40)
+    for change in ({"sha256": HEX}, {"size": 7}, {"git_oid": "b" * 40}):
+        refused(*update(blob, **change), by="blob_keys_are_kept")
+    assert attempt(*update(blob, state="deleting", version=1)) is None
+
+
+def test_the_keys_of_a_manifest_never_change():
+    manifest = make.make_manifest(files={})
+    for change in ({"digest": HEX}, {"adapter_digest": HEX}, {"size": 7}):
+        refused(*update(manifest, **change), by="manifest_keys_are_kept")
+
+
+def test_a_file_of_a_manifest_never_changes():
+    file = make.make_manifest().files.first()
+    blob = make.make_blob(size=file.size)
+    for change in ({"path": "x.json"}, {"blob_id": blob.pk}, {"manifest_id": make.make_manifest(files={}).pk}):
+        refused(*update(file, **change), by="manifestfile_is_kept")
+
+
+@pytest.mark.parametrize("user", [make.make_version, make.make_run, make.make_commit], ids=["version", "run", "commit"])
+def test_a_manifest_in_use_gains_and_loses_no_file(user):
+    row = user()
+    file = row.manifest.files.first()
+    refused(*insert_like(file, path="extra.json"), by="manifestfile_none_is_added")
+    refused(*delete(file), by="manifestfile_none_is_removed")
+
+
+def test_a_manifest_nobody_uses_is_free_and_saying_it_again_is_harmless():
+    free = make.make_manifest().files.first()
+    assert attempt(*delete(free)) is None
+    used = make.make_version().manifest.files.first()
+    sql, params = insert_like(used)
+    assert attempt(f"{sql} ON CONFLICT DO NOTHING", params) is None
+
+
+def test_the_manifest_of_a_published_version_is_not_deleted():
+    version = make.make_version()
+    besides = ["registry_manifestfil_manifest_id%", "registry_commit_manifest_id%", "registry_run_manifest_id%"]
+    besides += ["run_manifest_fk", "registry_component_manifest_id%"]
+    refused(*delete(version.manifest), by="version_manifest_fk", besides=besides)
+
+
+@pytest.mark.parametrize("column", ["oid", "message", "adapter_id", "manifest_id", "author_id", "created_at", "id"])
+def test_a_commit_never_changes(column):
+    commit = make.make_commit(message="first")
+    changes = {
+        "oid": "0" * 40,
+        "message": "rewritten",
+        "adapter_id": make.make_adapter().pk,
+        "manifest_id": make.make_manifest().pk,
+        "author_id": make.make_user().pk,
+        "created_at": timezone.now(),
+        "id": commit.pk + 1000,
+    }
+    refused(*update(commit, **{column: changes[column]}), by="commit_is_kept")
+
+
+def test_a_commit_keeps_its_parent_and_the_first_gets_none():
+    first = make.make_commit()
+    second = make.make_commit(adapter=first.adapter, parent=first)
+    refused(*update(second, parent_id=None), by="commit_parent_is_kept")
+    refused(*update(first, parent_id=second.pk), by="commit_parent_is_kept")
+
+
+@pytest.mark.parametrize(
+    "column", ["id", "adapter_digest", "base_fingerprint", "plan_digest", "plan", "manifest_id", "created_at"]
+)
+def test_the_keys_of_a_run_never_change(column):
+    run = make.make_run()
+    changes = {
+        "id": "11111111-1111-4111-8111-111111111111",
+        "adapter_digest": HEX,
+        "base_fingerprint": make.make_base_model().fingerprint,
+        "plan_digest": HEX,
+        "plan": {"gates": {}},
+        "manifest_id": make.make_manifest().pk,
+        "created_at": timezone.now(),
+    }
+    besides = ["run_manifest_fk"]  # manifest and adapter digest go together, which is another test
+    refused(*update(run, **{column: changes[column]}), by="run_keys_are_kept", besides=besides)
+
+
+def test_the_number_of_a_lease_only_grows():
+    run = make.make_run(lease_no=4)
+    refused(*update(run, lease_no=3), by="run_lease_no_only_grows")
+    assert attempt(*update(run, lease_no=5)) is None
+
+
+def test_the_report_of_a_passed_run_never_changes():
+    run = make.make_run(status="passed")
+    refused(*update(run, report={"verdict": "passed", "improved": True}), by="run_passed_result_is_kept")
+    refused(*update(run, result_digest=HEX), by="run_passed_result_is_kept")
+
+
+def test_a_base_model_keeps_its_fingerprint_and_tensors():
+    base = make.make_base_model()
+    refused(*update(base, fingerprint=f"base:{HEX}"), by="basemodel_fingerprint_is_kept")
+    refused(*update(base, tensors=[]), by="basemodel_tensors_are_kept")
+    bare = make.make_base_model(tensors=[])
+    assert attempt(*update(bare, tensors=base.tensors)) is None
+
+
+def test_a_benchmark_is_what_its_digest_says():
+    benchmark = make.make_benchmark()
+    for change in ({"digest": HEX}, {"definition": {}}, {"metric": "f1"}, {"direction": "down"}, {"files": {}}):
+        refused(*update(benchmark, **change), by="benchmark_is_kept")
+    assert attempt(*update(benchmark, visibility="private")) is None
+
+
+def test_number_label_and_adapter_of_a_version_never_change():
+    version = make.make_version(status="draft", label="1.0", commit=None)
+    bare = make.make_version(status="draft", adapter=version.adapter)
+    for change in ({"number": 9}, {"label": "2.0"}, {"label": None}):
+        refused(*update(version, **change), by="version_keys_are_kept")
+    refused(
+        *update(version, adapter_id=make.make_adapter().pk), by="version_keys_are_kept", besides=["version_commit_fk"]
+    )
+    assert attempt(*update(bare, label="1.1")) is None, "a label may still be given"
+
+
+def test_the_digests_of_a_version_never_change():
+    files = {"adapter_config.json": b"{}", "README.md": b"one"}
+    manifest = make.make_manifest(files=files)
+    reworded = make.make_manifest(files=files | {"README.md": b"two"})
+    other = make.make_manifest()
+    version = make.make_version(status="draft", manifest=manifest)
+    besides = ["version_commit_fk"]
+    refused(*update(version, digest=reworded.digest), by="version_keys_are_kept", besides=besides)
+    both = {"digest": other.digest, "adapter_digest": other.adapter_digest}
+    refused(*update(version, **both), by="version_keys_are_kept", besides=besides)
+    refused(*update(version, commit_id=None), by="version_keys_are_kept")
+
+
+def test_the_hour_of_publication_never_changes():
+    version = make.make_version()
+    refused(*update(version, published_at=timezone.now()), by="version_keys_are_kept")
+
+
+@pytest.mark.parametrize("status", ["draft", "validating", "rejected", "hosted"])
+def test_a_published_version_stays_published(status):
+    refused(*update(make.make_version(), status=status), by="version_published_stays")
+
+
+def test_a_published_version_stays_on_its_base():
+    version = make.make_version()
+    run = make.make_run(manifest=version.manifest, plan=version.plan, status="passed")
+    moved = {"base_fingerprint": run.base_fingerprint, "run_id": run.pk}
+    refused(*update(version, **moved), by="version_published_stays")
+
+
+def test_a_published_version_may_get_newer_evidence():
+    version = make.make_version()
+    run = make.make_run(manifest=version.manifest, base=version.base_model, status="passed")
+    assert attempt(*update(version, run_id=run.pk, plan_digest=run.plan_digest)) is None
+
+
+@pytest.mark.parametrize("status", ["published", "hosted"])
+def test_a_public_version_is_never_deleted(status):
+    refused(*delete(make.make_version(status=status)), by="version_public_is_never_deleted")
+
+
+def test_a_yanked_version_is_never_deleted():
+    version = make.make_version(yanked_at=timezone.now())
+    refused(*delete(version), by="version_public_is_never_deleted")
+
+
+def test_a_rejected_version_may_be_deleted():
+    assert attempt(*delete(make.make_version(status="rejected"))) is None
+
+
+def test_a_token_keeps_its_user_secret_and_scope():
+    token = make.make_token(scope="read")
+    for change in ({"scope": "admin"}, {"digest": HEX}, {"user_id": make.make_user().pk}):
+        refused(*update(token, **change), by="token_keys_are_kept")
+    assert attempt(*update(token, revoked_at=timezone.now())) is None
+
+
+def test_events_are_append_only():
+    event = make.make_event(subject="acme/x:1")
+    refused(*update(event, kind="nothing.happened"), by="event_is_append_only")
+    refused(*update(event, data={"forged": True}), by="event_is_append_only")
+    refused(*delete(event), by="event_is_append_only")
+    refused("TRUNCATE registry_event", by="event_is_never_truncated")
+
+
+@pytest.mark.parametrize("subject", ["tombstone", "version", "commit", "run", "manifest", "manifestfile", "blob"])
+def test_what_others_rely_on_is_never_truncated(subject):
+    with connection.cursor() as cursor:  # what else CASCADE would take along
+        cursor.execute("SELECT tgname FROM pg_trigger WHERE tgname LIKE '%_is_never_truncated'")
+        others = [name for (name,) in cursor.fetchall() if name != f"{subject}_is_never_truncated"]
+    refused(f"TRUNCATE registry_{subject} CASCADE", by=f"{subject}_is_never_truncated", besides=others)

@@ -1,0 +1,156 @@
+"""The pages, as owner, member, stranger and nobody see them."""
+
+import re
+
+import pytest
+from django.test import Client
+
+from registry.models import Token, User
+from tests.registry import factories
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def owner() -> User:
+    user = factories.make_user(username="olivia")
+    user.set_password("a long pass phrase")
+    user.save()
+    return user
+
+
+@pytest.fixture
+def published(owner: User):
+    namespace = factories.make_namespace(name="acme")
+    factories.make_membership(namespace=namespace, user=owner, role="owner")
+    adapter = factories.make_adapter(
+        namespace=namespace, name="praise-bert", description="Tells praise from blame", task="text-classification", method="lora"
+    )
+    return factories.make_version(adapter=adapter, manifest=factories.make_manifest(files={"adapter_config.json": b"{}"}))
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def test_the_home_page_shows_what_is_published(client: Client, published) -> None:
+    page = client.get("/").content.decode()
+    assert "acme/praise-bert" in page
+    assert "/a/acme/praise-bert" in page
+
+
+def test_the_list_is_found_by_words_task_and_method(client: Client, published) -> None:
+    for query in ("q=praise", "task=text-classification", "method=lora", "q=blame&task=text-classification"):
+        assert "acme/praise-bert" in client.get(f"/adapters?{query}").content.decode(), query
+    page = client.get("/adapters?task=translation").content.decode()
+    assert "praise-bert" not in page
+    assert "Drop task" in page
+
+
+def test_the_adapter_page_shows_facts_and_the_snippet(client: Client, published) -> None:
+    page = client.get("/a/acme/praise-bert").content.decode()
+    assert "hub.pull(&quot;acme/praise-bert&quot;)" in page
+    assert "Tells praise from blame" in page
+    assert published.digest[:12] in page
+
+
+def test_a_stranger_sees_a_private_adapter_exactly_as_a_missing_one(client: Client, published, owner: User) -> None:
+    adapter = published.adapter
+    adapter.visibility = "private"
+    adapter.save()
+    stranger = signed_in(factories.make_user(username="sam"))
+    for reader in (client, stranger):
+        private, missing = reader.get("/a/acme/praise-bert"), reader.get("/a/acme/no-such-one")
+        assert private.status_code == missing.status_code == 404
+        same = re.sub("praise-bert", "no-such-one", strip_csrf(private.content.decode()))
+        assert same == strip_csrf(missing.content.decode())
+        assert "praise-bert" not in reader.get("/adapters").content.decode()
+    assert signed_in(owner).get("/a/acme/praise-bert").status_code == 200
+
+
+def test_a_rejected_version_is_its_namespaces_own_business(client: Client, published, owner: User) -> None:
+    factories.make_version(adapter=published.adapter, status="rejected", number=7, manifest=published.manifest)
+    assert client.get("/a/acme/praise-bert/v/7/report").status_code == 404
+    assert signed_in(owner).get("/a/acme/praise-bert/v/7/report").status_code == 200
+
+
+def test_no_page_is_kept_by_a_shared_cache(client: Client, published) -> None:
+    for address in ("/", "/adapters", "/a/acme/praise-bert", "/a/acme/praise-bert/v/1/report", "/a/acme/missing"):
+        answer = client.get(address)
+        assert answer["Cache-Control"] == "private, no-store", address
+        assert "Cookie" in answer["Vary"], address
+
+
+def test_every_page_forbids_foreign_scripts_and_frames(client: Client, published) -> None:
+    for address in ("/", "/adapters", "/a/acme/praise-bert", "/login"):
+        policy = client.get(address)["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+
+
+def test_pages_hold_no_inline_script_and_no_inline_style(client: Client, published) -> None:
+    """The content policy would switch them off."""
+    for address in ("/", "/adapters", "/a/acme/praise-bert", "/a/acme/praise-bert/v/1/report", "/login"):
+        page = client.get(address).content.decode()
+        assert not re.search(r"<script(?![^>]*\bsrc=)", page), address
+        assert " style=" not in page, address
+
+
+def test_nobody_makes_a_token_without_signing_in(client: Client) -> None:
+    assert client.get("/settings/tokens").status_code == 302
+    assert client.post("/settings/tokens", {"name": "x", "scope": "push"}).status_code == 302
+    assert not Token.objects.exists()
+
+
+def test_a_new_token_is_shown_once(owner: User) -> None:
+    client = signed_in(owner)
+    client.post("/settings/tokens", {"name": "laptop", "scope": "push", "days": "30"})
+    first, second = client.get("/settings/tokens").content.decode(), client.get("/settings/tokens").content.decode()
+    secret = re.search(r"ahub_[0-9A-Za-z]{36}", first)
+    assert secret
+    assert secret[0] not in second
+    assert "laptop" in second
+
+
+def test_a_person_is_offered_no_operators_scope(owner: User) -> None:
+    client = signed_in(owner)
+    assert "worker" not in client.get("/settings/tokens").content.decode()
+    client.post("/settings/tokens", {"name": "sly", "scope": "admin", "days": "30"})
+    assert not Token.objects.filter(user=owner).exists()
+
+
+def test_one_revokes_ones_own_tokens_only(owner: User) -> None:
+    client = signed_in(owner)
+    own, other = factories.make_token(user=owner), factories.make_token()
+    client.post("/settings/tokens", {"revoke": str(own.pk)})
+    assert client.post("/settings/tokens", {"revoke": str(other.pk)}).status_code == 404
+    own.refresh_from_db()
+    other.refresh_from_db()
+    assert own.revoked_at
+    assert other.revoked_at is None
+
+
+def test_forms_without_their_csrf_token_are_refused(owner: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(owner)
+    assert client.post("/settings/tokens", {"name": "x", "scope": "push"}).status_code == 403
+    assert client.post("/logout").status_code == 403
+
+
+def test_signing_in_leads_nowhere_else(owner: User) -> None:
+    secret = {"username": "olivia", "password": "a long pass phrase"}
+    assert Client().post("/login?next=https://evil.example/", secret)["Location"] == "/"
+    assert Client().post("/login", secret | {"next": "//evil.example/"})["Location"] == "/"
+    assert Client().post("/login", secret | {"next": "/settings/tokens"})["Location"] == "/settings/tokens"
+
+
+def test_a_bad_filter_is_told_and_not_a_crash(client: Client) -> None:
+    for query in ("sort=nonsense", "status=nonsense", "cursor=%00", "cursor=e30", "q=" + "a" * 300, "q=%00"):
+        assert client.get(f"/adapters?{query}").status_code in (200, 400), query
+
+
+def strip_csrf(page: str) -> str:
+    return re.sub(r'name="csrfmiddlewaretoken" value="[^"]*"', "", page)

@@ -1,0 +1,1 @@
+"""Validation workers: claim a run, judge an adapter on its frozen backbone, report. No Django here."""

@@ -1,0 +1,1 @@
+"""One file per ML task: what its predictions are and how they are scored."""

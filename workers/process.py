@@ -1,0 +1,130 @@
+"""The worker's end of the backbone process: start it, hand it assignments, end it."""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import workers
+from workers import pipes
+from workers.assignment import Assignment
+from workers.errors import Fault, LeaseLost
+
+GRACE = 60.0
+"""Seconds beyond a run's limit before the process itself is ended: it may be stuck where no child is."""
+BEAT = 0.2
+PROMPTLY = 5.0
+"""Seconds that the process has to end a child it is told to end; then it is ended itself."""
+
+
+class BackboneProcess:
+    """One process, started at the first assignment and again whenever it has died."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self.isolated = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._commands = -1
+        self._answers: pipes.Reader | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return None if self._process is None else self._process.pid
+
+    def judge(
+        self, assignment: Assignment, tell: Callable[[str], None], lost: Callable[[], bool] = lambda: False
+    ) -> dict[str, Any]:
+        """Have an assignment judged; returns the report.
+
+        Raises Fault (its text says what happened) where there is no verdict, and LeaseLost as soon as
+        `lost()` is true; the child is dead then.
+        """
+        self.start()
+        try:
+            pipes.send(self._commands, {**assignment.to_json()})
+        except BrokenPipeError:
+            self.stop()
+            raise Fault("the backbone process has died") from None
+        for message in self._messages(time.monotonic() + self._patience(assignment), lost):
+            if "stage" in message:
+                tell(message["stage"])
+            elif "report" in message:
+                return dict(message["report"])
+            elif "fault" in message:
+                raise Fault(message["fault"])
+            else:
+                raise LeaseLost("the lease is lost; the child has been ended")
+        self.stop()
+        raise Fault("the backbone process has died")
+
+    def start(self) -> None:
+        """Start the process unless it runs; returns when it has its libraries loaded."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.stop()
+        theirs, self._commands = os.pipe()
+        answers, theirs_too = os.pipe()
+        self._answers = pipes.Reader(answers)
+        command = [sys.executable, "-m", "workers.backbone", str(theirs), str(theirs_too), str(os.getpid())]
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        self._process = subprocess.Popen(
+            [*command, str(self.scratch.resolve())],
+            env={},
+            cwd=Path(workers.__file__).parents[1],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(theirs, theirs_too),
+            start_new_session=True,
+        )
+        os.close(theirs)
+        os.close(theirs_too)
+        hello = next(self._messages(time.monotonic() + 300, lambda: False), None)
+        if hello is None:
+            self.stop()
+            raise Fault("the backbone process did not start")
+        self.isolated = bool(hello.get("isolated"))
+
+    def stop(self) -> None:
+        """End the process and its child, if it runs."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+        os.close(self._commands)
+        if self._answers is not None:
+            os.close(self._answers.descriptor)
+
+    def _messages(self, deadline: float, lost: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+        """What the process says, until it ends. Watches the clock and the lease between messages."""
+        assert self._answers is not None, "started"
+        cancelled = False
+        while not self._answers.ended:
+            if not cancelled and lost():
+                cancelled, deadline = True, time.monotonic() + PROMPTLY
+                pipes.send(self._commands, {"cancel": True})
+            if time.monotonic() > deadline:
+                self.stop()
+                raise _overdue(cancelled)
+            ready, _, _ = select.select([self._answers.descriptor], [], [], BEAT)
+            if ready:
+                yield from self._answers.read()
+
+    @staticmethod
+    def _patience(assignment: Assignment) -> float:
+        """Seconds for the run and for making its benchmarks ready."""
+        return assignment.limits.seconds * (1 + len(assignment.benchmarks)) + GRACE
+
+
+def _overdue(cancelled: bool) -> Fault | LeaseLost:
+    if cancelled:
+        return LeaseLost("the lease is lost; the backbone process has been ended")
+    return Fault("the backbone process did not answer in time")
