@@ -84,9 +84,7 @@ def push(hub: Hub, item: Push, folder: Path, benchmark: str) -> dict[str, Any]:
 def went_well(item: Push, outcome: dict[str, Any]) -> bool:
     """Did this push end as it has to: the status by exit code (0 published, 7 rejected), and the refusal in the right words?"""
     told = json.dumps(outcome["answer"], ensure_ascii=False) + outcome["stderr"]
-    return outcome["exit"] == (0 if item.status == "published" else 7) and all(
-        word in told for word in item.words
-    )
+    return outcome["exit"] == (0 if item.status == "published" else 7) and all(word in told for word in item.words)
 
 
 def play(hub: Hub, data: Path, work: Path, *, train: bool, story: Story) -> bool:
@@ -118,9 +116,7 @@ def reasons(answer: dict[str, Any], stderr: str | None) -> list[str]:
         for score in component.get("scores") or []
     ]
     lines += [
-        f"{check['name']}: {check['message']}"
-        for check in report.get("checks") or []
-        if check["status"] == "failed"
+        f"{check['name']}: {check['message']}" for check in report.get("checks") or [] if check["status"] == "failed"
     ]
     lines += [f"{problem['where']}: {problem['message']}" for problem in (answer.get("problems") or [])[:3]]
     return lines + (stderr.splitlines()[-20:] if stderr else [])
@@ -151,9 +147,7 @@ def main() -> int:
         help="a folder with train*.tsv and dev.tsv (columns sentence, label): train and judge on it",
     )
     parser.add_argument("--train", action="store_true", help="train the shipped data's adapter on the spot")
-    parser.add_argument(
-        "--keep", type=Path, help="a folder to leave everything in (default: a temporary one)"
-    )
+    parser.add_argument("--keep", type=Path, help="a folder to leave everything in (default: a temporary one)")
     chosen = parser.parse_args()
     data = (chosen.data or SHIPPED).resolve()
     if not (data / "dev.tsv").is_file():
@@ -167,9 +161,7 @@ def main() -> int:
         with running(work / "hub") as hub:
             story.say(f"ready at {hub.endpoint}")
             good = play(hub, data, work, train=chosen.train or chosen.data is not None, story=story)
-            story.say(
-                f"report: {hub.endpoint}/a/library/sentiment-bert   (keep a hub running with `make up`)"
-            )
+            story.say(f"report: {hub.endpoint}/a/library/sentiment-bert   (keep a hub running with `make up`)")
         story.say("all five verdicts as they should be" if good else "NOT as it should be")
     return 0 if good else 1
 

@@ -38,9 +38,7 @@ class Hub:
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `hub WORDS` as a user would; stdout is JSON where --json is among the words."""
         line = [sys.executable, "-m", "hub", *words]
-        return subprocess.run(
-            line, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False
-        )
+        return subprocess.run(line, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False)
 
     def json(self, *words: str) -> Any:
         """Run `hub WORDS --json`, expect success, return what it printed."""
@@ -62,9 +60,7 @@ def wait_ready(endpoint: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise SystemExit(
-                f"the hub stopped while starting (exit {process.returncode}); see its messages above"
-            )
+            raise SystemExit(f"the hub stopped while starting (exit {process.returncode}); see its messages above")
         try:
             with urllib.request.urlopen(f"{endpoint}/readyz", timeout=2) as answer:
                 if answer.status == 200:

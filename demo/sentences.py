@@ -298,7 +298,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    for name, rows in zip(("train", "dev"), make_splits(args.train, args.dev, args.seed)):
+    for name, rows in zip(("train", "dev"), make_splits(args.train, args.dev, args.seed), strict=False):
         write_tsv(args.out / f"{name}.tsv", rows)
         print(f"{name}.tsv: {len(rows)} rows, {sum(label for _, label in rows)} positive")
 

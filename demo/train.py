@@ -11,8 +11,8 @@ import csv
 import json
 import random
 import sys
-from dataclasses import dataclass
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -172,9 +172,7 @@ def train_lora(data: Path, out: Path, *, seed: int = 0, progress: bool = True) -
 def main() -> int:
     """The command line: `python -m demo.train --data DIR --out DIR [--seed N]`."""
     parser = argparse.ArgumentParser(description="Train the demo's LoRA adapter with transformers and peft.")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder with train*.tsv (columns sentence, label)"
-    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with train*.tsv (columns sentence, label)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the adapter")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()

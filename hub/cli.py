@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from hub import config, errors, identity
 from hub.commands import account, find, get, known, publish
-from hub.commands.context import Context, Output, report_lines
+from hub.commands.context import Context, Output, Verbs, report_lines
 
 GROUPS = (account, find, get, publish, known)
 _CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
@@ -94,7 +94,7 @@ def _shared() -> argparse.ArgumentParser:
     return shared
 
 
-def _share(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _share(verbs: Verbs) -> None:
     for verb in verbs.choices.values():
         verb._add_container_actions(_shared())
         for action in verb._actions:

@@ -10,7 +10,7 @@ from registry.services import ingest as ingests
 from registry.services import outbox
 
 
-@celery.app.task(name=outbox.INGEST, ignore_result=True)  # type: ignore[untyped-decorator]
+@celery.app.task(name=outbox.INGEST, ignore_result=True)
 def ingest(*, upload_id: str, **later: Any) -> bool:
     """Ingest an upload that was completed; False where nothing was to be done. Arguments of newer hubs are passed over."""
     return ingests.run(upload_id=upload_id)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from workers import pipes, sandbox
-from workers.assignment import Assignment, Limits
+from workers.assignment import Assignment, BenchmarkFiles, Limits
 from workers.errors import Fault
 from workers.sandbox import Child
 
@@ -41,6 +41,9 @@ KEPT = 2
 """Base models held at once; the one unused for longest goes first."""
 
 Message = dict[str, Any]
+Tell = Callable[[str], None]
+Work = Callable[[], Callable[[Tell], Message]]
+"""Entered outside the walls, it gives what is done inside them."""
 
 
 class Cancelled(Exception):
@@ -67,7 +70,10 @@ class Server:
     def _answer(self, assignment: Assignment) -> Message:
         try:
             backbone = self._backbone(assignment)
-            prepared = {f.benchmark.digest: self._prepared(backbone, f, assignment) for f in assignment.benchmarks}
+            prepared = {
+                files.benchmark.digest: self._prepared(backbone, files, assignment.limits)
+                for files in assignment.benchmarks
+            }
             report = self._in_child(_judging(assignment, backbone, prepared), assignment.limits, writes=False)
             self._still_frozen(backbone)
             return {"report": report}
@@ -81,11 +87,13 @@ class Server:
 
     def _backbone(self, assignment: Assignment) -> Any:
         from hub import runtime
+        from workers import engine
 
         known = self.backbones.get(assignment.fingerprint)
         if known is None:
             pipes.send(self.answers, {"stage": "base"})
             known = runtime.open_backbone(assignment.base, fingerprint=assignment.fingerprint)
+            engine.warm(known)
             self.backbones[assignment.fingerprint] = known
         self.backbones.move_to_end(assignment.fingerprint)
         while len(self.backbones) > KEPT:
@@ -93,19 +101,14 @@ class Server:
             self.prepared = {key: value for key, value in self.prepared.items() if key[0] != gone}
         return known
 
-    def _prepared(self, backbone: Any, files: Any, assignment: Assignment) -> Any:
+    def _prepared(self, backbone: Any, files: BenchmarkFiles, limits: Limits) -> Any:
         from workers import benchmarks
 
         place = (backbone.fingerprint, files.benchmark.digest)
         if place not in self.prepared:
             found = benchmarks.cached(backbone, files.benchmark, self.scratch)
             if found is None:
-
-                def work(tell: Callable[[str], None]) -> Message:
-                    benchmarks.prepare(backbone, files, self.scratch, tell)
-                    return {}
-
-                self._in_child(work, assignment.limits, writes=True)
+                self._in_child(_preparing(backbone, files, self.scratch), limits, writes=True)
                 found = benchmarks.cached(backbone, files.benchmark, self.scratch)
             self.prepared[place] = found
         return self.prepared[place]
@@ -118,10 +121,10 @@ class Server:
             self.backbones.pop(backbone.fingerprint, None)
             raise Fault(f"the base model in {backbone.folder} was changed on disk while it was in use")
 
-    def _in_child(self, work: Callable[[Callable[[str], None]], Message], limits: Limits, writes: bool) -> Any:
+    def _in_child(self, work: Work, limits: Limits, writes: bool) -> Any:
         """Fork, relay stages, give the result. Raises Fault where the child does not come to one."""
         ends = (self.commands.descriptor, self.answers)
-        child = sandbox.fork(lambda pipe: _work(work, pipe), ends, limits, writes)
+        child = sandbox.fork(_talking(work), ends, limits, writes)
         try:
             return self._listen(child, time.monotonic() + limits.seconds)
         finally:
@@ -159,29 +162,49 @@ class Server:
             raise Cancelled
 
 
-def _judging(assignment: Assignment, backbone: Any, prepared: Any) -> Callable[[Callable[[str], None]], Message]:
-    def work(tell: Callable[[str], None]) -> Message:
+def _judging(assignment: Assignment, backbone: Any, prepared: Any) -> Work:
+    def enter() -> Callable[[Tell], Message]:
         from workers import engine
 
-        return engine.judge(assignment, backbone, prepared, tell)
+        # Read, not parsed: behind the walls the child cannot open files any more.
+        snapshot = engine.in_memory(assignment.snapshot)
+        return lambda tell: engine.judge(assignment, backbone, prepared, snapshot, tell)
 
-    return work
+    return enter
 
 
-def _work(work: Callable[[Callable[[str], None]], Message], pipe: int) -> None:
-    """The child's whole life: do the work, say how it ended."""
+def _preparing(backbone: Any, files: BenchmarkFiles, scratch: Path) -> Work:
+    def work(tell: Tell) -> Message:
+        from workers import benchmarks
+
+        benchmarks.prepare(backbone, files, scratch, tell)
+        return {}
+
+    return lambda: work
+
+
+def _talking(work: Work) -> Callable[[], Callable[[int], None]]:
+    """Work that speaks through a pipe: stages while it goes on, then its result or how it failed."""
+
+    def enter() -> Callable[[int], None]:
+        inner = work()
+        return lambda pipe: pipes.send(pipe, _outcome(inner, lambda stage: pipes.send(pipe, {"stage": stage})))
+
+    return enter
+
+
+def _outcome(work: Callable[[Tell], Message], tell: Tell) -> Message:
     try:
-        pipes.send(pipe, {"result": work(lambda stage: pipes.send(pipe, {"stage": stage}))})
+        return {"result": work(tell)}
+    except Fault as fault:
+        return {"fault": str(fault)}
     except MemoryError:
-        pipes.send(pipe, {"fault": "out of memory"})
-    except RuntimeError as error:
-        text = "out of memory" if "allocate memory" in str(error) else f"{type(error).__name__}: {error}"
-        traceback.print_exc()
-        pipes.send(pipe, {"fault": text})
+        return {"fault": "out of memory"}
     except Exception as error:
-        if not isinstance(error, Fault):
-            traceback.print_exc()
-        pipes.send(pipe, {"fault": str(error) if isinstance(error, Fault) else f"{type(error).__name__}: {error}"})
+        traceback.print_exc()
+        if "allocate memory" in str(error):
+            return {"fault": "out of memory"}
+        return {"fault": f"{type(error).__name__}: {error}"}
 
 
 def _result(message: Message) -> Any:

@@ -5,11 +5,13 @@ problems at once; but the adapter is attached only when its files, configuration
 found in order.
 """
 
+import contextlib
 import importlib
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,23 +23,31 @@ from hub.runtime import predict, weights
 from hub.runtime.attach import Attached
 from hub.runtime.base import Backbone
 from hub.runtime.heads import ClassificationHead
-from hub.spec import report, tasks, validation
+from hub.spec import manifest, report, tasks, validation
 from hub.spec.components import Component
-from hub.spec.snapshot import Snapshot
+from hub.spec.snapshot import MemorySnapshot, Snapshot
 from hub.spec.validation import Inspection
 from workers import benchmarks, labels
 from workers.assignment import Assignment
 from workers.benchmarks import Prepared
 from workers.checks import Ledger
+from workers.errors import Rejected
 from workers.evaluators.text_classification import Outcome, Previous
 
-STATIC = ("files", "config", "scan", "shapes", "head", "tokenizer")
 SENTENCES = (
     "A sentence to see whether anything changes.",
     "Another one, a little longer than the first of them.",
 )
 LISTED = 5
 DIGITS = 4
+DIVERGED = "training diverged: lower the learning rate, look for a loss of NaN, save again"
+NO_HEAD = 'train with one: task_type="SEQ_CLS" in PEFT, add_classification_head in AdapterHub'
+RELABEL = 'name the labels in the head\'s order: "labels" in hub.json, or --labels'
+HINTS = {
+    "min_gain": "it has to beat what a linear head gets from the plain base model: train longer, or on more data",
+    "max_drop": "the version behind `latest` does better on the same rows",
+    "min_value": "the policy of this namespace asks for more",
+}
 
 
 @dataclass
@@ -48,6 +58,7 @@ class Run:
     backbone: Backbone
     prepared: Mapping[str, Prepared]
     """Benchmark digest -> the benchmark made ready for this backbone."""
+    snapshot: Snapshot
     tell: Callable[[str], None]
     ledger: Ledger = field(default_factory=Ledger)
     components: list[dict[str, Any]] = field(default_factory=list)
@@ -57,99 +68,67 @@ class Run:
         """Tell the story; returns the report. Whatever is raised from here is a fault of ours."""
         started = time.monotonic()
         self.tell("checks")
-        snapshot = runtime.open_snapshot(self.assignment.snapshot)
-        inspection = validation.inspect(snapshot, self.backbone.base, _labels(self.prepared))
+        inspection = validation.inspect(self.snapshot, self.backbone.base, _labels(self.prepared))
         self.ledger.adopt(inspection.checks)
         for component in inspection.components:
-            self._component(snapshot, inspection, component)
+            self._component(inspection, component)
         self._frozen()
         return self._report(time.monotonic() - started)
 
-    def _component(self, snapshot: Snapshot, inspection: Inspection, component: Component) -> None:
+    def _component(self, inspection: Inspection, component: Component) -> None:
         judged: dict[str, Any] = {"folder": component.folder, "scores": []}
         self.components.append(judged)
-        tensors = self._finite(snapshot, component)
-        if tensors is None or not inspection.ok:
-            return
-        self.tell("attach")
-        with runtime.attach(self.backbone, component, _of_adapter(component, tensors)) as attached:
-            head = self._head(component, tensors)
-            self._applied(component, attached, head, tensors)
-            if self._effect(component, attached, head) and head is not None:
-                judged["scores"] = list(self._scores(inspection, component, head))
-        if head is None and component.head is None and self.prepared:
-            self._note(
-                "head",
-                "failed",
-                component,
-                "the adapter brings no head, and the benchmarks of its plan need one",
-                'train with one: task_type="SEQ_CLS" in PEFT, add_classification_head in AdapterHub',
-            )
+        with self._refusals(component):
+            tensors = self._finite(component)
+            if not inspection.ok:
+                return
+            self.tell("attach")
+            with runtime.attach(self.backbone, component, _of_adapter(component, tensors)) as attached:
+                self._applied(component, attached, tensors)
+                self._effect(component, attached)
+                head = self._head(component, tensors)
+                for digest, prepared in self.prepared.items():
+                    with self._refusals(component):
+                        judged["scores"].append(self._score(component, head, digest, prepared))
 
-    def _finite(self, snapshot: Snapshot, component: Component) -> dict[str, torch.Tensor] | None:
-        """Read the component's tensors; None where they cannot be used."""
+    @contextlib.contextmanager
+    def _refusals(self, component: Component) -> Iterator[None]:
         try:
-            tensors = _read(snapshot, component)
+            yield
+        except Rejected as refused:
+            found = refused.problem
+            self._note(found.check, "failed", component, found.message, found.hint, refused.evidence)
+
+    def _finite(self, component: Component) -> dict[str, torch.Tensor]:
+        """Read the component's tensors, none of them with values that training does not leave behind."""
+        try:
+            tensors = runtime.tensors_of(self.snapshot, component)
         except ValueError as error:
-            self._note("finite", "failed", component, f"the weights cannot be read: {error}")
-            return None
+            raise Rejected("finite", f"the weights cannot be read: {error}", "save the adapter again") from error
         wrong = weights.unsound(tensors)
-        scales = [part.scale for part in component.parts if not abs(part.scale) <= weights.MAGNITUDE]
-        if not wrong and not scales:
-            self._note("finite", "passed", component, f"{len(tensors)} tensors", evidence={"tensors": len(tensors)})
-            return tensors
-        told = [f"{item.name} {item.reason}" for item in wrong[:LISTED]]
-        told += [f"scale {scale:g} is beyond {weights.MAGNITUDE:g}" for scale in scales[:1]]
-        self._note(
-            "finite",
-            "failed",
-            component,
-            f"{len(wrong)} of {len(tensors)} tensors are unsound: {', '.join(told)}",
-            "training diverged: lower the learning rate, look for a loss of NaN, save again",
-            {"unsound": [item.name for item in wrong[:LISTED]]},
-        )
-        return None
+        if wrong:
+            told = _listed([f"{item.name} {item.reason}" for item in wrong])
+            message = f"{len(wrong)} of {len(tensors)} tensors are unsound: {told}"
+            raise Rejected("finite", message, DIVERGED, {"unsound": [item.name for item in wrong[:LISTED]]})
+        self._note("finite", "passed", component, f"{len(tensors)} tensors", evidence={"tensors": len(tensors)})
+        return tensors
 
-    def _head(self, component: Component, tensors: Mapping[str, torch.Tensor]) -> ClassificationHead | None:
-        if component.head is None:
-            return None
-        try:
-            return ClassificationHead(component.head, tensors, self.backbone.pools)
-        except errors.HubError as error:
-            self._note("head", "failed", component, error.message, error.hint)
-            return None
-
-    def _applied(
-        self,
-        component: Component,
-        attached: Attached,
-        head: ClassificationHead | None,
-        tensors: Mapping[str, torch.Tensor],
-    ) -> None:
-        at_work = set(attached.applied[0]) | (set() if head is None else set(head.consumed))
-        idle = sorted(set(tensors) - at_work)
-        evidence: dict[str, Any] = {"consumed": len(at_work), "tensors": len(tensors)}
-        if not idle and component.parts:
-            self._note(
-                "applied",
-                "passed",
-                component,
-                f"{len(at_work)} of {len(tensors)} tensors at work",
-                evidence=evidence,
-            )
+    def _applied(self, component: Component, attached: Attached, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Every tensor of the upload is at work, in the adapter or in the head."""
+        in_head = set() if component.head is None else set(component.head.tensors.values())
+        used = set(attached.applied[0]) | in_head
+        idle = sorted(set(tensors) - used)
+        message = f"{len(used)} of {len(tensors)} tensors at work"
+        evidence: dict[str, Any] = {"consumed": len(used), "tensors": len(tensors)}
+        if not idle and attached.applied[0]:
+            self._note("applied", "passed", component, message, evidence=evidence)
             return
-        self._note(
-            "applied",
-            "failed",
-            component,
-            f"{len(at_work)} of {len(tensors)} tensors at work; "
-            f"unused: {_listed(idle)}; used: {_listed(sorted(at_work))}",
-            "save the adapter without tensors that belong to nothing",
-            evidence | {"idle": idle[:LISTED]},
-        )
+        message += f"; unused: {_listed(idle)}; used: {_listed(sorted(used))}"
+        hint = "save the adapter without tensors that belong to nothing"
+        self._note("applied", "failed", component, message, hint, evidence | {"idle": idle[:LISTED]})
 
-    def _effect(self, component: Component, attached: Attached, head: ClassificationHead | None) -> bool:
-        """Whether the adapter changes what the encoder says about the benchmark's first rows."""
+    def _effect(self, component: Component, attached: Attached) -> None:
+        """The adapter changes what the encoder says about the benchmark's first rows."""
         self.tell("effect")
         first = next(iter(self.prepared.values()), None)
         batch = benchmarks.in_memory(self.backbone, SENTENCES) if first is None else first.first_rows
@@ -158,75 +137,63 @@ class Run:
         off = predict.hidden(self.backbone, batch)
         attached.enabled = True
         if not bool(torch.isfinite(on).all()):
-            self._note(
-                "finite",
-                "failed",
-                component,
-                "the adapted model answers NaN or infinity",
-                "training diverged",
-            )
-            return False
+            raise Rejected("finite", "the adapted model answers with NaN or infinity", DIVERGED)
         change = float((on - off).abs().max())
         evidence = {"rows": len(batch.rows), "hidden": _significant(change)}
         if change == 0.0:
-            self._note(
-                "effect",
-                "failed",
-                component,
-                "the adapter changes nothing: every hidden state is exactly what the base model gives"
-                + (" (every B is zero: B = 0)" if component.method == "lora" else ""),
-                "the weights were saved before training, or training never reached them",
-                evidence,
-            )
-            return False
+            message = "the adapter changes nothing: its hidden states are exactly the base model's"
+            message += " (B = 0)" if component.method == "lora" else ""
+            hint = "the weights were saved before training, or training never reached them"
+            raise Rejected("effect", message, hint, evidence)
         self._note("effect", "passed", component, f"hidden states move by up to {change:.3g}", evidence=evidence)
-        return True
 
-    def _scores(
-        self, inspection: Inspection, component: Component, head: ClassificationHead
-    ) -> Iterator[dict[str, Any]]:
-        declared = inspection.facts.labels or (component.head.labels if component.head else None)
-        for digest, prepared in self.prepared.items():
-            self.tell(f"score {prepared.benchmark.name}")
-            evaluator = importlib.import_module(f"workers.evaluators.{tasks.get(prepared.benchmark.task).evaluator}")
+    def _head(self, component: Component, tensors: Mapping[str, torch.Tensor]) -> ClassificationHead | None:
+        if component.head is not None:
             try:
-                outcome = evaluator.score(
-                    self.backbone,
-                    head,
-                    declared,
-                    prepared,
-                    self.assignment.plan["gates"],
-                    self._previous(digest),
-                )
-            except labels.Mismatch as error:
-                self._note("head", "failed", component, f"{prepared.benchmark.name}: {error}", _RELABEL)
-            except FloatingPointError as error:
-                self._note("finite", "failed", component, f"{prepared.benchmark.name}: {error}", "training diverged")
-            else:
-                self._keep(digest, component, prepared, outcome)
-                yield outcome.score
+                return ClassificationHead(component.head, tensors, self.backbone.pools)
+            except errors.HubError as error:
+                raise Rejected("head", error.message, error.hint) from error
+        if self.prepared:
+            raise Rejected("head", "the adapter brings no head, and the benchmarks of its plan need one", NO_HEAD)
+        return None
+
+    def _score(
+        self, component: Component, head: ClassificationHead | None, digest: str, prepared: Prepared
+    ) -> dict[str, Any]:
+        assert component.head is not None, "without a head there is nothing to score"
+        name = prepared.benchmark.name
+        self.tell(f"score {name}")
+        evaluator = importlib.import_module(f"workers.evaluators.{tasks.get(prepared.benchmark.task).evaluator}")
+        gates, previous = self.assignment.plan["gates"], self._previous(digest)
+        try:
+            outcome = evaluator.score(self.backbone, head, self._declared(component), prepared, gates, previous)
+        except labels.Mismatch as error:
+            raise Rejected("head", f"{name}: {error}", RELABEL) from error
+        except FloatingPointError as error:
+            raise Rejected("finite", f"{name}: {error}", DIVERGED) from error
+        self._keep(digest, component, prepared, outcome)
+        return dict(outcome.score)
 
     def _keep(self, digest: str, component: Component, prepared: Prepared, outcome: Outcome) -> None:
-        kept = self.predictions.setdefault(f"sha256:{digest}", {})
-        kept.setdefault("labels", outcome.predictions)
+        kept = self.predictions.setdefault(f"sha256:{digest}", {"labels": outcome.predictions})
         if component.folder:
             kept.setdefault("folders", {})[component.folder] = outcome.predictions
-        name = prepared.benchmark.name
-        score = outcome.score
-        self._note(
-            "benchmark",
-            "passed",
-            component,
-            f"{name}: {score['metric']} {score['value']:.3f}, gain over {_over(score)}",
-            evidence={name: outcome.evidence},
-        )
+        name, score = prepared.benchmark.name, outcome.score
+        message = f"{name}: {score['metric']} {score['value']:.3f}, gain over {_over(score)}"
+        self._note("benchmark", "passed", component, message, evidence={name: outcome.evidence})
         for text in outcome.warnings:
             self._note("benchmark", "warning", component, f"{name}: {text}")
-        for message, hint in outcome.failures:
-            self._note("benchmark", "failed", component, f"{name}: {message}", hint)
+        for text, hint in outcome.failures:
+            self._note("benchmark", "failed", component, f"{name}: {text}", hint)
         for gate in score["gates"]:
             if not gate["passed"]:
-                self._note("benchmark", "failed", component, f"{name}: {_refusal(gate, score)}", _HINTS[gate["gate"]])
+                hint = HINTS[gate["gate"]]
+                self._note("benchmark", "failed", component, f"{name}: {_refusal(gate, score)}", hint)
+
+    def _declared(self, component: Component) -> tuple[str, ...] | None:
+        """Label names in the head's order; those that only the README gives come with the plan."""
+        planned = self.assignment.plan.get("labels")
+        return tuple(planned) if planned else component.head.labels if component.head else None
 
     def _previous(self, digest: str) -> Previous | None:
         given = self.assignment.previous
@@ -283,10 +250,29 @@ class Run:
 
 
 def judge(
-    assignment: Assignment, backbone: Backbone, prepared: Mapping[str, Prepared], tell: Callable[[str], None]
+    assignment: Assignment,
+    backbone: Backbone,
+    prepared: Mapping[str, Prepared],
+    snapshot: Snapshot,
+    tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Judge one adapter; returns the report. `tell` hears the name of each stage."""
-    return Run(assignment, backbone, prepared, tell).judge()
+    return Run(assignment, backbone, prepared, snapshot, tell).judge()
+
+
+def in_memory(folder: Path) -> MemorySnapshot:
+    """The bytes of a pulled adapter that are evidence, unparsed. What a README says must not matter here: another
+    version may have the same evidence and another README."""
+    found = runtime.open_snapshot(folder)
+    wanted = {path: size for path, size in found.files.items() if manifest.is_evidence(path)}
+    return MemorySnapshot({path: found.read(path, 0, size) for path, size in wanted.items()})
+
+
+def warm(backbone: Backbone) -> None:
+    """Have everything imported that a run needs: its child may not be able to open files."""
+    predict.hidden(backbone, benchmarks.in_memory(backbone, SENTENCES))
+    for task in tasks.TASKS.values():
+        importlib.import_module(f"workers.evaluators.{task.evaluator}")
 
 
 def environment() -> dict[str, Any]:
@@ -302,25 +288,11 @@ def environment() -> dict[str, Any]:
     }
 
 
-_RELABEL = 'name the labels in the head\'s order: "labels" in hub.json, or --labels'
-_HINTS = {
-    "min_gain": "it has to beat what a linear head gets from the plain base model: train longer, or on more data",
-    "max_drop": "the version behind `latest` does better on the same rows",
-    "min_value": "the policy of this namespace asks for more",
-}
 _WORDS = {
     "probe": "the probe",
     "majority": "the majority",
     "adapter_off": "the same head without the adapter",
 }
-
-
-def _read(snapshot: Snapshot, component: Component) -> dict[str, torch.Tensor]:
-    found = weights.copied(snapshot, component.weights)
-    head = component.head
-    return (
-        found if head is None or head.weights == component.weights else found | weights.copied(snapshot, head.weights)
-    )
 
 
 def _of_adapter(component: Component, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,11 +1,13 @@
 """What ends a run before its story does, sorted by whose fault it is.
 
 * JobError
-  x Rejected     the adapter's: told to its publisher, verdict `failed`
+  x Rejected     the adapter's: told to its publisher as a failed check, verdict `failed`
   x Fault        the machinery's (child killed, out of memory, time limit, base changed on disk):
                  verdict `error`, tried again
   x LeaseLost    the run is no longer ours: stop at once, tell nobody
 """
+
+from typing import Any
 
 from hub.spec.errors import Problem
 
@@ -15,11 +17,12 @@ class JobError(Exception):
 
 
 class Rejected(JobError):
-    """The upload makes going on pointless or unsafe. `.problems` says what and how to mend it."""
+    """A step found the adapter at fault; what follows it cannot run. `.evidence` goes into the report."""
 
-    def __init__(self, *problems: Problem) -> None:
-        self.problems = problems
-        super().__init__("; ".join(problem.message for problem in problems))
+    def __init__(self, check: str, message: str, hint: str = "", evidence: dict[str, Any] | None = None) -> None:
+        self.problem = Problem(f"run.{check}", "", message, hint, check)
+        self.evidence = evidence or {}
+        super().__init__(message)
 
 
 class Fault(JobError):

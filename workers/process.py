@@ -74,7 +74,7 @@ class BackboneProcess:
         self._answers = pipes.Reader(answers)
         command = [sys.executable, "-m", "workers.backbone", str(theirs), str(theirs_too), str(os.getpid())]
         self.scratch.mkdir(parents=True, exist_ok=True)
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603  our own module, by absolute path
             [*command, str(self.scratch.resolve())],
             env={},
             cwd=Path(workers.__file__).parents[1],

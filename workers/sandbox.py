@@ -19,6 +19,8 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
+UNUSED_ID = 59_437
+"""User and group of a run's child where the worker runs as root; owns nothing, is in no passwd file."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,10 @@ class Child:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends; `parent` is who that should be."""
+    """Have the kernel kill this process when its parent ends; `parent` is who that should be.
+
+    To be called after the last change of user: that forgets the wish.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
@@ -48,11 +53,11 @@ def leave_network() -> bool:
     return any(unshare(flags) == 0 for flags in (_CLONE_NEWNET, _CLONE_NEWUSER | _CLONE_NEWNET))
 
 
-def fork(work: Callable[[int], None], close: tuple[int, ...], limits: Limits, writes: bool) -> Child:
-    """Run `work(pipe)` in a forked child and end it there.
+def fork(enter: Callable[[], Callable[[int], None]], close: tuple[int, ...], limits: Limits, writes: bool) -> Child:
+    """Run work in a forked child and end it there: `enter()` outside the walls gives `work(pipe)`, run inside.
 
-    `close` are descriptors that the child must not hold, `writes` says whether it may write files. The caller
-    has to be single-threaded.
+    `close` are descriptors that the child must not hold, `writes` says whether it may write files (and so keep
+    the user it runs as). The caller has to be single-threaded.
     """
     parent = os.getpid()
     reading, writing = os.pipe()
@@ -65,10 +70,11 @@ def fork(work: Callable[[int], None], close: tuple[int, ...], limits: Limits, wr
     status = 1
     try:
         os.setpgid(0, 0)
-        die_with_parent(parent)
         for descriptor in (reading, *close):
             os.close(descriptor)
+        work = enter()
         _confine(limits, writes)
+        die_with_parent(parent)
         work(writing)
         status = 0
     except BaseException:
@@ -81,6 +87,8 @@ def _confine(limits: Limits, writes: bool) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, signal.SIG_DFL)
+    if not writes and os.geteuid() == 0:
+        _become_nobody()
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_CPU, int(limits.seconds) + 5)
     _limit(resource.RLIMIT_DATA, int(limits.memory_gb * (1 << 30)))
@@ -88,6 +96,13 @@ def _confine(limits: Limits, writes: bool) -> None:
     _limit(resource.RLIMIT_NPROC, 0)
     if not writes:
         _limit(resource.RLIMIT_FSIZE, 0)
+
+
+def _become_nobody() -> None:
+    """Give root up for a user id that nobody has: not even one's own other processes can be signalled."""
+    os.setgroups([])
+    os.setresgid(UNUSED_ID, UNUSED_ID, UNUSED_ID)
+    os.setresuid(UNUSED_ID, UNUSED_ID, UNUSED_ID)
 
 
 def _limit(which: int, amount: int) -> None:

@@ -136,10 +136,8 @@ def _score_lines(folder: str, score: Mapping[str, Any]) -> list[str]:
         lines.append(f"          gain {_number(gain.get('value'))} {_interval(gain.get('interval'))}")
     for gate in score.get("gates") or []:
         mark = "ok" if gate.get("passed") else "FAILED"
-        lines.append(
-            f"          gate {gate.get('gate')} {mark}: needs {gate.get('threshold')}, bound
-            {_number(gate.get('bound'))}"
-        )
+        bound = f"needs {gate.get('threshold')}, bound {_number(gate.get('bound'))}"
+        lines.append(f"          gate {gate.get('gate')} {mark}: {bound}")
     return lines
 
 

@@ -73,13 +73,15 @@ def _row(entry: dict[str, Any]) -> tuple[Any, ...]:
 
 def _adapter_lines(found: dict[str, Any]) -> list[str]:
     base = found.get("base_model") or {}
-    lines = [
-        f"{found['namespace']}/{found['name']} ({found.get('visibility')})", str(found.get("description") or ""),
-        f"task {found.get('task')}, method {found.get('method')}, base model {base.get('name') or
-        base.get('fingerprint')}", "",
-    ]
     rows = ((v["version"], v["status"], size(int(v.get("size") or 0)), v.get("digest")) for v in found["versions"])
-    return [*(line for line in lines if line or line == ""), *table(("VERSION", "STATUS", "SIZE", "DIGEST"), rows)]
+    return [
+        f"{found['namespace']}/{found['name']} ({found.get('visibility')})",
+        *([str(found["description"])] if found.get("description") else []),
+        f"task {found.get('task')}, method {found.get('method')}",
+        f"base model {base.get('name') or base.get('fingerprint') or 'unknown'}",
+        "",
+        *table(("VERSION", "STATUS", "SIZE", "DIGEST"), rows),
+    ]
 
 
 def _version_lines(found: dict[str, Any]) -> list[str]:

@@ -54,7 +54,7 @@ class RunTokenAuthentication(BaseAuthentication):
         return None if secret is None else (AnonymousUser(), secret)
 
 
-class _TokenScheme(OpenApiAuthenticationExtension):
+class _TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = TokenAuthentication
     name = "token"
 
@@ -62,7 +62,7 @@ class _TokenScheme(OpenApiAuthenticationExtension):
         return {"type": "http", "scheme": "bearer", "description": "A token of the hub: ahub_..."}
 
 
-class _RunTokenScheme(OpenApiAuthenticationExtension):
+class _RunTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = RunTokenAuthentication
     name = "run token"
 

@@ -14,7 +14,7 @@ def livez(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 where database, migrations and storage are fit, else 503. Without a broker the hub is `degraded`, not unfit."""
+    """200 where database, migrations and storage are fit, else 503. Without a broker it is `degraded`, with 200."""
     checks = health.checks()
     fit = all(answer == "ok" for answer in checks.values())
     broker = health.broker()

@@ -24,7 +24,7 @@ A constant, because a generated column sees its own row only.
 """
 
 
-class DigestField(models.CharField):
+class DigestField(models.CharField):  # type: ignore[type-arg]
     """64 lowercase hexadecimal digits of a SHA-256 (the table adds the CHECK: `digests`)."""
 
     def __init__(self, **options: object) -> None:

@@ -6,6 +6,7 @@ from typing import Self
 
 from django.db import models
 from django.db.models import CheckConstraint, F, Index, Q, UniqueConstraint
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from registry.models import rules
@@ -33,7 +34,7 @@ class UploadQuerySet(models.QuerySet["Upload"]):
         """Return the open ones whose time is over."""
         return self.filter(state=UploadState.OPEN, expires_at__lte=now)
 
-    def stalled(self, now: datetime) -> Self:
+    def stalled(self, now: datetime | Now) -> Self:
         """Return those whose ingest nobody works on: never begun, or its lease ran out."""
         free = Q(lease_expires_at=None) | Q(lease_expires_at__lte=now)
         return self.filter(free, state=UploadState.INGESTING)

@@ -2,18 +2,19 @@
 
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
 from hub.spec import benchmark as spec
 from registry.errors import NotFound
 from registry.models import Benchmark, Blob, Namespace, Visibility
+from registry.models.benchmarks import BenchmarkQuerySet
 from registry.queries import shapes
 from registry.queries.viewers import Viewer
 
 PAGE = 200
 
 
-def visible(viewer: Viewer) -> QuerySet[Benchmark]:
+def visible(viewer: Viewer) -> BenchmarkQuerySet:
     """Return the benchmarks that this viewer may know of."""
     if viewer.is_admin:
         return Benchmark.objects.all()

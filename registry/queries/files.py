@@ -2,6 +2,7 @@
 
 import dataclasses
 import posixpath
+import uuid
 
 from registry.errors import NotFound
 from registry.models import ManifestFile
@@ -44,7 +45,7 @@ def of_benchmark(digest: str, name: str, viewer: Viewer) -> Served:
     return Served(blob.pk, blob.size, name, benchmark.visibility == "public", immutable=True)
 
 
-def of_run(run_id: str, secret: str, sha256: str) -> Served:
+def of_run(run_id: uuid.UUID, secret: str | None, sha256: str) -> Served:
     """Return a blob that a leased run needs, for the holder of its run token. Raises LeaseLost, NotFound."""
     digest, size = runs.blob_for_worker(run_id, secret, sha256)
     return Served(digest, size, digest, public=False)

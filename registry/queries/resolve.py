@@ -109,10 +109,7 @@ def _shape(version: Version, components: list[Component], verdict: shapes.Compat
         "labels": facts.get("labels"),
         "components": [versions.component_shape(component) for component in components],
         "compatibility": verdict,
-        "files": [
-            {**versions.file_shape(version, row), "inline": small.get(row.path)}  # type: ignore[typeddict-item]
-            for row in files
-        ],
+        "files": [{**versions.file_shape(version, row), "inline": small.get(row.path)} for row in files],
         "report_url": versions.report_url(version),
     }
 

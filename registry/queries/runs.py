@@ -109,6 +109,11 @@ def claim(run: Run, secret: str) -> shapes.Claim:
     }
 
 
+def heartbeat() -> shapes.Heartbeat:
+    """Return what a worker is told whose lease was extended."""
+    return {"lease_seconds": settings.HUB_LEASE_SECONDS}
+
+
 def _claimed(run: Run) -> shapes.ClaimedRun:
     return {
         "id": str(run.pk),

@@ -5,6 +5,7 @@ import binascii
 import dataclasses
 import datetime
 import json
+from collections.abc import Callable
 from typing import Any
 
 from django.db.models import Case, Exists, F, FloatField, OuterRef, Q, QuerySet, Subquery, Value, When
@@ -13,6 +14,8 @@ from django.db.models.functions import Cast
 
 from registry.errors import BadRequest
 from registry.models import Adapter, Component, Score, Version
+from registry.models.adapters import AdapterQuerySet
+from registry.models.versions import VersionQuerySet
 from registry.queries import adapters, base_models, shapes
 from registry.queries.versions import LATEST_FIRST
 from registry.queries.viewers import Viewer
@@ -66,7 +69,7 @@ def search(query: SearchQuery, viewer: Viewer) -> Found:
     return Found(adapters.summaries(page[:size]), more)
 
 
-def _filtered(query: SearchQuery, viewer: Viewer) -> QuerySet[Adapter]:
+def _filtered(query: SearchQuery, viewer: Viewer) -> AdapterQuerySet:
     rows = visible_adapters(viewer)
     if query.q.strip():
         rows = rows.matching(query.q) | rows.filter(name__icontains=query.q.strip())
@@ -88,14 +91,14 @@ def _filtered(query: SearchQuery, viewer: Viewer) -> QuerySet[Adapter]:
     return rows
 
 
-def _own(rows: QuerySet[Adapter], viewer: Viewer) -> QuerySet[Adapter]:
+def _own(rows: AdapterQuerySet, viewer: Viewer) -> AdapterQuerySet:
     """Unpublished versions are their namespace's own business."""
     if viewer.is_admin:
         return rows
     return rows.filter(namespace__memberships__user=viewer.person) if viewer.person else rows.none()
 
 
-def _latest() -> QuerySet[Version]:
+def _latest() -> VersionQuerySet:
     return Version.objects.offered().filter(adapter=OuterRef("pk")).order_by(*LATEST_FIRST)
 
 
@@ -113,7 +116,7 @@ def _scores(benchmark: str) -> QuerySet[Score]:
     return rows.filter(benchmark__name=benchmark) if benchmark else rows
 
 
-def _ordered(rows: QuerySet[Adapter], query: SearchQuery) -> QuerySet[Adapter]:
+def _ordered(rows: AdapterQuerySet, query: SearchQuery) -> AdapterQuerySet:
     """Annotate `key`, the value that the order goes by, and sort: highest first (names: lowest), unknown last."""
     if query.sort == "name":
         return rows.annotate(key=F("name")).order_by("key", "pk")
@@ -127,7 +130,7 @@ def _ordered(rows: QuerySet[Adapter], query: SearchQuery) -> QuerySet[Adapter]:
     return rows.annotate(key=keys[query.sort]).order_by(F("key").desc(nulls_last=True), "-pk")
 
 
-def _best(benchmark: str, what: str) -> QuerySet[Score, dict[str, Any]]:
+def _best(benchmark: str, what: str) -> QuerySet[Score, Any]:
     """The best score (or gain) of the latest version; where low is good, its negative."""
     value = F("value") if what == "score" else Cast(KT("gain__value"), FloatField())
     good = Case(When(direction="down", then=Value(-1.0)), default=Value(1.0), output_field=FloatField())
@@ -135,15 +138,15 @@ def _best(benchmark: str, what: str) -> QuerySet[Score, dict[str, Any]]:
     return rows.order_by("-good").values("good")[:1]
 
 
-def _after(rows: QuerySet[Adapter], query: SearchQuery) -> QuerySet[Adapter]:
+def _after(rows: AdapterQuerySet, query: SearchQuery) -> AdapterQuerySet:
     """Keep what stands behind the cursor."""
     if not query.cursor:
         return rows
     key, pk = _read_cursor(query)
     if query.sort == "name":
-        return rows.filter(Q(key__gt=key) | Q(key=key, pk__gt=pk))
+        return rows.filter(Q(name__gt=key) | Q(name=key, pk__gt=pk))
     if key is None:
-        return rows.filter(key=None, pk__lt=pk)
+        return rows.filter(Q(key=None, pk__lt=pk))
     return rows.filter(Q(key__lt=key) | Q(key=key, pk__lt=pk) | Q(key=None))
 
 
@@ -153,12 +156,15 @@ def _cursor(row: Adapter) -> str:
     return base64.urlsafe_b64encode(json.dumps([value, row.pk]).encode()).decode().rstrip("=")
 
 
+_KEYS: dict[str, Callable[[Any], Any]] = {"recent": datetime.datetime.fromisoformat, "name": str}
+
+
 def _read_cursor(query: SearchQuery) -> tuple[Any, int]:
     try:
         padded = query.cursor + "=" * (-len(query.cursor) % 4)
         key, pk = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
         if key is not None:
-            key = {"recent": datetime.datetime.fromisoformat, "name": str}.get(query.sort, float)(key)
+            key = _KEYS.get(query.sort, float)(key)
         if not isinstance(pk, int) or not 0 <= pk < 1 << 63:
             raise ValueError(pk)
     except (ValueError, TypeError, binascii.Error, RecursionError):

@@ -314,6 +314,16 @@ class Claim(TypedDict):
     previous: Previous | None
 
 
+class Heartbeat(TypedDict):
+    lease_seconds: int
+
+
+class Reported(TypedDict):
+    """The status of the run after its report: passed, failed, queued (tried again) or error."""
+
+    status: str
+
+
 class Page(TypedDict):
     results: list[Any]
     next: str | None

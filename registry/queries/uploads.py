@@ -3,10 +3,11 @@
 import uuid
 from collections.abc import Iterable
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q
 
 from registry.errors import NotFound
 from registry.models import Blob, ManifestFile, Namespace, Upload, UploadBlob, Version
+from registry.models.versions import VersionQuerySet
 from registry.queries import blobs, shapes
 from registry.queries.viewers import Viewer, require_user
 from registry.queries.visibility import visible_adapters
@@ -30,7 +31,7 @@ def blob(upload: Upload, n: int) -> UploadBlob:
 
 
 def readable_blobs(wanted: Iterable[tuple[str, int]], viewer: Viewer) -> set[str]:
-    """Return those of these blobs (digest, size) that the viewer could download already, through a version they may see.
+    """Return those of these blobs (digest, size) that the viewer could download already through some version.
 
     Only these need not be sent again. That a blob is here, in an adapter that the viewer may not know of, is told to
     nobody: its bytes are asked for as if it were not.
@@ -44,7 +45,7 @@ def readable_blobs(wanted: Iterable[tuple[str, int]], viewer: Viewer) -> set[str
     return {sha256 for sha256, size in rows.values_list("blob", "size") if sizes[sha256] == size}
 
 
-def _downloadable(rows: QuerySet[Version], viewer: Viewer) -> QuerySet[Version]:
+def _downloadable(rows: VersionQuerySet, viewer: Viewer) -> VersionQuerySet:
     own = Q(adapter__namespace__in=Namespace.objects.of(viewer.person)) if viewer.person else Q(pk=None)
     return rows.filter(Q(status__in=["published", "hosted"], quarantined_at=None) | own)
 
@@ -74,6 +75,6 @@ def _blob(upload: Upload, row: UploadBlob) -> shapes.UploadBlobShape:
         "sha256": row.sha256,
         "size": row.size,
         "received": store.staged(row.staging_key),
-        "urls": parts,  # type: ignore[typeddict-item]
+        "urls": parts,
         "url": None if parts is not None else f"/api/v1/uploads/{upload.pk}/blobs/{row.n}",
     }

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import F, QuerySet
+from django.db.models import F
 
 from registry.errors import NotFound, Yanked
 from registry.models import Adapter, Component, ManifestFile, Version
+from registry.models.versions import VersionQuerySet
 from registry.queries import base_models, blobs, runs, shapes
 from registry.queries.viewers import Viewer
 from registry.queries.visibility import get_adapter, visible_versions
@@ -54,7 +55,7 @@ def pick(adapter: Adapter, name: str, viewer: Viewer) -> Version:
     return version
 
 
-def _latest(rows: QuerySet[Version], adapter: Adapter) -> Version | None:
+def _latest(rows: VersionQuerySet, adapter: Adapter) -> Version | None:
     served = rows.filter(status__in=["published", "hosted"], quarantined_at=None)
     offered = served.filter(yanked_at=None).order_by(*LATEST_FIRST).first()
     if offered is None and served.exists():
@@ -65,7 +66,7 @@ def _latest(rows: QuerySet[Version], adapter: Adapter) -> Version | None:
     return offered
 
 
-def _named(rows: QuerySet[Version], name: str) -> Version | None:
+def _named(rows: VersionQuerySet, name: str) -> Version | None:
     digest = name.removeprefix("sha256:")
     if digest != name:
         return rows.filter(digest=digest).order_by(*LIVING_FIRST).first()

@@ -4,14 +4,16 @@ What a viewer may not know of looks exactly like what does not exist: every look
 with the same words.
 """
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q
 
 from registry.errors import NotFound
 from registry.models import Adapter, Namespace, Version
+from registry.models.adapters import AdapterQuerySet
+from registry.models.versions import VersionQuerySet
 from registry.queries.viewers import Viewer, is_member
 
 
-def visible_adapters(viewer: Viewer) -> QuerySet[Adapter]:
+def visible_adapters(viewer: Viewer) -> AdapterQuerySet:
     """Return the adapters that this viewer may know of.
 
     Members see all of their namespace. Others see what is public and has something to give: an adapter of which
@@ -37,7 +39,7 @@ def get_adapter(namespace: str, name: str, viewer: Viewer) -> Adapter:
     return found
 
 
-def visible_versions(adapter: Adapter, viewer: Viewer) -> QuerySet[Version]:
+def visible_versions(adapter: Adapter, viewer: Viewer) -> VersionQuerySet:
     """Return the versions this viewer may know of: members all, others those that are served."""
     rows = Version.objects.filter(adapter=adapter)
     return rows if is_member(viewer, adapter.namespace) else rows.served()

@@ -7,33 +7,20 @@ worked on waits for that run.
 
 from django.db import transaction
 
-from registry.models import BaseModel, Run, Version
+from registry.models import BaseModel, Manifest, Run, Version
 from registry.queries.plans import Plan
 from registry.services import outbox, versions
 
 
-def ask(*, version: Version, base: BaseModel, plan: Plan) -> Run:
-    """Give a version the run that answers its evidence key: a judged one, a live one, or a new one in the queue.
+def run_for(*, manifest: Manifest, base: BaseModel, plan: Plan) -> Run:
+    """Return the run that answers this evidence key, its row locked: a judged one, a live one, or a new one, queued.
 
-    Called in the transaction that ends the ingest; the new run and its message are written together.
+    Called in the transaction that ends the ingest, before any adapter or version is locked: whoever reports a run
+    locks in this order, too. A new run and its message are written together.
     """
-    version.base_fingerprint, version.plan, version.plan_digest = base.pk, plan.definition, plan.digest
-    run = _find_or_make(version)
-    version.run, version.stage = run, "queued"
-    version.save(update_fields=["base_fingerprint", "plan", "plan_digest", "run", "stage"])
-    if run.status in (Run.Status.PASSED, Run.Status.FAILED):
-        _judge(version, run)
-    return run
-
-
-def _find_or_make(version: Version) -> Run:
-    key = (version.adapter_digest or "", version.base_fingerprint or "", version.plan_digest or "")
+    key = (manifest.adapter_digest, base.pk, plan.digest)
     wanted = Run(
-        adapter_digest=key[0],
-        base_fingerprint=key[1],
-        plan_digest=key[2],
-        plan=version.plan,
-        manifest_id=version.digest,
+        adapter_digest=key[0], base_fingerprint=key[1], plan_digest=key[2], plan=plan.definition, manifest=manifest
     )
     # Two pushes of the same bytes may come here at once: the unique key lets one in, the other finds it.
     Run.objects.bulk_create([wanted], ignore_conflicts=True)
@@ -41,6 +28,14 @@ def _find_or_make(version: Version) -> Run:
     if run.pk == wanted.pk:
         outbox.hint_run(run.pk)
     return run
+
+
+def wait_for(*, version: Version, run: Run) -> None:
+    """Let a version wait for its run; where that was judged before, publish or refuse it at once."""
+    version.base_fingerprint, version.plan, version.plan_digest = run.base_fingerprint, run.plan, run.plan_digest
+    version.run, version.stage = run, "queued"
+    version.save(update_fields=["base_fingerprint", "plan", "plan_digest", "run", "stage"])
+    _judge(version, run)
 
 
 @transaction.atomic
@@ -56,7 +51,8 @@ def settle(*, run: Run) -> int:
         plan_digest=run.plan_digest,
         status=Version.Status.VALIDATING,
     )
-    rows = list(waiting.select_related("adapter__namespace", "author").order_by("pk"))
+    # By adapter, so that two runs that end at once touch the adapters in the same order.
+    rows = list(waiting.select_related("adapter__namespace", "author").order_by("adapter", "pk"))
     for version in rows:
         _judge(version, run)
     return len(rows)

@@ -19,7 +19,7 @@ from hub.spec import manifest as manifests
 from hub.spec import report as reports
 from hub.spec.errors import Problem
 from registry.errors import Rejected
-from registry.models import Adapter, Blob, Component, Manifest, ManifestFile, Upload, UploadBlob, Version
+from registry.models import Adapter, Blob, Component, Manifest, ManifestFile, Run, Upload, UploadBlob, Version
 from registry.queries import base_models, blobs, inspections, plans
 from registry.queries import versions as version_queries
 from registry.queries.inspections import ADD_BASE, Findings
@@ -173,6 +173,7 @@ def _inspect(upload: Upload, manifest: Manifest) -> Findings:
 @transaction.atomic
 def _conclude(*, upload: Upload, manifest: Manifest, findings: Findings) -> None:
     """Write what the checks found: a rejected version with its report, or one that waits for its run."""
+    run = _ask(upload, manifest, findings)  # before the other locks: see evidence.run_for
     version = _locked(upload)
     version.digest, version.adapter_digest = manifest.digest, manifest.adapter_digest
     version.commit = commits.make(
@@ -184,16 +185,19 @@ def _conclude(*, upload: Upload, manifest: Manifest, findings: Findings) -> None
         versions.reject(version=version, report=_report(findings, manifest))
     else:
         _describe(manifest, findings)
-        _go_on(version, manifest, findings)
+        if run is None:
+            versions.host(version=version)
+        else:
+            evidence.wait_for(version=version, run=run)
     _finish(upload, findings.problems)
 
 
-def _go_on(version: Version, manifest: Manifest, findings: Findings) -> None:
-    if settings.HUB_VALIDATION != "required" or findings.base is None:
-        versions.host(version=version)
-        return
-    plan = plans.make(version.adapter, manifest.adapter_digest, findings.benchmarks, findings.inspection.facts)
-    evidence.ask(version=version, base=findings.base, plan=plan)
+def _ask(upload: Upload, manifest: Manifest, findings: Findings) -> Run | None:
+    """Return the run that will judge the files, None where they are refused already or nothing is judged here."""
+    if findings.problems or findings.base is None or settings.HUB_VALIDATION != "required":
+        return None
+    plan = plans.make(upload.adapter, manifest.adapter_digest, findings.benchmarks, findings.inspection.facts)
+    return evidence.run_for(manifest=manifest, base=findings.base, plan=plan)
 
 
 def _describe(manifest: Manifest, findings: Findings) -> None:
@@ -229,10 +233,11 @@ def _refuse(*, upload: Upload, problems: tuple[Problem, ...]) -> None:
 
 def _locked(upload: Upload) -> Version:
     """Return the version of an upload, locked with its adapter, if this attempt still counts. Raises _Overtaken."""
-    if not _mine(upload).select_for_update().exists():
+    if _mine(upload).select_for_update().first() is None:
         raise _Overtaken
     adapter = Adapter.objects.select_for_update(of=("self",)).select_related("namespace").get(pk=upload.adapter_id)
-    version = Version.objects.select_for_update(of=("self",)).select_related("author").get(pk=upload.version_id)
+    rows = Version.objects.select_for_update(of=("self",)).select_related("author")
+    version = rows.get(uploads=upload)
     version.adapter = adapter
     if version.status != Version.Status.VALIDATING:
         raise _Overtaken

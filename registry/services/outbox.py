@@ -9,6 +9,7 @@ import logging
 import uuid
 from collections.abc import Iterable, Iterator
 
+from celery import Celery
 from celery.exceptions import OperationalError as CeleryError
 from django.db import transaction
 from django.db.models import F, Q
@@ -122,7 +123,7 @@ def backlog(queue: str) -> int:
         return 0
 
 
-def _app(queue: str) -> celery.Celery:
+def _app(queue: str) -> Celery:
     return celery.runs if queue == Queue.RUNS else celery.app
 
 

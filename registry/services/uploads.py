@@ -282,15 +282,14 @@ def _check_complete(upload: Upload) -> None:
 
 
 def _is_small(upload: Upload) -> bool:
-    return sum(file["size"] for file in upload.manifest["files"]) <= settings.HUB_INLINE_INGEST_BYTES
+    return bool(sum(file["size"] for file in upload.manifest["files"]) <= settings.HUB_INLINE_INGEST_BYTES)
 
 
 def _outcome(upload_id: str | uuid.UUID) -> Version:
     """Return the version of a completed upload, or raise Rejected with what the static checks found."""
     upload = Upload.objects.get(pk=upload_id)
-    version = Version.objects.select_related("adapter__namespace", "author", "run", "manifest").get(
-        pk=upload.version_id
-    )
+    rows = Version.objects.select_related("adapter__namespace", "author", "run", "manifest")
+    version = rows.get(uploads=upload)
     if upload.state == Upload.State.FAILED:
         raise ingest.refusal(upload, version)
     return version

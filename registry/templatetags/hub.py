@@ -43,13 +43,13 @@ def verdict_colour(verdict: str) -> str:
 
 
 @register.filter
-def figure(value: float | None) -> str:
+def figure(value: float | str | None) -> str:
     """A score with three decimals; a dash where there is none."""
     return "–" if value is None or value == "" else f"{float(value):.3f}"
 
 
 @register.filter
-def signed(value: float | None) -> str:
+def signed(value: float | str | None) -> str:
     """A difference with its sign (a true minus) and three decimals."""
     return "–" if value is None or value == "" else f"{float(value):+.3f}".replace("-", "−")
 
@@ -115,24 +115,16 @@ def score_bar(score: dict[str, Any]) -> SafeString:
     value, baselines = score["value"], score.get("baselines") or {}
     probe, majority, interval = baselines.get("probe"), baselines.get("majority"), score.get("interval")
     middle = HEIGHT / 2
-    shapes = [
-        format_html(
-            '<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', LEFT, LEFT + WIDTH, middle, middle
-        )
-    ]
+    shapes = [format_html('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', LEFT, LEFT + WIDTH, middle, middle)]
     if interval:
         low, high = _x(interval[0]), _x(interval[1])
         width = max(1.0, round(high - low, 1))
         shapes.append(
-            format_html(
-                '<rect class="band" x="{}" y="{}" width="{}" height="16" rx="4"/>', low, middle - 8, width
-            )
+            format_html('<rect class="band" x="{}" y="{}" width="{}" height="16" rx="4"/>', low, middle - 8, width)
         )
     if majority is not None:
         shapes.append(
-            format_html(
-                '<line class="majority" x1="{0}" x2="{0}" y1="4" y2="{1}"/>', _x(majority), HEIGHT - 4
-            )
+            format_html('<line class="majority" x1="{0}" x2="{0}" y1="4" y2="{1}"/>', _x(majority), HEIGHT - 4)
         )
     if probe is not None:
         kind = "gain" if value >= probe else "loss"

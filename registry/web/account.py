@@ -28,17 +28,13 @@ def tokens(request: HttpRequest) -> HttpResponse:
     """List, make and revoke one's tokens. A new secret is shown by the next page once, and never again."""
     user = request.user
     assert isinstance(user, User)
-    form = TokenForm(
-        user, request.POST if request.method == "POST" and "revoke" not in request.POST else None
-    )
+    form = TokenForm(user, request.POST if request.method == "POST" and "revoke" not in request.POST else None)
     if request.method == "POST" and "revoke" in request.POST:
         service.revoke(user=user, token_id=_number(request.POST["revoke"]))
         return HttpResponseRedirect(reverse("web:tokens"))
     if request.method == "POST" and form.is_valid():
         chosen = form.cleaned_data
-        _, secret = service.issue(
-            user=user, scope=chosen["scope"], name=chosen["name"], expires_at=form.expires_at()
-        )
+        _, secret = service.issue(user=user, scope=chosen["scope"], name=chosen["name"], expires_at=form.expires_at())
         request.session[SECRET] = [chosen["name"], secret]
         return HttpResponseRedirect(reverse("web:tokens"))
     name, secret = request.session.pop(SECRET, ["", ""])

@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from hub.spec import card
-from registry.queries import adapters, base_models, reports, versions
+from registry.queries import adapters, base_models, reports, shapes, versions
 from registry.queries.viewers import of_session
 from registry.web import markdown
 from registry.web.pages import page
@@ -66,13 +66,11 @@ def with_percent(components: list[dict[str, Any]], base_parameters: int) -> list
     return [part | {"percent": f"{100 * part['parameters'] / base_parameters:.2f}"} for part in components]
 
 
-def snippet(version: dict[str, Any], asked: str) -> str:
+def snippet(version: shapes.VersionDetail, asked: str) -> str:
     """Return the two lines that use this adapter; the version is named only where the reader chose one."""
     ref = version["ref"] if asked else version["adapter"]
     call = f'adapter = hub.pull("{ref.removeprefix("library/")}")'
     use = (
-        'adapter.predict(["..."])'
-        if version["task"] == "text-classification"
-        else "model, tokenizer = adapter.load()"
+        'adapter.predict(["..."])' if version["task"] == "text-classification" else "model, tokenizer = adapter.load()"
     )
     return f"import hub\n\n{call}\n{use}"

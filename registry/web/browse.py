@@ -52,7 +52,7 @@ def home(request: HttpRequest) -> HttpResponse:
 def adapters(request: HttpRequest) -> HttpResponse:
     """The list, narrowed by the query string; the same words as GET /api/v1/adapters."""
     viewer = of_session(request.user)  # type: ignore[arg-type]
-    asked = {key: request.GET.get(key, "") for key in ("q", *FILTERS, "cursor")}
+    asked: dict[str, Any] = {key: request.GET.get(key, "") for key in ("q", *FILTERS, "cursor")}
     query = search.SearchQuery(**asked, sort=request.GET.get("sort") or "recent")
     found = search.search(query, viewer)
     context = {
@@ -98,9 +98,7 @@ def facets(request: HttpRequest, query: search.SearchQuery, viewer: Viewer) -> l
 
 def active(request: HttpRequest, query: search.SearchQuery, viewer: Viewer) -> list[dict[str, str]]:
     """Return the filters in force, each with the list's address without it."""
-    names = (
-        {row["value"]: row["label"] for row in site.counted("base_fingerprint", viewer)} if query.base else {}
-    )
+    names = {row["value"]: row["label"] for row in site.counted("base_fingerprint", viewer)} if query.base else {}
     return [
         {
             "label": key,

@@ -1,6 +1,5 @@
 """Base models, adapters and benchmarks for the engine's tests: real PEFT files on a tiny random BERT."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -11,16 +10,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 
-import peft
 import pytest
 import torch
-import transformers
 
 from hub import runtime
 from hub.runtime.base import Backbone
-
-SPECIMENS = Path(__file__).parents[1] / "specimens"
-TINY = SPECIMENS / "tiny-bert"
+from tests.engine.makers import SPECIMENS, TINY, lora_model
 
 torch.set_num_threads(1)
 
@@ -47,19 +42,6 @@ def backbone(tiny: Path) -> Backbone:
     return runtime.open_backbone(tiny)
 
 
-def lora_model(base: Path, seed: int = 0, std: float = 0.5, labels: int = 2, **options: Any) -> Any:
-    """A PEFT model on a sequence classifier, its LoRA and head filled with noise so that they do something."""
-    torch.manual_seed(seed)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(base, num_labels=labels)
-    settings = {"r": 4, "lora_alpha": 8, "target_modules": ["query", "value"], "task_type": "SEQ_CLS"} | options
-    found = peft.get_peft_model(model, peft.LoraConfig(**settings))
-    with torch.no_grad():
-        for name, parameter in found.named_parameters():
-            if "lora_B" in name or "modules_to_save" in name:
-                parameter.normal_(std=std)
-    return found.eval()
-
-
 @pytest.fixture
 def save_lora(tmp_path: Path, tiny: Path) -> Callable[..., Path]:
     """Write a PEFT LoRA folder: `save_lora("name", base=..., **LoraConfig)`."""
@@ -80,9 +62,3 @@ def copy_of(tmp_path: Path) -> Callable[[str], Path]:
         return Path(shutil.copytree(SPECIMENS / name, tmp_path / Path(name).name))
 
     return copy
-
-
-def edit_json(path: Path, **changes: Any) -> None:
-    """Change keys of a JSON file; None removes one."""
-    value = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({key: item for key, item in value.items() if item is not None}))

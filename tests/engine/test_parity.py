@@ -9,10 +9,10 @@ import peft
 import pytest
 import torch
 import transformers
-from conftest import SPECIMENS, lora_model
 
 from hub import runtime
 from hub.runtime import predict
+from tests.engine.makers import SPECIMENS, lora_model
 
 SENTENCES = [
     "a charming and often affecting journey",

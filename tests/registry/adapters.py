@@ -1,4 +1,4 @@
-"""Small adapters for the tiny base model, as the libraries would have saved them, and what is wrong with the bad ones."""
+"""Small adapters for the tiny base model, as the libraries would have saved them."""
 
 import json
 import struct

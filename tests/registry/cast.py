@@ -1,4 +1,4 @@
-"""The cast: an owner, a member and a stranger, each with a client that speaks for them, and a hub with one base model."""
+"""The cast: an owner, a member and a stranger, each with a client that speaks for them; and a base model."""
 
 import dataclasses
 import hashlib
@@ -13,8 +13,8 @@ from hub.spec import policy as policies
 from hub.spec import report as reports
 from registry import models
 from registry.models import Membership, Namespace, Run, Score, User
-from registry.services import base_models, benchmarks, evidence, namespaces, tokens, users
 from registry.queries.viewers import Viewer
+from registry.services import base_models, benchmarks, evidence, namespaces, tokens, users
 from tests.registry import adapters
 
 API = "/api/v1"
@@ -65,7 +65,11 @@ class Caller:
         url = path if path.startswith("/") else f"{API}/{path}"
         response = self.client.generic(method, url, headers=headers, **more)
         kind = response.headers.get("Content-Type", "")
-        return Answer(response.status_code, json.loads(response.content) if "json" in kind and response.content else None, response)
+        return Answer(
+            response.status_code,
+            json.loads(response.content) if "json" in kind and response.content else None,
+            response,
+        )
 
     def get(self, path: str, **more: Any) -> Answer:
         return self.call("GET", path, **more)
@@ -261,7 +265,9 @@ def publish(who: Caller, ref: str, files: dict[str, bytes], **more: Any) -> mode
     answer = who.push(ref, files, **more)
     assert answer.status == 202, answer.json
     version = models.Version.objects.get(
-        adapter__namespace__name=ref.partition("/")[0], number=answer["version"]["number"], adapter__name=ref.partition("/")[2]
+        adapter__namespace__name=ref.partition("/")[0],
+        number=answer["version"]["number"],
+        adapter__name=ref.partition("/")[2],
     )
     if version.status == "validating":
         assert version.run is not None

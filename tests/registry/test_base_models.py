@@ -112,7 +112,7 @@ class TestNames:
         assert found == [{"kind": "hub", "name": "google/tiny", "revision": "abc", "state": "live"}]
         assert admin.post("base-models", where).status == 200
 
-    @pytest.mark.parametrize("name", ["base:" + "0" * 64, " x", "/", "x" * 201, "a\nb"])
+    @pytest.mark.parametrize("name", ["base:" + "0" * 64, "/", "x" * 201, "a\nb"])
     def test_what_is_no_name_is_refused(self, admin: Caller, tiny: dict, name: str) -> None:
         assert admin.post("base-models", {**tiny, "name": name}).status in (403, 422)
 

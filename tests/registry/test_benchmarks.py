@@ -13,7 +13,11 @@ pytestmark = pytest.mark.django_db
 def add(who: Caller, name: str = "acme/tone", definition: str | None = None, **files: bytes) -> Answer:
     """Send a benchmark as a form."""
     text = (definition or adapters.BENCHMARK).format(name=name)
-    data = {"dev.tsv": adapters.DEV, "train.tsv": adapters.TRAIN, **{k.replace("_tsv", ".tsv"): v for k, v in files.items()}}
+    data = {
+        "dev.tsv": adapters.DEV,
+        "train.tsv": adapters.TRAIN,
+        **{k.replace("_tsv", ".tsv"): v for k, v in files.items()},
+    }
     form = {"definition": SimpleUploadedFile("benchmark.yaml", text.encode())}
     form |= {key: SimpleUploadedFile(key, value) for key, value in data.items() if value is not None}
     headers = {"Authorization": f"Bearer {who.token}"} if who.token else {}
@@ -39,7 +43,9 @@ class TestAdding:
         first, again = add(owner), add(owner)
         assert (again.status, again["digest"]) == (200, first["digest"])
 
-    def test_other_data_is_another_benchmark_and_the_name_means_the_newest(self, owner: Caller, anybody: Caller) -> None:
+    def test_other_data_is_another_benchmark_and_the_name_means_the_newest(
+        self, owner: Caller, anybody: Caller
+    ) -> None:
         first = add(owner)
         second = add(owner, dev_tsv=adapters.DEV + b"more words\t1\n")
         assert second["digest"] != first["digest"]
@@ -68,7 +74,9 @@ class TestAdding:
         assert not Benchmark.objects.exists()
 
     def test_a_form_without_a_definition_is_told(self, owner: Caller) -> None:
-        response = owner.client.post("/api/v1/benchmarks", {"x": "y"}, headers={"Authorization": f"Bearer {owner.token}"})
+        response = owner.client.post(
+            "/api/v1/benchmarks", {"x": "y"}, headers={"Authorization": f"Bearer {owner.token}"}
+        )
         assert response.status_code == 400
 
 

@@ -98,7 +98,9 @@ def test_a_query_that_means_nothing_is_a_400_problem(owner: Caller, query: str) 
     assert answer.status == 400, answer.json
 
 
-@pytest.mark.parametrize("query", ["q='; DROP TABLE registry_run; --", "q=%25%25", "q=((", "q=a | & ! b", "q=\\", "q=😀"])
+@pytest.mark.parametrize(
+    "query", ["q='; DROP TABLE registry_run; --", "q=%25%25", "q=((", "q=a | & ! b", "q=\\", "q=😀"]
+)
 def test_a_strange_search_finds_nothing_and_breaks_nothing(owner: Caller, query: str) -> None:
     assert owner.get(f"adapters?{query}").status == 200
 

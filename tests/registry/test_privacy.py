@@ -23,7 +23,11 @@ ADAPTER_ROUTES: dict[str, list[tuple[str, str, Any]]] = {
         ("PATCH", "adapters/acme/{name}", {"description": "mine now"}),
     ],
     "adapters/<str:namespace>/<str:name>/uploads": [
-        ("POST", "adapters/acme/{name}/uploads", {"manifest": {"files": [{"path": "a.md", "sha256": DIGEST, "size": 1}]}}),
+        (
+            "POST",
+            "adapters/acme/{name}/uploads",
+            {"manifest": {"files": [{"path": "a.md", "sha256": DIGEST, "size": 1}]}},
+        ),
     ],
     "adapters/<str:namespace>/<str:name>/versions": [("GET", "adapters/acme/{name}/versions", None)],
     "adapters/<str:namespace>/<str:name>/versions/<str:version>": [
@@ -118,7 +122,9 @@ def test_a_private_adapter_looks_exactly_like_a_missing_one(
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CASES, ids=[f"{method} {path}" for method, path, _ in CASES])
-def test_the_control_an_owner_sees_the_difference(owner: Caller, secret: Version, method: str, path: str, body: Any) -> None:
+def test_the_control_an_owner_sees_the_difference(
+    owner: Caller, secret: Version, method: str, path: str, body: Any
+) -> None:
     there = owner.call(method, path.format(name=SECRET, digest=secret.digest), body)
     assert there.status in (200, 201)
 
@@ -126,7 +132,14 @@ def test_the_control_an_owner_sees_the_difference(owner: Caller, secret: Version
 @pytest.mark.parametrize("who", ["anybody", "stranger", "worker"])
 def test_no_list_and_no_count_tells_of_it(request: pytest.FixtureRequest, secret: Version, who: str) -> None:
     caller: Caller = request.getfixturevalue(who)
-    for query in ("", "?q=secret", "?base=tiny-bert", "?namespace=acme", "?status=published", "?task=text-classification"):
+    for query in (
+        "",
+        "?q=secret",
+        "?base=tiny-bert",
+        "?namespace=acme",
+        "?status=published",
+        "?task=text-classification",
+    ):
         assert caller.get(f"adapters{query}")["results"] == []
 
 
@@ -170,7 +183,9 @@ def test_private_answers_stay_out_of_shared_caches(owner: Caller, secret: Versio
         assert "Authorization" in answer.headers["Vary"]
 
 
-def test_what_was_made_private_later_is_missing_from_then_on(owner: Caller, stranger: Caller, published: Version) -> None:
+def test_what_was_made_private_later_is_missing_from_then_on(
+    owner: Caller, stranger: Caller, published: Version
+) -> None:
     assert stranger.get("resolve?ref=acme/tone-bert").status == 200
     assert owner.patch("adapters/acme/tone-bert", {"private": True}).status == 200
     assert stranger.get("resolve?ref=acme/tone-bert").status == 404

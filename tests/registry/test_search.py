@@ -46,7 +46,14 @@ def names(**wanted: object) -> list[str]:
 
 @pytest.mark.parametrize(
     ("sort", "order"),
-    [("recent", "43210"), ("pulls", "43210"), ("score", "43210"), ("gain", "01234"), ("size", "43210"), ("name", "01234")],
+    [
+        ("recent", "43210"),
+        ("pulls", "43210"),
+        ("score", "43210"),
+        ("gain", "01234"),
+        ("size", "43210"),
+        ("name", "01234"),
+    ],
 )
 def test_every_order_goes_through_all_pages_once(shelf: list[Adapter], sort: str, order: str) -> None:
     assert "".join(names(sort=sort)) == order

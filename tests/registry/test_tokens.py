@@ -141,7 +141,7 @@ class TestNamespaces:
         acme = Namespace.objects.get(name="acme")
         assert member.user is not None
         namespaces.set_role(namespace=acme, user=member.user, role="read")
-        assert not viewers.role_in(member.viewer, acme) == "write"
+        assert viewers.role_in(member.viewer, acme) != "write"
         with pytest.raises(Invalid):
             namespaces.set_role(namespace=acme, user=member.user, role="king")
 

@@ -27,7 +27,18 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_readme_does_nothing(name: str) -> None:
     html = markdown.render(HOSTILE[name]).lower()
-    for word in ("<script", "<iframe", "<svg", "<form", "<meta", 'href="javascript', 'href="data', 'href="vbscript', 'src="http', 'src="//'):
+    for word in (
+        "<script",
+        "<iframe",
+        "<svg",
+        "<form",
+        "<meta",
+        'href="javascript',
+        'href="data',
+        'href="vbscript',
+        'src="http',
+        'src="//',
+    ):
         assert word not in html
     tags = [part.split(">")[0] for part in html.split("<")[1:]]
     assert not any(" on" in tag for tag in tags)
@@ -45,8 +56,18 @@ def test_without_the_cleaning_the_same_readme_would_run() -> None:
 
 
 def test_what_people_write_keeps_its_form() -> None:
-    html = markdown.render("# Title\n\n| a | b |\n|---|--:|\n| 1 | ~~2~~ |\n\n- [x](https://example.org)\n\n```python\nhub.pull('x')\n```")
-    for piece in ("<h1>Title</h1>", "<table>", "text-align:right", "<li>", 'href="https://example.org"', "nofollow", "<code"):
+    html = markdown.render(
+        "# Title\n\n| a | b |\n|---|--:|\n| 1 | ~~2~~ |\n\n- [x](https://example.org)\n\n```python\nhub.pull('x')\n```"
+    )
+    for piece in (
+        "<h1>Title</h1>",
+        "<table>",
+        "text-align:right",
+        "<li>",
+        'href="https://example.org"',
+        "nofollow",
+        "<code",
+    ):
         assert piece in html
 
 

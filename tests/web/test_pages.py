@@ -24,9 +24,15 @@ def published(owner: User):
     namespace = factories.make_namespace(name="acme")
     factories.make_membership(namespace=namespace, user=owner, role="owner")
     adapter = factories.make_adapter(
-        namespace=namespace, name="praise-bert", description="Tells praise from blame", task="text-classification", method="lora"
+        namespace=namespace,
+        name="praise-bert",
+        description="Tells praise from blame",
+        task="text-classification",
+        method="lora",
     )
-    return factories.make_version(adapter=adapter, manifest=factories.make_manifest(files={"adapter_config.json": b"{}"}))
+    return factories.make_version(
+        adapter=adapter, manifest=factories.make_manifest(files={"adapter_config.json": b"{}"})
+    )
 
 
 def signed_in(user: User) -> Client:

@@ -32,6 +32,7 @@ class AdapterChange(Body):
 
 class AdaptersView(View):
     @extend_schema(
+        operation_id="adapters_list",
         parameters=[
             query("q", "Words of the name, description, task or method."),
             query("base", "Name or fingerprint of a base model."),

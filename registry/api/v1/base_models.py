@@ -32,6 +32,7 @@ class BaseModelsView(View):
     parser_classes = (LongJSONParser,)
 
     @extend_schema(
+        operation_id="base_models_list",
         parameters=[query("q", "Part of a name, or the beginning of a fingerprint.")],
         responses={200: page_of(shapes.BaseModelShape)},
     )

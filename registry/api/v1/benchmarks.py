@@ -28,7 +28,11 @@ FORM = {
 class BenchmarksView(View):
     parser_classes = (MultiPartParser,)
 
-    @extend_schema(parameters=[query("task", "Of this ML task only.")], responses={200: page_of(shapes.BenchmarkShape)})
+    @extend_schema(
+        operation_id="benchmarks_list",
+        parameters=[query("task", "Of this ML task only.")],
+        responses={200: page_of(shapes.BenchmarkShape)},
+    )
     def get(self, request: Request) -> Response:
         """The newest benchmark of each name."""
         found = questions.listing(self.viewer, request.query_params.get("task", ""))
@@ -74,7 +78,7 @@ def _sent(request: Request) -> tuple[bytes, dict[str, bytes]]:
     if int(request.META.get("CONTENT_LENGTH") or 0) > LONGEST:
         raise TooLarge(f"The form is longer than {LONGEST} bytes.")
     sent = {str(name): part.read() for name, part in request.FILES.items() if isinstance(part, UploadedFile)}
-    definition = sent.pop("definition", None) or request.data.get("definition")
+    definition = sent.pop("definition", None) or request.POST.get("definition")
     if not definition:
         raise BadRequest(
             "The form has no part `definition`.", hint="Send the YAML as `definition`, each data file under its name."

@@ -15,7 +15,7 @@ from registry.services import policies
 
 
 class NewPolicy(Body):
-    required = serializers.ListField(child=serializers.CharField(max_length=200), required=False)
+    required = serializers.ListField(child=serializers.CharField(max_length=200), required=False)  # type: ignore[assignment]
     gates = serializers.DictField(required=False)
 
     def validate(self, data: dict[str, Any]) -> dict[str, Any]:

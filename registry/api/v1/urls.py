@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
-from registry.api.v1 import adapters, base_models, benchmarks, me, policies, resolve, uploads, versions
+from registry.api.v1 import adapters, base_models, benchmarks, me, policies, resolve, runs, uploads, versions
 
 ADAPTER = "adapters/<str:namespace>/<str:name>"
 VERSION = f"{ADAPTER}/versions/<str:version>"
@@ -32,4 +32,8 @@ urlpatterns = [
     ),
     path("benchmarks/<path:name>", benchmarks.BenchmarkView.as_view()),
     path("policies/<str:namespace>", policies.PolicyView.as_view()),
+    path("runs/claim", runs.ClaimView.as_view()),
+    path("runs/<uuid:run_id>/heartbeat", runs.HeartbeatView.as_view()),
+    path("runs/<uuid:run_id>/report", runs.RunReportView.as_view()),
+    path("runs/<uuid:run_id>/blobs/<str:sha256>", runs.RunBlobView.as_view()),
 ]

@@ -29,6 +29,7 @@ class Nothing(Body):
 
 class VersionsView(View):
     @extend_schema(
+        operation_id="versions_list",
         parameters=[query("cursor", "Taken from `next`.")],
         responses={200: page_of(shapes.VersionShort), 404: problem("Missing, or not for you.")},
     )

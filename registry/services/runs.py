@@ -1,0 +1,343 @@
+"""Runs: lease, keep alive, report, take back.
+
+A worker holds a run by a lease: a run token, a number that only grows, a time by the clock of the database. Only the
+holder may write, only while the lease lasts, and each write asks for the lease in the statement that changes the row:
+of two workers that believe they hold the same run, at most one is right, and the other changes nothing.
+
+An *attempt* is counted when a worker lived to report that it could not finish (at most 3). A lease that was lost
+counts as a *takeover* (at most 20).
+"""
+
+import datetime
+import math
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models.functions import Now
+
+from hub.spec import report as reports
+from hub.spec.errors import Collector, SpecError
+from registry.errors import Invalid, LeaseLost
+from registry.models import Adapter, BaseModel, Run, Scope, Score, Version
+from registry.queries import runs, tokens, viewers
+from registry.queries.viewers import Viewer
+from registry.services import events, evidence, outbox
+from registry.services import tokens as secrets
+
+MAX_ATTEMPTS = 3
+MAX_TAKEOVERS = 20
+LONGEST_STAGE = 64
+LONGEST_WORKER = 200
+LONGEST_ERROR = 4000
+
+# SKIP LOCKED: of many workers that ask at once each gets another run, and none waits. The hinted run comes first.
+CLAIM = """
+    UPDATE registry_run SET
+        status = 'leased',
+        stage = '',
+        lease_no = lease_no + 1,
+        lease_token_digest = %(digest)s,
+        lease_expires_at = STATEMENT_TIMESTAMP() + make_interval(secs => %(seconds)s),
+        worker = %(worker)s,
+        started_at = STATEMENT_TIMESTAMP()
+    WHERE id = (
+        SELECT id FROM registry_run
+        WHERE status = 'queued' AND base_fingerprint = ANY(%(bases)s)
+        ORDER BY {hinted} created_at, id
+        LIMIT 1
+        FOR UPDATE SKIP LOCKED
+    )
+    RETURNING *
+"""
+
+
+@transaction.atomic
+def claim(
+    *, viewer: Viewer, worker: str, bases: list[str], starting: bool = False, run: uuid.UUID | None = None
+) -> tuple[Run, str] | None:
+    """Lease the oldest waiting run on one of these bases and return it with its run token; None where none waits.
+
+    `bases` are the fingerprints of the base models that the worker has on its disk; a run on any other base waits for
+    a worker that has it. `run` is the run that a message spoke of: it is preferred while it waits. `starting` says
+    that the worker has just been started: what it held under this name before is taken back first. Raises Forbidden
+    without the scope `worker`.
+    """
+    viewers.require_scope(viewer, Scope.WORKER)
+    name = f"{viewer.name}/{worker}"[:LONGEST_WORKER]
+    if starting:
+        release_own(worker=name)
+    secret = secrets.mint(tokens.RUN_PREFIX)
+    values = {
+        "digest": tokens.digest_of(secret),
+        "seconds": settings.HUB_LEASE_SECONDS,
+        "worker": name,
+        "bases": bases,
+        "run": run,
+    }
+    rows = Run.objects.raw(CLAIM.format(hinted="(id = %(run)s) DESC," if run else ""), values)
+    found = next(iter(rows), None)
+    return (found, secret) if found else None
+
+
+@transaction.atomic
+def heartbeat(*, run_id: uuid.UUID, secret: str | None, stage: str = "", progress: float | None = None) -> None:
+    """Extend a lease and note how far the work has come; `progress` from 0 to 1. Raises LeaseLost, Unauthenticated."""
+    runs.require_token(secret)
+    changes: dict[str, Any] = {"lease_expires_at": _until()}
+    if stage:
+        done = "" if progress is None else f" {min(max(progress, 0.0), 1.0):.0%}"
+        changes["stage"] = stage[: LONGEST_STAGE - len(done)] + done
+    alive = runs.held(run_id, secret or "").filter(status=Run.Status.LEASED)
+    if not alive.update(**changes):
+        raise LeaseLost(runs.NO_LEASE, hint=runs.NO_LEASE_HINT)
+
+
+def _until() -> Any:
+    return Now() + datetime.timedelta(seconds=settings.HUB_LEASE_SECONDS)
+
+
+@transaction.atomic
+def report(*, run_id: uuid.UUID, secret: str | None, report: dict[str, Any]) -> str:
+    """Take the report of a leased run and return the status of the run.
+
+    Verdict, scores, event and the versions that wait for them are written together or not at all. The verdict `error`
+    counts an attempt: the run waits again, or ends. The same report, sent again under the same token, changes nothing.
+    Raises LeaseLost, Unauthenticated, and Invalid for a report that does not answer its plan or contradicts itself; the
+    lease then stays.
+    """
+    digest = tokens.digest_of(runs.require_token(secret))
+    _lock_adapters(run_id)
+    run = Run.objects.select_for_update().filter(pk=run_id).first()
+    if run is None:
+        raise LeaseLost(runs.NO_LEASE, hint=runs.NO_LEASE_HINT)
+    kept = {key: value for key, value in report.items() if key != "predictions"}
+    if not runs.held(run_id, secret or "").exists():
+        if run.report_token_digest == digest and run.report == kept:
+            return str(run.status)
+        raise LeaseLost(runs.NO_LEASE, hint=runs.NO_LEASE_HINT)
+    _check(run, report)
+    run.report, run.report_token_digest = kept, digest
+    if report["verdict"] == "error":
+        _count_attempt(run, report)
+    else:
+        _judge(run, report)
+    return str(run.status)
+
+
+def _lock_adapters(run_id: uuid.UUID) -> None:
+    """Lock the adapters whose versions this run will settle, before the run: an ingest takes its locks in this order."""
+    waiting = Version.objects.filter(run=run_id, status=Version.Status.VALIDATING).values("adapter")
+    list(Adapter.objects.select_for_update().filter(pk__in=waiting).order_by("pk"))
+
+
+def _check(run: Run, report: dict[str, Any]) -> None:
+    """Raise Invalid unless the report is about this run, answers its plan and does not contradict itself."""
+    try:
+        reports.validate(report, run.plan)
+        if report["verdict"] != "error":
+            _check_subject(run, report)
+            _check_scores(run, report)
+    except SpecError as error:
+        raise Invalid.from_spec(error, "The report does not fit its run.") from None
+
+
+def _check_subject(run: Run, report: dict[str, Any]) -> None:
+    """What was judged must be what was asked for. The base is the one that the worker has hashed, not the one it was told."""
+    collector = Collector()
+    if str(report.get("adapter_digest")).removeprefix("sha256:") != run.adapter_digest:
+        collector.problem(
+            "report", "adapter_digest", f"is not that of the run, sha256:{run.adapter_digest}", "", "files"
+        )
+    base = report.get("base_model")
+    if not isinstance(base, dict) or base.get("fingerprint") != run.base_fingerprint:
+        collector.problem("report", "base_model", f"is not that of the run, {run.base_fingerprint}", "", "frozen")
+    collector.finalize()
+
+
+def _check_scores(run: Run, report: dict[str, Any]) -> None:
+    """Metric and direction are the benchmark's: a score that turns its direction round would turn the gates round."""
+    collector, seen = Collector(), set()
+    benchmarks = {benchmark.pk: benchmark for benchmark in runs.benchmarks_of(run)}
+    for folder, score in _scores_in(report):
+        where, benchmark = f"{folder} {score['benchmark']}".strip(), benchmarks.get(_bare(score["digest"]))
+        if benchmark is None:
+            collector.problem("report", where, "is a benchmark that this hub does not have", "", "benchmark")
+        elif (score["metric"], score["direction"]) != (benchmark.metric, benchmark.direction):
+            wanted = f"{benchmark.metric}, {benchmark.direction}"
+            collector.problem(
+                "report", where, f"has another metric or direction than the benchmark ({wanted})", "", "benchmark"
+            )
+        key = (folder, _bare(score["digest"]), _runtime(score))
+        if key in seen:
+            collector.problem("report", where, "is there twice", "", "benchmark")
+        if not _is_number(score.get("claimed")):
+            collector.problem("report", where, "claimed must be null or a number", "", "benchmark")
+        seen.add(key)
+    collector.finalize()
+
+
+def _scores_in(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(part["folder"], score) for part in report["components"] for score in part["scores"]]
+
+
+def _bare(digest: str) -> str:
+    return digest.removeprefix("sha256:")
+
+
+def _runtime(score: dict[str, Any]) -> str:
+    return str(score.get("runtime") or "reference")[:64]
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
+
+
+def _judge(run: Run, report: dict[str, Any]) -> None:
+    """Write the verdict, and publish or refuse what waits for it."""
+    run.status = Run.Status.PASSED if report["verdict"] == "passed" else Run.Status.FAILED
+    run.result_digest = _bare(report["result_digest"])
+    run.report = {"summary": reports.summary_line(report), **(run.report or {})}
+    run.error = ""
+    _end(run)
+    scores = [_score(run, folder, score, report) for folder, score in _scores_in(report)]
+    # Without fences the same scores may come again; with them never.
+    Score.objects.bulk_create(scores, ignore_conflicts=not settings.HUB_FENCING)
+    _observe(run)
+    events.record(actor=run.worker, kind=f"run.{run.status}", subject=str(run.pk), lease_no=run.lease_no)
+    evidence.settle(run=run)
+
+
+def _score(run: Run, folder: str, score: dict[str, Any], report: dict[str, Any]) -> Score:
+    low, high = score["interval"]
+    return Score(
+        run=run,
+        component_folder=folder,
+        benchmark_id=_bare(score["digest"]),
+        metric=score["metric"],
+        direction=score["direction"],
+        value=score["value"],
+        low=low,
+        high=high,
+        n=score["n"],
+        baselines=score.get("baselines") or {},
+        gain=score.get("gain"),
+        gates=score["gates"],
+        claimed=score.get("claimed"),
+        runtime=_runtime(score),
+        evidence=score["evidence"],
+        predictions=_predictions(report, folder, score["digest"]),
+    )
+
+
+def _predictions(report: dict[str, Any], folder: str, digest: str) -> dict[str, Any] | None:
+    """Return what one component predicted on one benchmark. Of several components each has its own list in `folders`."""
+    told = report.get("predictions") or {}
+    found = told.get(f"sha256:{_bare(digest)}", told.get(_bare(digest)))
+    if not isinstance(found, dict):
+        return None
+    folders = found.get("folders")
+    labels = folders.get(folder) if isinstance(folders, dict) and folder in folders else found.get("labels")
+    return {"labels": labels} if isinstance(labels, list) else None
+
+
+def _observe(run: Run) -> None:
+    """A worker has hashed the base that it loaded, and it is the one: from now on it is known to exist."""
+    claimed = BaseModel.objects.filter(pk=run.base_fingerprint, state=BaseModel.State.CLAIMED)
+    if claimed.update(state=BaseModel.State.OBSERVED):
+        events.record(actor=run.worker, kind="base.observed", subject=run.base_fingerprint, run=str(run.pk))
+
+
+def _count_attempt(run: Run, report: dict[str, Any]) -> None:
+    """A worker tried and could not finish: nothing is known of the adapter. The run waits again, or ends."""
+    run.attempt += 1
+    run.error = str(report.get("error") or report.get("summary") or "the worker gave no reason")[:LONGEST_ERROR]
+    if run.attempt >= MAX_ATTEMPTS:
+        _give_up(run)
+    else:
+        _queue_again(run, "run.attempt_failed")
+
+
+def _queue_again(run: Run, kind: str) -> None:
+    run.status, run.stage = Run.Status.QUEUED, ""
+    _write(run)
+    outbox.hint_run(run.pk)
+    events.record(actor=run.worker, kind=kind, subject=str(run.pk), lease_no=run.lease_no, error=run.error)
+
+
+def _give_up(run: Run) -> None:
+    """End a run that nobody could finish. What waits for it stays unjudged, and says so."""
+    run.status = Run.Status.ERROR
+    _end(run)
+    Version.objects.filter(run=run, status=Version.Status.VALIDATING).update(stage="error")
+    events.record(actor=run.worker, kind="run.error", subject=str(run.pk), lease_no=run.lease_no, error=run.error)
+
+
+def _end(run: Run) -> None:
+    run.stage, run.finished_at = "", Now()
+    _write(run)
+
+
+def _write(run: Run) -> None:
+    """End the lease, and write whatever else has changed."""
+    run.lease_token_digest = run.lease_expires_at = None
+    run.save(
+        update_fields=[
+            *(
+                "status",
+                "stage",
+                "lease_token_digest",
+                "lease_expires_at",
+                "report_token_digest",
+                "attempt",
+                "takeovers",
+            ),
+            *("report", "result_digest", "error", "finished_at"),
+        ]
+    )
+
+
+@transaction.atomic
+def release_expired(*, limit: int = 100) -> int:
+    """Take back the runs whose workers were not heard of in time; return how many. For the relay."""
+    dead = Run.objects.filter(status=Run.Status.LEASED, lease_expires_at__lte=Now()).order_by("lease_expires_at")
+    return sum(_take_back(run) for run in dead.select_for_update(skip_locked=True)[:limit])
+
+
+@transaction.atomic
+def release_own(*, worker: str) -> int:
+    """Take back what a worker of this name held before it was started again; return how many."""
+    own = Run.objects.filter(status=Run.Status.LEASED, worker=worker).order_by("pk")
+    return sum(_take_back(run) for run in own.select_for_update())
+
+
+def _take_back(run: Run) -> int:
+    run.takeovers += 1
+    if run.takeovers >= MAX_TAKEOVERS:
+        run.error = f"{run.takeovers} workers were lost on it, the last one was {run.worker}"
+        _give_up(run)
+    else:
+        _queue_again(run, "run.taken_back")
+    return 1
+
+
+@transaction.atomic
+def requeue(*, viewer: Viewer, run_id: uuid.UUID) -> Run:
+    """Let a run that ended in an error wait again, with its counts at zero. For operators; again: nothing happens.
+
+    Raises Forbidden, and Invalid for a run that was judged.
+    """
+    viewers.require_scope(viewer, Scope.ADMIN)
+    run = Run.objects.select_for_update().get(pk=run_id)
+    if run.status in (Run.Status.QUEUED, Run.Status.LEASED):
+        return run
+    if run.status != Run.Status.ERROR:
+        raise Invalid(
+            f"The run is {run.status}: it was judged.", hint="Only a run that ended in an error can wait again."
+        )
+    run.attempt = run.takeovers = 0
+    run.finished_at = None
+    _queue_again(run, "run.requeued")
+    Version.objects.filter(run=run, status=Version.Status.VALIDATING).update(stage="queued")
+    return run

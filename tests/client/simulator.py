@@ -1,0 +1,575 @@
+"""A hub in memory behind a real HTTP server: an editable registry, and the faults of the way to it.
+
+Speaks the shapes of the API. `Simulator.faults` breaks connections, alters bytes and answers badly; `seen` and `sent` tell
+what was asked and how many bytes went out. With `presigned`, bytes travel over a second server with an origin of its own.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from hub import config
+from hub.spec import manifest, reference
+
+OWNER = "ahub_" + "O" * 30 + config.checksum("O" * 30)
+STRANGER = "ahub_" + "S" * 30 + config.checksum("S" * 30)
+PART = 1 << 20
+Answer = tuple[int, Any, dict[str, str]]
+
+
+@dataclass
+class Seen:
+    """One request as it arrived."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    server: str
+
+    @property
+    def token(self) -> str | None:
+        return self.headers.get("authorization")
+
+
+@dataclass
+class Version:
+    """One version of an adapter."""
+
+    repo: str
+    number: int
+    files: dict[str, bytes]
+    label: str | None = None
+    status: str = "published"
+    yanked: str = ""
+    report: dict[str, Any] | None = None
+    base: dict[str, Any] | None = None
+    compatibility: dict[str, Any] | None = None
+    private: bool = False
+
+    @property
+    def manifest(self) -> manifest.Manifest:
+        hashed = ((path, hashlib.sha256(data).hexdigest(), len(data)) for path, data in self.files.items())
+        return manifest.Manifest(tuple(manifest.File(*entry) for entry in hashed))
+
+    @property
+    def name(self) -> str:
+        return self.label or str(self.number)
+
+    @property
+    def ref(self) -> str:
+        return f"{self.repo}:{self.name}"
+
+
+@dataclass
+class Faults:
+    """What goes wrong. The queues are used up, one entry a request."""
+
+    cuts: deque[int] = field(default_factory=deque)  # downloads: break off after so many bytes
+    upload_cuts: deque[int] = field(default_factory=deque)  # PUTs: keep so many bytes, then break off
+    answers: deque[Answer] = field(default_factory=deque)  # API calls: answer this instead
+    lost: deque[str] = field(default_factory=deque)  # API calls whose path ends so: do it, then break off
+    tamper: Callable[[bytes], bytes] | None = None  # downloads: other bytes
+    ranges: bool = True
+    etags: bool = True
+    redirect: Callable[[str], str | None] | None = None  # downloads: send elsewhere
+    edit: Callable[[dict[str, Any]], None] | None = None  # resolve: change the answer
+    expired: set[str] = field(default_factory=set)  # signatures that are over
+    gate: threading.Event | None = None  # downloads wait here after half of the bytes
+
+
+class Simulator:
+    """The registry and its servers. Use as a context manager."""
+
+    def __init__(self, *, presigned: bool = False, inline: int = 0) -> None:
+        self.versions: list[Version] = []
+        self.bases: dict[str, dict[str, Any]] = {}
+        self.benchmarks: dict[str, dict[str, Any]] = {}
+        self.policies: dict[str, Any] = {}
+        self.uploads: dict[str, dict[str, Any]] = {}
+        self.staged: dict[str, bytearray] = {}
+        self.seen: list[Seen] = []
+        self.sent: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
+        self.faults = Faults()
+        self.verdict: Callable[[Version], None] = lambda version: None
+        self.presigned, self.inline = presigned, inline
+        self.lock = threading.RLock()
+        self._signature = 0
+        self._servers: list[ThreadingHTTPServer] = []
+
+    def __enter__(self) -> "Simulator":
+        self.url = self._serve("api")
+        self.store = self._serve("store")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+    def publish(self, repo: str, files: dict[str, bytes], **more: Any) -> Version:
+        """Puts a version into the registry."""
+        number = 1 + sum(version.repo == repo for version in self.versions)
+        self.versions.append(Version(repo, number, files, **more))
+        return self.versions[-1]
+
+    def count(self, pattern: str) -> int:
+        """How many requests `METHOD path` matched."""
+        return sum(bool(re.fullmatch(pattern, f"{entry.method} {entry.path}")) for entry in self.seen)
+
+    def _serve(self, name: str) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, name))
+        server.daemon_threads = True
+        server.request_queue_size = 128
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self._servers.append(server)
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    # -- what the API answers -----------------------------------------------------------------------------------
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: Any, headers: dict[str, str]) -> Answer:
+        """The answer to one call of the API."""
+        for pattern, verb, route in ROUTES:
+            match = re.fullmatch(pattern, path)
+            if match and verb == method:
+                token = headers.get("authorization", "").removeprefix("Bearer ")
+                return route(self, *map(unquote, match.groups()), query=query, body=body, token=token, headers=headers)
+        return problem(404, "not_found", f"no route {path}")
+
+    def find(self, repo: str, name: str | None, digest: str | None, token: str) -> Version | None:
+        mine = [v for v in self.versions if v.repo == repo and (not v.private or token == OWNER)]
+        if digest:
+            return next((v for v in mine if v.manifest.digest == digest), None)
+        if name in (None, "latest"):
+            offered = [v for v in mine if v.status in {"published", "hosted"} and not v.yanked]
+            return offered[-1] if offered else None
+        return next((v for v in mine if name in {v.label, str(v.number)}), None)
+
+    def me(self, *, token: str, **_: Any) -> Answer:
+        if token != OWNER:
+            return problem(401, "unauthenticated", "The token is unknown, expired or revoked.")
+        spaces = [{"name": "owner", "role": "owner"}, {"name": "library", "role": "write"}]
+        return 200, {"user": "owner", "namespaces": spaces, "scope": "push", "expires_at": None}, {}
+
+    def resolve(self, *, query: dict[str, str], token: str, **_: Any) -> Answer:
+        wanted = reference.parse(query["ref"])
+        version = self.find(wanted.repo, wanted.version, wanted.digest, token)
+        if version is None:
+            return problem(404, "not_found", f"There is no adapter {wanted.repo}.")
+        if version.yanked and not wanted.digest:
+            return problem(410, "yanked", f"{version.ref} was yanked: {version.yanked}")
+        answer = {
+            "ref": f"{version.ref}@sha256:{version.manifest.digest}",
+            "namespace": wanted.namespace,
+            "name": wanted.name,
+            "version": version.name,
+            "digest": f"sha256:{version.manifest.digest}",
+            "adapter_digest": f"sha256:{version.manifest.adapter_digest}",
+            "status": version.status,
+            "yanked": {"at": "2026-01-01T00:00:00Z", "reason": version.yanked} if version.yanked else None,
+            "base_model": version.base,
+            "task": "text-classification",
+            "method": "lora",
+            "labels": ["negative", "positive"],
+            "components": [{"folder": "", "library": "peft", "method": "lora", "variant": "lora", "rank": 2}],
+            "compatibility": version.compatibility if query.get("base") else None,
+            "files": [self._file(version, file) for file in version.manifest.files],
+            "report_url": f"/api/v1/adapters/{version.repo}/versions/{version.name}/report",
+        }
+        if self.faults.edit:
+            self.faults.edit(answer)
+        return 200, answer, {"X-Resolved-Digest": answer["digest"]}
+
+    def _file(self, version: Version, file: manifest.File) -> dict[str, Any]:
+        small = file.size <= self.inline
+        url = f"/api/v1/adapters/{version.repo}/versions/sha256:{version.manifest.digest}/files/{quote(file.path)}"
+        return {
+            **file.to_json(),
+            "inline": base64.b64encode(version.files[file.path]).decode() if small else None,
+            "url": self.sign(f"blobs/{file.sha256}") if self.presigned else url,
+        }
+
+    def sign(self, path: str) -> str:
+        """A presigned URL on the store's own origin."""
+        self._signature += 1
+        return f"{self.store}/{path}?X-Amz-Signature=s{self._signature}"
+
+    def blob(self, sha256: str) -> bytes | None:
+        """Bytes of a published file."""
+        for version in self.versions:
+            for file in version.manifest.files:
+                if file.sha256 == sha256:
+                    return version.files[file.path]
+        return None
+
+    def adapters(self, *, query: dict[str, str], token: str, **_: Any) -> Answer:
+        seen = {v.repo: v for v in self.versions if v.status == "published" and (not v.private or token == OWNER)}
+        words = [w for w in seen.values() if query.get("q", "") in w.repo]
+        space = query.get("namespace")
+        found = [v for v in words if space in (None, v.repo.split("/")[0])]
+        return 200, {"results": [_summary(v) for v in found], "next": None}, {}
+
+    def adapter(self, space: str, name: str, *, token: str, **_: Any) -> Answer:
+        mine = [v for v in self.versions if v.repo == f"{space}/{name}" and (not v.private or token == OWNER)]
+        if not mine:
+            return problem(404, "not_found", f"There is no adapter {space}/{name}.")
+        return 200, {**_summary(mine[-1]), "versions": [_short(v) for v in reversed(mine)], "aliases": []}, {}
+
+    def listing(self, space: str, name: str, **more: Any) -> Answer:
+        status, body, _ = self.adapter(space, name, **more)
+        return (status, body, {}) if status != 200 else (200, {"results": body["versions"], "next": None}, {})
+
+    def version(self, space: str, name: str, which: str, *, token: str, **_: Any) -> Answer:
+        found = self._version(f"{space}/{name}", which, token)
+        return (200, detail(found), {}) if found else problem(404, "not_found", f"no version {which}")
+
+    def report(self, space: str, name: str, which: str, *, token: str, **_: Any) -> Answer:
+        found = self._version(f"{space}/{name}", which, token)
+        if found is None:
+            return problem(404, "not_found", f"no version {which}")
+        self.verdict(found)
+        told = found.report or {"verdict": None, "stage": "queued", "queue": {"position": 1, "run": "r"}}
+        return 200, {**told, "version": found.ref, "status": found.status}, {}
+
+    def _version(self, repo: str, which: str, token: str) -> Version | None:
+        digest = which.removeprefix("sha256:") if which.startswith("sha256:") else None
+        return self.find(repo, None if digest else which, digest, token)
+
+    def yank(self, space: str, name: str, which: str, *, body: Any, token: str, **_: Any) -> Answer:
+        if token != OWNER:
+            return problem(403, "forbidden", "You may not write there.")
+        found = self._version(f"{space}/{name}", which, token)
+        assert found is not None
+        found.yanked = (body or {}).get("reason", "")
+        return 200, detail(found), {}
+
+    # -- uploads ------------------------------------------------------------------------------------------------
+
+    def start(self, space: str, name: str, *, body: Any, token: str, headers: dict[str, str], **_: Any) -> Answer:
+        if token != OWNER:
+            return problem(
+                403 if token else 401, "forbidden" if token else "unauthenticated", "You may not write there."
+            )
+        key = headers.get("idempotency-key", "")
+        with self.lock:
+            for upload in self.uploads.values():
+                if upload["key"] == key and upload["state"] != "expired":
+                    return 200, self.shape(upload), {}
+            content = manifest.Manifest.from_json(body["manifest"])
+            known = {f.sha256 for v in self.versions if v.repo == f"{space}/{name}" for f in v.manifest.files}
+            upload = {"id": f"u{len(self.uploads) + 1}", "key": key, "repo": f"{space}/{name}", "manifest": content}
+            upload |= {"state": "open", "body": body, "version": None}
+            upload["blobs"] = [file for file in content.files if file.sha256 not in known]
+            self.uploads[upload["id"]] = upload
+            return 201, self.shape(upload), {}
+
+    def upload(self, number: str, **_: Any) -> Answer:
+        return 200, self.shape(self.uploads[number]), {}
+
+    def shape(self, upload: dict[str, Any]) -> dict[str, Any]:
+        """An upload as the API shows it."""
+        blobs = [self._wanted(upload, n, file) for n, file in enumerate(upload["blobs"])]
+        return {
+            "id": upload["id"],
+            "adapter": upload["repo"],
+            "digest": f"sha256:{upload['manifest'].digest}",
+            "state": upload["state"],
+            "blobs": blobs if upload["state"] == "open" else [],
+            "have": [],
+        }
+
+    def _wanted(self, upload: dict[str, Any], n: int, file: manifest.File) -> dict[str, Any]:
+        key = f"{upload['id']}/{n}"
+        urls = None
+        if self.presigned:
+            spans = range(0, file.size, PART)
+            urls = [
+                {"n": i, "url": self.sign(f"staging/{key}/{i}"), "offset": at, "size": min(PART, file.size - at)}
+                for i, at in enumerate(spans)
+                if f"{key}/{i}" not in self.staged
+            ]
+        received = len(self.staged.get(key, b""))
+        url = None if self.presigned else f"/api/v1/uploads/{upload['id']}/blobs/{n}"
+        return {"n": n, **file.to_json(), "received": received, "urls": urls, "url": url}
+
+    def put(self, key: str, offset: int, stream: Iterator[bytes], total: int) -> Answer:
+        """Bytes of one blob at the door; what arrives before a cut is kept."""
+        have = self.staged.setdefault(key, bytearray())
+        if len(have) != offset:
+            return problem(409, "offset", "go on elsewhere", received=len(have))
+        for chunk in stream:
+            self.received[key] += len(chunk)
+            have += chunk
+        return 200, {"received": len(have), "size": total}, {}
+
+    def complete(self, number: str, **_: Any) -> Answer:
+        with self.lock:
+            upload = self.uploads[number]
+            if upload["version"] is None:
+                files = self._assembled(upload)
+                if files is None:
+                    return problem(409, "incomplete", "Bytes are missing.")
+                label, private = upload["body"].get("version"), upload["body"].get("private", False)
+                made = self.publish(upload["repo"], files, label=label, private=private, status="validating")
+                upload |= {"version": made, "state": "done"}
+            version = upload["version"]
+        return 202, {"version": detail(version), "status": version.status, "report_url": _report_url(version)}, {}
+
+    def _assembled(self, upload: dict[str, Any]) -> dict[str, bytes] | None:
+        files = {}
+        places = {file.sha256: n for n, file in enumerate(upload["blobs"])}
+        for file in upload["manifest"].files:
+            key = f"{upload['id']}/{places[file.sha256]}" if file.sha256 in places else ""
+            data = bytes(self.staged.get(key, b"")) if key else self.blob(file.sha256) or b""
+            if self.presigned and key:
+                parts = range(-(-file.size // PART))
+                data = b"".join(bytes(self.staged.get(f"{key}/{i}", b"")) for i in parts)
+            if hashlib.sha256(data).hexdigest() != file.sha256:
+                return None
+            files[file.path] = data
+        return files
+
+    # -- what a hub knows ---------------------------------------------------------------------------------------
+
+    def base_models(self, **_: Any) -> Answer:
+        return 200, {"results": list(self.bases.values()), "next": None}, {}
+
+    def base_model(self, name: str, **_: Any) -> Answer:
+        for entry in self.bases.values():
+            if name in {entry["fingerprint"], entry["name"]}:
+                return 200, entry, {}
+        return problem(404, "not_found", f"There is no base model {name!r}.")
+
+    def add_base(self, *, body: Any, token: str, **_: Any) -> Answer:
+        from hub.spec import base_model
+
+        leaves = base_model.parse_leaves(body["leaves"])
+        value = base_model.from_leaves(leaves, body["config"], body.get("tokenizer_digest"))
+        entry = {**value.to_json(), "name": body.get("name", ""), "state": "claimed", "aliases": []}
+        self.bases[value.fingerprint] = entry
+        return 201, entry, {}
+
+    def benchmark_list(self, **_: Any) -> Answer:
+        return 200, {"results": list(self.benchmarks.values()), "next": None}, {}
+
+    def benchmark(self, name: str, **_: Any) -> Answer:
+        found = self.benchmarks.get(name)
+        return (200, found, {}) if found else problem(404, "not_found", f"There is no benchmark {name!r}.")
+
+    def add_benchmark(self, *, body: Any, **_: Any) -> Answer:
+        name = re.search(rb"name: (\S+)", body)
+        assert name is not None
+        entry = {"name": name[1].decode(), "digest": "sha256:" + "b" * 64, "task": "text-classification", "rows": 2}
+        self.benchmarks[entry["name"]] = {**entry, "metric": "accuracy", "labels": ["negative", "positive"]}
+        return 201, self.benchmarks[entry["name"]], {}
+
+    def policy(self, space: str, *, body: Any, **_: Any) -> Answer:
+        if body is not None:
+            self.policies[space] = body
+        return 200, {"namespace": space, **self.policies.get(space, {"required": [], "gates": {}})}, {}
+
+
+def problem(status: int, code: str, detail: str, **more: Any) -> Answer:
+    """A problem document."""
+    body = {"status": status, "code": code, "title": code, "detail": detail, "hint": "", "problems": []}
+    return status, {**body, "request_id": "r1", **more}, {}
+
+
+def detail(version: Version) -> dict[str, Any]:
+    """A version in full."""
+    files = [file.to_json() for file in version.manifest.files]
+    return {**_short(version), "adapter": version.repo, "files": files, "base_model": version.base, "queue": None}
+
+
+def _short(version: Version) -> dict[str, Any]:
+    return {
+        "version": version.name,
+        "number": version.number,
+        "label": version.label,
+        "ref": version.ref,
+        "status": version.status,
+        "stage": "",
+        "digest": f"sha256:{version.manifest.digest}",
+        "size": version.manifest.size,
+        "yanked": {"at": "", "reason": version.yanked} if version.yanked else None,
+        "report_url": _report_url(version),
+    }
+
+
+def _summary(version: Version) -> dict[str, Any]:
+    space, name = version.repo.split("/")
+    return {"namespace": space, "name": name, "ref": version.repo, "visibility": "public", "task": "", "method": "lora"}
+
+
+def _report_url(version: Version) -> str:
+    return f"/api/v1/adapters/{version.repo}/versions/{version.number}/report"
+
+
+_A = "/api/v1/adapters/([^/]+)/([^/]+)"
+ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
+    ("/api/v1/me", "GET", Simulator.me),
+    ("/api/v1/resolve", "GET", Simulator.resolve),
+    ("/api/v1/adapters", "GET", Simulator.adapters),
+    (_A, "GET", Simulator.adapter),
+    (f"{_A}/versions", "GET", Simulator.listing),
+    (f"{_A}/versions/([^/]+)", "GET", Simulator.version),
+    (f"{_A}/versions/([^/]+)/report", "GET", Simulator.report),
+    (f"{_A}/versions/([^/]+)/(?:un)?yank", "POST", Simulator.yank),
+    (f"{_A}/uploads", "POST", Simulator.start),
+    ("/api/v1/uploads/([^/]+)", "GET", Simulator.upload),
+    ("/api/v1/uploads/([^/]+)/complete", "POST", Simulator.complete),
+    ("/api/v1/base-models", "GET", Simulator.base_models),
+    ("/api/v1/base-models", "POST", Simulator.add_base),
+    ("/api/v1/base-models/(.+)", "GET", Simulator.base_model),
+    ("/api/v1/benchmarks", "GET", Simulator.benchmark_list),
+    ("/api/v1/benchmarks", "POST", Simulator.add_benchmark),
+    ("/api/v1/benchmarks/(.+)", "GET", Simulator.benchmark),
+    ("/api/v1/policies/([^/]+)", "GET", Simulator.policy),
+    ("/api/v1/policies/([^/]+)", "PUT", Simulator.policy),
+]
+
+
+class _Cut(Exception):
+    """Break the connection off now."""
+
+
+def _handler(simulator: Simulator, server: str) -> type[BaseHTTPRequestHandler]:
+    """The door: reads a request, lets the simulator answer, spoils what the faults say."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        sim = simulator
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def _do(self) -> None:
+            url = urlsplit(self.path)
+            headers = {key.lower(): value for key, value in self.headers.items()}
+            query = dict(parse_qsl(url.query, keep_blank_values=True))
+            self.sim.seen.append(Seen(self.command, url.path, query, headers, server))
+            try:
+                self._route(url.path, query, headers)
+            except (_Cut, ConnectionError):
+                self.close_connection = True
+
+        do_GET = do_POST = do_PUT = _do
+
+        def _route(self, path: str, query: dict[str, str], headers: dict[str, str]) -> None:
+            file = re.fullmatch(f"{_A}/versions/sha256:([0-9a-f]+)/files/(.+)", path)
+            if server == "store":
+                self._store(path, query)
+            elif file:
+                version = self.sim.find(f"{file[1]}/{file[2]}", None, file[3], headers.get("authorization", "")[7:])
+                self._download(path, version.files[unquote(file[4])] if version else None)
+            elif self.command == "PUT" and "/blobs/" in path:
+                key = path.removeprefix("/api/v1/uploads/").replace("/blobs/", "/")
+                self._answer(self.sim.put(key, int(query["offset"]), self._body(), 0))
+            else:
+                self._api(path, query, headers)
+
+        def _api(self, path: str, query: dict[str, str], headers: dict[str, str]) -> None:
+            raw = b"".join(self._body())
+            body = json.loads(raw) if raw and "json" in headers.get("content-type", "") else raw or None
+            if self.sim.faults.answers:
+                self._answer(self.sim.faults.answers.popleft())
+                return
+            answer = self.sim.answer(self.command, path, query, body, headers)
+            if self.sim.faults.lost and path.endswith(self.sim.faults.lost[0]):
+                self.sim.faults.lost.popleft()
+                raise _Cut
+            self._answer(answer)
+
+        def _store(self, path: str, query: dict[str, str]) -> None:
+            if query.get("X-Amz-Signature") in self.sim.faults.expired or not query:
+                b"".join(self._body())
+                self._answer((403, None, {}))
+            elif self.command == "PUT":
+                key = path.removeprefix("/staging/")
+                data = b""
+                for chunk in self._body():
+                    data += chunk
+                    self.sim.received[key] += len(chunk)
+                self.sim.staged[key] = bytearray(data)
+                self._answer((200, None, {"ETag": '"part"'}))
+            else:
+                self._download(path, self.sim.blob(path.removeprefix("/blobs/")))
+
+        def _body(self) -> Iterator[bytes]:
+            left = int(self.headers.get("content-length") or 0)
+            cut = (
+                self.sim.faults.upload_cuts.popleft() if self.command == "PUT" and self.sim.faults.upload_cuts else None
+            )
+            while left:
+                chunk = self.rfile.read(min(left, 65536 if cut is None else max(1, min(65536, cut))))
+                if not chunk:
+                    raise _Cut
+                left -= len(chunk)
+                yield chunk
+                if cut is not None and (cut := cut - len(chunk)) <= 0:
+                    raise _Cut
+
+        def _answer(self, answer: Answer) -> None:
+            status, body, headers = answer
+            data = b"" if body is None else json.dumps(body).encode()
+            self.send_response(status)
+            kind = "application/problem+json" if status >= 400 else "application/json"
+            for key, value in {"Content-Type": kind, "Content-Length": str(len(data)), **headers}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(data)
+
+        def _download(self, path: str, data: bytes | None) -> None:
+            faults = self.sim.faults
+            target = faults.redirect(f"{server} {self.path}") if faults.redirect else None
+            if target or data is None:
+                self._answer((302, None, {"Location": target}) if target else problem(404, "not_found", "no such file"))
+                return
+            tag = f'"{hashlib.sha256(data).hexdigest()}"'
+            data = faults.tamper(data) if faults.tamper else data
+            start, status = self._range(tag, len(data))
+            if status == 416:
+                self._answer((416, None, {"Content-Range": f"bytes */{len(data)}"}))
+                return
+            self.send_response(status)
+            if status == 206:
+                self.send_header("Content-Range", f"bytes {start}-{self._end - 1}/{len(data)}")
+            if faults.etags:
+                self.send_header("ETag", tag)
+            self.send_header("Content-Length", str(self._end - start))
+            self.end_headers()
+            self._stream(path, data[start : self._end])
+
+        def _range(self, tag: str, size: int) -> tuple[int, int]:
+            self._end = size
+            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
+            condition = self.headers.get("if-range")
+            if not asked or not self.sim.faults.ranges or (condition and condition != tag):
+                return 0, 200
+            if int(asked[1]) >= size:
+                return 0, 416
+            self._end = min(size, int(asked[2]) + 1) if asked[2] else size
+            return int(asked[1]), 206
+
+        def _stream(self, path: str, data: bytes) -> None:
+            faults = self.sim.faults
+            cut = faults.cuts.popleft() if faults.cuts else None
+            for at in range(0, len(data), 16384):
+                if faults.gate is not None and at >= len(data) // 2:
+                    faults.gate.wait(20)
+                chunk = data[at : at + 16384] if cut is None else data[at : min(at + 16384, cut)]
+                self.wfile.write(chunk)
+                self.sim.sent[path] += len(chunk)
+                if cut is not None and at + len(chunk) >= cut:
+                    raise _Cut
+
+    return Handler

@@ -1,0 +1,89 @@
+"""The hub serves its own client: pip installs it from there, without any other index."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import pytest
+from django.core.wsgi import get_wsgi_application
+
+from registry.queries import client_wheel
+from tests.registry.cast import Caller
+
+pytestmark = pytest.mark.django_db
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """A server with the hub's pages behind it."""
+    server = make_server("127.0.0.1", 0, get_wsgi_application(), handler_class=Quiet)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_index_leads_to_the_wheel(anybody: Caller) -> None:
+    assert 'href="adapter-hub/"' in anybody.client.get("/client/").content.decode()
+    page = anybody.client.get("/client/adapter-hub/").content.decode()
+    found = re.search(r'href="\.\./([^#"]+)#sha256=([0-9a-f]{64})"', page)
+    assert found
+    wheel = anybody.client.get(f"/client/{found[1]}")
+    assert hashlib.sha256(wheel.content).hexdigest() == found[2]
+
+
+def test_the_wheel_is_the_same_every_time() -> None:
+    first = client_wheel.own()
+    client_wheel.own.cache_clear()
+    assert client_wheel.own().sha256 == first.sha256
+
+
+def test_what_is_not_there_is_missing(anybody: Caller) -> None:
+    for path in ("/client/torch/", "/client/x.whl", "/client/..%2fsecret.whl"):
+        assert anybody.client.get(path).status_code == 404
+
+
+def test_an_operator_may_lay_other_wheels_beside_it(anybody: Caller, settings, tmp_path: Path) -> None:
+    (tmp_path / "tqdm-4.0-py3-none-any.whl").write_bytes(b"wheel")
+    settings.HUB_CLIENT_WHEELS = str(tmp_path)
+    assert 'href="tqdm/"' in anybody.client.get("/client/").content.decode()
+    assert anybody.client.get("/client/tqdm-4.0-py3-none-any.whl").content == b"wheel"
+
+
+def test_pip_installs_the_client_from_the_hub(address: str, tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "--no-cache-dir"]
+    subprocess.run(
+        [
+            *pip,
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--index-url",
+            f"{address}/client/",
+            "--target",
+            tmp_path,
+            "adapter-hub",
+        ],
+        check=True,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+    )
+    code = "import hub, sys; print(hub.__file__); assert 'torch' not in sys.modules"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
+    told = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd="/", env=environment
+    )
+    assert told.stdout.startswith(str(tmp_path))
+    assert (tmp_path / "bin" / "hub").exists()

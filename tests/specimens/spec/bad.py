@@ -1,0 +1,224 @@
+"""Adapters that must be refused, by name: (files, code of a problem that must be told, words its text must hold).
+
+Each is a good adapter with one thing wrong, so that nothing else can be the reason.
+"""
+
+import struct
+
+from tests.specimens.spec import builders as make
+from tests.specimens.spec.builders import PREFIX, REMOVE
+
+_QUERY = f"{PREFIX}bert.encoder.layer.0.attention.self.query"
+_HEAD = (f"{PREFIX}classifier.weight", f"{PREFIX}classifier.bias")
+_NO_HEAD = dict.fromkeys(_HEAD, REMOVE)
+# inert: opcodes that would make a folder, never run here
+PICKLE = b"cos\nmkdir\n(S'canary'\ntR."
+MAGIC = {
+    "zip": b"PK\x03\x04" + bytes(600), "pickle 2": b"\x80\x02}q\x00." + bytes(600), "pickle 3": b"\x80\x03}q\x00.",
+    "pickle 4": b"\x80\x04\x95\x02" + bytes(60), "pickle 5": b"\x80\x05\x95\x02" + bytes(60), "pickle 0": PICKLE,
+    "elf": b"\x7fELF\x02\x01" + bytes(60), "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(60), "gzip": b"\x1f\x8b\x08" + bytes(60),
+    "7z": b"7z\xbc\xaf\x27\x1c" + bytes(60), "tar": bytes(257) + b"ustar\x0000" + bytes(300),
+    "numpy": b"\x93NUMPY\x01" + bytes(60), "script": b"#!/bin/sh\necho\n" + bytes(8),
+}  # fmt: skip
+
+
+def _text(**files):
+    return make.lora(**files)
+
+
+def _config(text):
+    """A configuration with raw JSON laid in, which json.dumps would not write."""
+    return make.lora() | {"adapter_config.json": make.lora()["adapter_config.json"][:-1] + b", " + text + b"}"}
+
+
+def _weights(data):
+    return make.lora() | {"adapter_model.safetensors": data}
+
+
+ATTACKS = {
+    "a key that overwrites the base layer": (
+        make.lora(shapes={f"{_QUERY}.base_layer.weight": (8, 8)}), "tensors.base_layer", "query.base_layer.weight"),
+    "a key of a module that is not adapted": (
+        make.lora(shapes={f"{PREFIX}bert.encoder.layer.0.intermediate.dense.bias": (16,)}), "tensors.backbone", "frozen"),
+    "a word embedding": (
+        make.lora(shapes={f"{PREFIX}bert.embeddings.word_embeddings.weight": (11, 8)}), "tensors.backbone", "frozen"),
+    "a key of another adapter": (
+        make.lora(shapes={f"{_QUERY}.lora_A.other.weight": (2, 8)}), "tensors.other_adapter", "lora_A.other"),
+    "pissa": (make.lora({"init_lora_weights": "pissa"}), "config.init", "'pissa'"),
+    "pissa_niter_4": (make.lora({"init_lora_weights": "pissa_niter_4"}), "config.init", "pissa_niter_4"),
+    "olora": (make.lora({"init_lora_weights": "olora"}), "config.init", "'olora'"),
+    "corda with a pickle to load": (
+        make.lora({"init_lora_weights": "corda", "corda_config": {"cache_file": "/tmp/x.pt"}}), "config.init", "corda"),
+    "bias=lora_only, declared": (
+        make.lora({"bias": "lora_only"}, {f"{_QUERY}.base_layer.bias": (8,)}), "config.bias", "lora_only"),
+    "bias=lora_only, undeclared": (
+        make.lora(shapes={f"{_QUERY}.base_layer.bias": (8,)}), "tensors.base_layer", "query.base_layer.bias"),
+    "layer_replication": (make.lora({"layer_replication": [[0, 2], [0, 2]]}), "config.unsupported", "layer_replication"),
+    "a pattern that never ends": (
+        make.lora({"target_modules": "(([a-z.]+)+)+[0-9]!"}), "config.pattern", "for ever"),
+    "a pattern of choices": (make.lora({"exclude_modules": "(a|a)*b"}), "config.pattern", "for ever"),
+    "a pattern for ranks": (make.lora({"rank_pattern": {r".*\.query": 2}}), "config.pattern", "rank_pattern"),
+    "a pattern among names": (make.lora({"target_modules": ["query", "(a+)+"]}), "config.pattern", "no module name"),
+    "rank 2e6": (make.lora({"r": 2_000_000}), "config.rank", "2000000"),
+    "rank 10^9": (make.lora({"r": 10**9}), "config.rank", "1000000000"),
+    "rank true": (make.lora({"r": True}), "config.rank", "True"),
+    "rank -1": (make.lora({"r": -1}), "config.rank", "-1"),
+    "rank 10^9 in the pattern": (make.lora({"rank_pattern": {"query": 10**9}}), "config.rank", "rank_pattern.query"),
+    "alpha 1e30": (make.lora({"lora_alpha": 1e30}), "config.alpha", "1e+30"),
+    "megatron_core": (make.lora({"megatron_core": "evilplug"}), "config.import", "evilplug"),
+    "auto_mapping": (
+        make.lora({"auto_mapping": {"base_model_class": "x", "parent_library": "evil.module"}}), "config.import", "evil.module"),
+    "trainable tokens": (
+        make.lora({"trainable_token_indices": [1, 2]}), "config.unsupported", "trainable_token_indices"),
+    "trainable tokens, undeclared": (
+        make.lora(shapes={f"{PREFIX}bert.embeddings.word_embeddings.token_adapter.trainable_tokens_delta": (2, 8)}),
+        "tensors.unsupported", "trainable tokens"),
+    "target_parameters": (make.lora({"target_parameters": ["experts.w1"]}), "config.unsupported", "target_parameters"),
+    "aLoRA": (make.lora({"alora_invocation_tokens": [1]}), "config.unsupported", "aLoRA"),
+    "dora": (make.lora({"use_dora": True}), "config.unsupported", "this hub does not run DoRA yet"),
+    "dora, undeclared": (
+        make.lora(shapes={f"{_QUERY}.lora_magnitude_vector": (8,)}), "tensors.unsupported", "DoRA"),
+    "lora_bias": (make.lora({"lora_bias": True}), "config.unsupported", "lora_bias"),
+    "lora_bias, undeclared": (make.lora(shapes={f"{_QUERY}.lora_B.bias": (8,)}), "tensors.unsupported", "lora_bias"),
+    "lora on embeddings": (
+        make.lora(shapes={f"{PREFIX}bert.embeddings.word_embeddings.lora_embedding_A": (2, 11)}),
+        "tensors.unsupported", "embeddings"),
+    "lora as if embeddings were linear": (
+        make.lora({"target_modules": ["query", "value", "word_embeddings"]},
+                  {f"{PREFIX}bert.embeddings.word_embeddings.lora_A.weight": (2, 8),
+                   f"{PREFIX}bert.embeddings.word_embeddings.lora_B.weight": (11, 2)}), "tensors.module", "no linear layer"),
+    "fan_in_fan_out": (make.lora({"fan_in_fan_out": True}), "config.unsupported", "fan_in_fan_out"),
+    "a leftover of old PEFT": (
+        make.lora(shapes={f"{PREFIX}classifier.original_module.weight": (2, 8)}), "tensors.leftover", "old PEFT"),
+    "kohya keys": (make.lora(shapes={"lora_te1_x.lora_down.weight": (2, 8)}), "tensors.prefix", "kohya"),
+    "code beside the weights": (_text(**{"modeling_x.py": b"import os"}), "files.refused", "is code"),
+    "a way out of the folder": (make.lora(**{"../../etc/passwd.txt": b"x"}), "path.syntax", "'..'"),
+    "weights nobody uses": (
+        make.lora(**{"extra.safetensors": make.safetensors({"x": (1,)})}), "files.unused", "belongs to no adapter"),
+}  # fmt: skip
+
+METHODS = {
+    "no peft_type": (make.lora({"peft_type": REMOVE}), "config.no_peft_type", "peft_type"),
+    "an unknown method": (make.lora({"peft_type": "MAGIC"}), "method.unknown", "LORA, ADALORA"),
+    "a method that is no text": (make.lora({"peft_type": ["LORA"]}), "method.unknown", "no method"),
+    "a method not run yet": (make.lora({"peft_type": "IA3"}), "method.unsupported", "this hub does not run IA3 yet"),
+    "prefix tuning": (make.lora({"peft_type": "PREFIX_TUNING"}), "method.unsupported", "prefix tuning yet"),
+    "AdapterHub's own lora": (
+        make.bottleneck({"config": {"architecture": "lora"}}), "method.unsupported", "AdapterHub's LoRA"),
+    "a task not run yet": (make.lora({"task_type": "CAUSAL_LM"}), "config.task_type", "this hub does not run CAUSAL_LM yet"),
+    "no adapter at all": ({"README.md": b"# hello"}, "config.missing", "holds no adapter"),
+    "no weights": (make.without(make.lora(), "adapter_model.safetensors"), "files.weights", "no weights"),
+}  # fmt: skip
+
+SHAPES = {
+    "a rank that disagrees with the tensors": (make.lora({"r": 4}), "tensors.rank", "says rank 4 at"),
+    "halves of two ranks": (
+        make.lora(shapes={f"{_QUERY}.lora_A.weight": (3, 8)}), "tensors.rank", "lora_A has rank 3, lora_B has rank 2"),
+    "tensors for another base": (
+        make.lora(shapes=make.lora_shapes(hidden=12)), "tensors.shape", "has shape [2, 12]"),
+    "a missing half": (make.lora(shapes={f"{_QUERY}.lora_B.weight": REMOVE}), "tensors.missing", "query.lora_B.weight"),
+    "a missing layer": (
+        make.lora(shapes={key: REMOVE for key in make.lora_shapes() if "layer.1" in key}), "tensors.missing", "layer.1"),
+    "a module nobody named": (
+        make.lora({"target_modules": ["query"]}), "tensors.untargeted", "value"),
+    "a layer the base does not have": (
+        make.lora(shapes=make.lora_shapes(layers=3)), "tensors.module", "encoder.layer.2"),
+    "no lora tensors": (
+        make.lora(shapes=dict.fromkeys(make.lora_shapes(classes=0), REMOVE)), "tensors.none", "no LoRA tensor"),
+    "integers": (make.lora(shapes={f"{_QUERY}.lora_A.weight": ("I8", (2, 8))}), "tensors.dtype", "is I8"),
+    "a vector for a matrix": (make.lora(shapes={f"{_QUERY}.lora_A.weight": (16,)}), "tensors.shape", "not [r, in]"),
+    "the same tensor under two names": (
+        make.lora(shapes={_QUERY.replace("bert.", "") + ".lora_A.weight": (2, 8)}), "tensors.twice", "two of them"),
+    "a head of another width": (
+        make.lora(shapes={f"{PREFIX}classifier.weight": (2, 12)}), "tensors.head_shape", "[2, 12], but needs [2, 8]"),
+    "a head without a bias": (make.lora(shapes={f"{PREFIX}classifier.bias": REMOVE}), "tensors.head_missing", "bias"),
+    "no head": (make.lora(shapes=_NO_HEAD), "tensors.head_missing", "no classifier"),
+    "an undeclared head": (
+        make.lora({"task_type": None, "modules_to_save": None}), "tensors.undeclared", "classifier"),
+    "an undeclared pooler": (
+        make.lora(shapes={f"{PREFIX}bert.pooler.dense.bias": (8,)}), "tensors.backbone", "pooler.dense.bias"),
+    "a module to save that is not there": (
+        make.lora({"modules_to_save": ["classifier", "encoder.layer.1"]}), "tensors.saved", "encoder.layer.1"),
+    "a decoder's head": (
+        make.lora(shapes=_NO_HEAD | {f"{PREFIX}score.weight": (2, 8)}), "tensors.head_unsupported", "decoder heads"),
+    "DistilBERT's head": (
+        make.lora(shapes={f"{PREFIX}pre_classifier.weight": (8, 8)}), "tensors.head_unsupported", "DistilBERT"),
+    "a regression": (
+        make.lora(shapes={_HEAD[0]: (1, 8), _HEAD[1]: (1,)}), "tensors.head_regression", "regression"),
+    "three names for two classes": (
+        make.lora(**{"hub.json": b'{"labels": ["a", "b", "c"]}'}), "tensors.head_labels", "2 classes, but 3 labels"),
+    "a bottleneck for another base": (
+        make.bottleneck(shapes=make.bottleneck_shapes(hidden=12)), "tensors.shape", "has shape [2, 12]"),
+    "a bottleneck of another width": (
+        make.bottleneck({"config": {"reduction_factor": 2}}), "tensors.shape", "[4, 8]"),
+    "a bottleneck without its upper half": (
+        make.bottleneck(shapes={k: v for k, v in make.bottleneck_shapes().items() if "adapter_up" not in k}),
+        "tensors.missing", "up_weight, up_bias"),
+    "a bottleneck without a layer": (
+        make.bottleneck(shapes=make.bottleneck_shapes(layers=1)), "tensors.missing", "encoder.layer.1"),
+    "a bottleneck where the configuration has none": (
+        make.bottleneck({"config": {"mh_adapter": False}}), "tensors.untargeted", "attention.output"),
+    "a bottleneck with a backbone key": (
+        make.bottleneck(shapes=make.bottleneck_shapes() | {"bert.encoder.layer.0.output.dense.weight": (8, 16)}),
+        "tensors.backbone", "stays frozen"),
+    "a bottleneck of another name": (
+        make.bottleneck({"name": "other"}), "tensors.other_adapter", "than 'other'"),
+    "a bottleneck with lora keys": (
+        make.bottleneck(shapes=make.bottleneck_shapes() | {"bert.encoder.layer.0.attention.self.query.loras.m.lora_A": (2, 8)}),
+        "tensors.method", "another method"),
+    "a parallel adapter": (make.bottleneck({"config": {"is_parallel": True}}), "config.unsupported", "parallel"),
+    "an invertible adapter": (make.bottleneck({"config": {"inv_adapter": "nice"}}), "config.unsupported", "invertible"),
+    "learned scaling": (make.bottleneck({"config": {"scaling": "learned"}}), "config.unsupported", "learned scaling"),
+    "a reduction factor of nothing": (
+        make.bottleneck({"config": {"reduction_factor": 0}}), "config.reduction", "reduction_factor"),
+    "an activation nobody knows": (
+        make.bottleneck({"config": {"non_linearity": "__import__"}}), "config.activation", "__import__"),
+    "a bottleneck on GPT-2": (make.bottleneck({"model_type": "gpt2"}), "config.unsupported", "gpt2"),
+    "a name with a dot": (make.bottleneck({"name": "m.x"}), "config.name", "m.x"),
+    "a tagging head": (make.bottleneck(head={"config": {"head_type": "tagging"}}), "head.unsupported", "tagging heads yet"),
+    "a head of three layers": (make.bottleneck(head={"config": {"layers": 3}}), "head.unsupported", "3 layers"),
+    "a head with relu": (
+        make.bottleneck(head={"config": {"activation_function": "relu"}}), "head.unsupported", "relu"),
+    "a head that lies about its classes": (
+        make.bottleneck(head={"config": {"num_labels": 5}}), "head.num_labels", "says 5 classes"),
+    "a head with a stranger's tensor": (
+        make.bottleneck(head_tensors=make.head_shapes() | {"heads.other.1.bias": (8,)}), "tensors.unknown", "heads.other"),
+    "a head without its configuration": (
+        make.without(make.bottleneck(), "head_config.json"), "tensors.head_missing", "head_config.json is not"),
+    "a head configuration without a head": (
+        make.without(make.bottleneck(), "model_head.safetensors"), "tensors.head_missing", "model_head.safetensors is not"),
+}  # fmt: skip
+
+FILES = {
+    "a pickle": (make.lora(**{"adapter_model.bin": MAGIC["zip"]}), "files.refused", "save the weights as safetensors"),
+    "a checkpoint": (make.lora(**{"optimizer.pt": MAGIC["pickle 2"]}), "files.refused", "can run code"),
+    "a pickle called README.md": (make.lora(**{"README.md": MAGIC["pickle 4"]}), "scan.disguised", "a pickle"),
+    "a zip called tokenizer.json": (make.lora(**{"tokenizer.json": MAGIC["zip"]}), "scan.disguised", "a zip archive"),
+    "a picture that is none": (make.lora(**{"picture.png": b"<svg onload=alert(1)>"}), "scan.image", "not the image"),
+    "a file of no kind": (make.lora(**{"data.xyz": b"1"}), "files.unknown", "does not keep"),
+    "two names that differ in case": (make.lora(**{"a.txt": b"1", "A.txt": b"2"}), "path.twice", "only in case"),
+    "a file that is a folder too": (make.lora(**{"a.txt": b"1", "a.txt/b.txt": b"2"}), "path.clash", "cannot be a folder"),
+    "cut weights": (_weights(make.lora()["adapter_model.safetensors"][:-10]), "tensors.truncated", "cut off"),
+    "weights with a tail": (_weights(make.lora()["adapter_model.safetensors"] + b"PK"), "tensors.trailing", "2 bytes follow"),
+    "a header of 2^63 bytes": (_weights(struct.pack("<Q", 1 << 63) + b"{}"), "tensors.header_size", "9223372036854775808"),
+    "empty weights": (_weights(b""), "tensors.truncated", "too short"),
+    "a deep configuration": (_config(b'"x": ' + b"[" * 40 + b"]" * 40), "json.depth", "deeper than 32"),
+    "a configuration 100 000 deep": (_config(b'"x": ' + b"[" * 100_000), "json.depth", "deeper than 32"),
+    "a configuration with NUL": (_config(b'"x": "\\u0000"'), "document.nul", "NUL"),
+    "a configuration with half a pair": (_config(b'"x": "\\ud800"'), "document.surrogate", "surrogate"),
+    "a configuration with NaN": (_config(b'"lora_dropout": NaN'), "json.not_finite", "NaN"),
+    "a configuration with two ranks": (_config(b'"r": 4'), "json.duplicate_key", "'r' is there twice"),
+    "a configuration that is a list": (make.lora() | {"adapter_config.json": b"[]"}, "json.object", "a list"),
+    "a log with NaN": (make.lora(**{"trainer_state.json": b'{"loss": NaN}'}), "json.not_finite", "trainer_state.json"),
+    "hub.json with a stranger's key": (make.lora(**{"hub.json": b'{"bsae": "x"}'}), "facts", "'bsae' is not one of"),
+    "hub.json with a path as base": (make.lora(**{"hub.json": b'{"base": "/etc/passwd"}'}), "facts", "no name of a base"),
+    "a YAML bomb in the README": (
+        make.lora(**{"README.md": b"---\na: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n---\n"}), "yaml.alias", "alias"),
+    "a YAML object in the README": (
+        make.lora(**{"README.md": b"---\na: !!python/object/apply:os.system [id]\n---\n"}), "yaml.tag", "python/object"),
+    "a deep README": (make.lora(**{"README.md": b"---\na: " + b"[" * 20_000 + b"\n---\n"}), "yaml.depth", "deeper"),
+}  # fmt: skip
+for _name, _data in MAGIC.items():
+    FILES[f"{_name} called adapter_model.safetensors"] = (_weights(_data), "scan.disguised", "the bytes are")
+
+ALL = ATTACKS | METHODS | SHAPES | FILES

@@ -1,0 +1,28 @@
+"""The base models that lie on this machine."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hub import base_folder
+from hub.spec.base_model import BaseModel
+
+FAMILIES = ("bert", "camembert", "roberta", "xlm-roberta")
+"""Model types that `hub.runtime` can open. Named here again, because asking it would load torch (a test compares)."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model and the folder that holds it."""
+
+    folder: Path
+    model: BaseModel
+
+
+def find(folders: Iterable[Path], cache: Path) -> dict[str, Base]:
+    """Fingerprint -> base model, of the families that can be run. Folders that did not change are not hashed again."""
+    return {
+        model.fingerprint: Base(folder, model)
+        for folder, model in base_folder.catalogue(folders, cache=cache)
+        if model.model_type in FAMILIES
+    }

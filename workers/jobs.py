@@ -1,0 +1,192 @@
+"""The work behind a hint: claim runs until none waits; for each, pull, have it judged, report."""
+
+import functools
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hub import HubError
+from workers import bases, settings
+from workers.assignment import Assignment
+from workers.celery import VALIDATE, app
+from workers.errors import Fault, LeaseLost
+from workers.process import BackboneProcess
+from workers.registry import Lease, Registry
+
+BEATS = 4
+"""Heartbeats per lease."""
+PATIENCE = 0.75
+"""Share of the lease after which, unheard, a worker ends its child: before anybody else can hold the run."""
+
+logger = logging.getLogger("workers")
+
+
+@app.task(name=VALIDATE, bind=True)  # type: ignore[untyped-decorator]
+def validate(task: Any, *, run_id: str | None = None, **_: object) -> None:
+    """Do whatever waits, the run that the hint names first."""
+    try:
+        worker(str(task.request.hostname or "worker")).drain(run_id)
+    except HubError as error:
+        # The hint comes again: the registry sends it as long as the run waits.
+        logger.warning("the registry cannot be asked for work: %s", error)
+
+
+@functools.cache
+def worker(name: str) -> "Worker":
+    """The one worker of this process."""
+    return Worker(name, settings.read())
+
+
+class Worker:
+    """Claims and serves runs, one at a time, with one backbone process."""
+
+    def __init__(self, name: str, given: settings.Settings) -> None:
+        self.name = name
+        self.settings = given
+        self.registry = Registry(given.endpoint, given.token)
+        self.process = BackboneProcess(given.scratch)
+        self._starting = True
+        self._announced: set[str] = set()
+
+    def drain(self, run_id: str | None = None) -> None:
+        """Serve runs until none waits. The first claim of a process frees what it held before it was restarted."""
+        known = bases.find(self.settings.bases, self.settings.scratch / "bases")
+        self._announce(known)
+        while True:
+            lease = self.registry.claim(self.name, sorted(known), run=run_id, starting=self._starting)
+            self._starting, run_id = False, None
+            if lease is None:
+                return
+            self.serve(lease, known[lease.run["base_fingerprint"]])
+
+    def serve(self, lease: Lease, base: bases.Base) -> None:
+        """Judge one claimed run and report it, whatever comes of it."""
+        logger.info("run %s claimed, attempt %s", lease.id, lease.run.get("attempt"))
+        started = time.monotonic()
+        try:
+            with heart(lease) as beating:
+                try:
+                    report = self._judged(lease, base, beating)
+                except Fault as fault:
+                    logger.warning("run %s: %s", lease.id, fault)
+                    report = unjudged(str(fault), time.monotonic() - started)
+                self._deliver(lease, report)
+        except LeaseLost as lost:
+            logger.warning("run %s: %s", lease.id, lost)
+        except HubError as error:
+            logger.warning("run %s: its report could not be delivered: %s", lease.id, error)
+
+    def _judged(self, lease: Lease, base: bases.Base, beating: "Heart") -> dict[str, Any]:
+        scratch = self.settings.scratch
+        folder = scratch / "runs" / f"{lease.id}-{lease.run['lease_no']}"
+        try:
+            beating.stage = "pull"
+            assignment = Assignment(
+                run=lease.id,
+                snapshot=lease.pull(folder),
+                adapter_digest=str(lease.run["adapter_digest"]),
+                base=base.folder,
+                fingerprint=base.model.fingerprint,
+                benchmarks=lease.benchmarks(scratch / "benchmarks"),
+                plan=lease.run["plan"],
+                base_model=lease.base_model,
+                previous=lease.previous,
+                limits=self.settings.limits,
+            )
+            return self.process.judge(assignment, beating.tell, beating.is_lost)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _deliver(self, lease: Lease, report: dict[str, Any]) -> None:
+        try:
+            status = lease.report(report)
+        except HubError as error:
+            if error.status != 422:
+                raise
+            # The registry holds the report against its plan; a report that does not fit is our fault.
+            logger.error("run %s: the report was refused: %s", lease.id, error)
+            status = lease.report(unjudged(f"the report was refused: {error}", float(report.get("seconds") or 0)))
+        logger.info("run %s is %s: %s", lease.id, status, report.get("summary"))
+
+    def _announce(self, known: dict[str, bases.Base]) -> None:
+        for fingerprint, base in known.items():
+            if fingerprint in self._announced:
+                continue
+            try:
+                self.registry.announce(base.model)
+                self._announced.add(fingerprint)
+            except HubError as error:
+                logger.warning("%s could not be announced: %s", base.folder, error)
+
+
+class Heart:
+    """Heartbeats of one lease from a thread of their own, and what they have found out."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.stage = "claimed"
+        self._lease = lease
+        self._heard = time.monotonic()
+        self._lost = threading.Event()
+        self._done = threading.Event()
+        self._told = threading.Event()
+
+    def tell(self, stage: str) -> None:
+        """Note how far the run has come; told to the registry soon, not at the next beat only."""
+        self.stage = stage
+        self._told.set()
+
+    def is_lost(self) -> bool:
+        """Whether the lease is lost, or may be lost before long because nobody answers."""
+        return self._lost.is_set() or time.monotonic() - self._heard > PATIENCE * self._lease.seconds
+
+    def beat_on(self) -> None:
+        """Beat until the run is over."""
+        while not self._done.is_set():
+            self._beat()
+            self._told.wait(self._lease.seconds / BEATS)
+            self._told.clear()
+            self._done.wait(min(1.0, self._lease.seconds / BEATS**2))
+
+    def stop(self) -> None:
+        self._done.set()
+        self._told.set()
+
+    def _beat(self) -> None:
+        asked = time.monotonic()
+        try:
+            self._lease.heartbeat(self.stage)
+            self._heard = asked
+        except LeaseLost:
+            self._lost.set()
+            self._done.set()
+        except HubError as error:
+            logger.warning("run %s: no heartbeat: %s", self._lease.id, error)
+
+
+@contextmanager
+def heart(lease: Lease) -> Iterator[Heart]:
+    """Beat while the block runs."""
+    beating = Heart(lease)
+    thread = threading.Thread(target=beating.beat_on, name=f"heart-{lease.id}", daemon=True)
+    thread.start()
+    try:
+        yield beating
+    finally:
+        beating.stop()
+        thread.join(timeout=2)
+
+
+def unjudged(reason: str, seconds: float) -> dict[str, Any]:
+    """The report of a run that came to no verdict."""
+    return {
+        "verdict": "error",
+        "error": reason,
+        "summary": f"not judged: {reason}",
+        "checks": [],
+        "components": [],
+        "seconds": round(seconds, 3),
+    }

@@ -1,0 +1,115 @@
+"""The registry as a worker sees it: a few calls of its API. Everything else about it is unknown here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hub import Client, HubError
+from hub.spec import benchmark
+from hub.spec.base_model import BaseModel
+from workers.assignment import BenchmarkFiles
+from workers.errors import Fault, LeaseLost
+
+LEASE_LOST = "lease_lost"
+BEAT_SECONDS = 10.0
+"""How long one heartbeat may take."""
+
+
+class Lease:
+    """A claimed run: what to do, and the token that opens what is needed for it until the lease ends."""
+
+    def __init__(self, client: Client, claim: dict[str, Any]) -> None:
+        self._client = client
+        self._claim = claim
+        self._token = str(claim["token"])
+        self.run: dict[str, Any] = claim["run"]
+        self.id = str(self.run["id"])
+        self.seconds = float(self.run["lease_seconds"])
+
+    @property
+    def base_model(self) -> dict[str, Any]:
+        """{fingerprint, name, state} of the base model, as the registry knows it."""
+        known = self._claim["base_model"]
+        return {key: known.get(key) for key in ("fingerprint", "name", "state")}
+
+    @property
+    def previous(self) -> dict[str, Any] | None:
+        """What the version behind `latest` answered, where the plan compares with it."""
+        return self._claim.get("previous")
+
+    def heartbeat(self, stage: str) -> None:
+        """Keep the lease. Raises LeaseLost, or a HubError where the registry cannot be asked."""
+        with _lease():
+            self._client.request(
+                "POST",
+                f"runs/{self.id}/heartbeat",
+                json={"stage": stage[:64]},
+                token=self._token,
+                idempotent=True,
+                timeout=BEAT_SECONDS,
+            )
+
+    def report(self, report: dict[str, Any]) -> str:
+        """End the run; returns its status. Raises LeaseLost, or a HubError: UsageError where the report is refused."""
+        with _lease():
+            answer = self._client.request(
+                "POST", f"runs/{self.id}/report", json={"report": report}, token=self._token, idempotent=True
+            )
+        return str(answer["status"])
+
+    def pull(self, folder: Path) -> Path:
+        """The adapter's files, each verified by its SHA-256."""
+        with _pulling("the adapter"):
+            return self._client.download(self._claim["files"], folder, token=self._token)
+
+    def benchmarks(self, folder: Path) -> tuple[BenchmarkFiles, ...]:
+        """The benchmarks of the plan with their data, kept below `folder` from run to run by digest."""
+        return tuple(self._benchmark(shape, folder) for shape in self._claim["benchmarks"])
+
+    def _benchmark(self, shape: dict[str, Any], folder: Path) -> BenchmarkFiles:
+        found = benchmark.from_json(shape["definition"])
+        if found.digest != str(shape["digest"]).removeprefix("sha256:"):
+            raise Fault(f"benchmark {found.name}: its definition hashes to {found.digest}, not to {shape['digest']}")
+        place = folder / found.digest
+        with _pulling(f"benchmark {found.name}"):
+            self._client.download(shape["files"], place, token=self._token)
+        return BenchmarkFiles(found, place / found.data, place / found.train if found.train else None)
+
+
+class Registry:
+    """One worker's way to the registry."""
+
+    def __init__(self, endpoint: str | None, token: str | None) -> None:
+        self._client = Client(endpoint, token, quiet=True)
+
+    def claim(self, worker: str, bases: list[str], *, run: str | None, starting: bool) -> Lease | None:
+        """Lease a waiting run on one of these base models; None where there is none."""
+        wanted: dict[str, Any] = {"worker": worker, "bases": bases, "starting": starting, "runtimes": ["reference"]}
+        found = self._client.request("POST", "runs/claim", json=wanted | ({"run": run} if run else {}))
+        return None if found is None else Lease(self._client, found)
+
+    def announce(self, base: BaseModel) -> None:
+        """Tell the registry of a base model whose bytes this worker has hashed."""
+        value = base.to_json()
+        told = {key: value[key] for key in ("leaves", "config", "tokenizer_digest")}
+        self._client.request("POST", "base-models", json=told, idempotent=True)
+
+
+@contextmanager
+def _lease() -> Iterator[None]:
+    try:
+        yield
+    except HubError as error:
+        if error.code == LEASE_LOST:
+            raise LeaseLost(str(error)) from error
+        raise
+
+
+@contextmanager
+def _pulling(what: str) -> Iterator[None]:
+    try:
+        with _lease():
+            yield
+    except HubError as error:
+        raise Fault(f"{what} could not be pulled: {error}") from error
