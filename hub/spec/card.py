@@ -121,6 +121,7 @@ class _Said:
         self.values: dict[str, Any] = {}
         self.sources: dict[str, str] = {}
         self.notices: list[str] = []
+        self.bases: dict[str, str] = {}
 
     def add(self, source: str, values: dict[str, Any]) -> None:
         for key, value in values.items():
@@ -134,10 +135,22 @@ class _Said:
             self.add(path, reader(value, self))
 
     def library(self, folder: str) -> None:
-        self.json_file(posixpath.join(folder, snapshot.CONFIG), _from_adapter_config)
+        path = posixpath.join(folder, snapshot.CONFIG)
+        self.json_file(path, lambda config, said: self.one_base(path, _from_adapter_config(config, said)))
         head = posixpath.join(folder, "head_config.json")
         if head in self.files.files:
             self.json_file(head, _from_head_config)
+
+    def one_base(self, path: str, values: dict[str, Any]) -> dict[str, Any]:
+        """A snapshot is one version, and a version has one base."""
+        base = values.get("base")
+        # the same model with and without its organisation is one
+        other = self.bases.setdefault(str(base).rpartition("/")[2], path) if base else path
+        if len(self.bases) > 1 and other == path and self.sources.get("base") != HUB_JSON:
+            first = next(iter(self.bases))
+            message = f"names the base {base!r}, but another adapter of this snapshot names {first!r}"
+            self.collector.problem("facts.bases", path, message, "split the repository: one base each", "config")
+        return values
 
     def base(self, name: Any) -> str | None:
         """A base's name as a library wrote it; a folder on somebody's machine means nothing elsewhere."""

@@ -91,7 +91,7 @@ def loads_yaml(data: bytes, *, where: str, max_bytes: int = MAX_YAML_BYTES, max_
         mark = error.problem_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise errors.SpecError.of("yaml.syntax", where, f"is not valid YAML: {error.problem}{place}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, errors.SpecError):
             raise
         raise errors.SpecError.of("yaml.syntax", where, f"is not valid YAML: {str(error)[:200]}") from error

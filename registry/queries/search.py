@@ -47,6 +47,8 @@ class SearchQuery:
             raise BadRequest(f"There is no order {self.sort!r}.", hint=f"One of: {', '.join(SORTS)}.")
         if self.status and self.status not in STATUSES:
             raise BadRequest(f"There is no status {self.status!r}.", hint=f"One of: {', '.join(STATUSES)}.")
+        if any("\x00" in str(value) for value in dataclasses.astuple(self)):
+            raise BadRequest("The query holds a NUL.", hint="Leave the character out.")
         if len(self.q) > LONGEST:
             raise BadRequest(f"The query is longer than {LONGEST} characters.")
 

@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 from hub.spec import report as reports
 from hub.spec.errors import Collector, SpecError
 from registry.errors import Invalid, LeaseLost
-from registry.models import Adapter, BaseModel, Run, Scope, Score, Version
+from registry.models import BaseModel, Run, Scope, Score, Version
 from registry.queries import runs, tokens, viewers
 from registry.queries.viewers import Viewer
 from registry.services import events, evidence, outbox
@@ -108,7 +108,6 @@ def report(*, run_id: uuid.UUID, secret: str | None, report: dict[str, Any]) -> 
     lease then stays.
     """
     digest = tokens.digest_of(runs.require_token(secret))
-    _lock_adapters(run_id)
     run = Run.objects.select_for_update().filter(pk=run_id).first()
     if run is None:
         raise LeaseLost(runs.NO_LEASE, hint=runs.NO_LEASE_HINT)
@@ -124,12 +123,6 @@ def report(*, run_id: uuid.UUID, secret: str | None, report: dict[str, Any]) -> 
     else:
         _judge(run, report)
     return str(run.status)
-
-
-def _lock_adapters(run_id: uuid.UUID) -> None:
-    """Lock the adapters whose versions this run will settle, before the run: an ingest takes its locks in this order."""
-    waiting = Version.objects.filter(run=run_id, status=Version.Status.VALIDATING).values("adapter")
-    list(Adapter.objects.select_for_update().filter(pk__in=waiting).order_by("pk"))
 
 
 def _check(run: Run, report: dict[str, Any]) -> None:

@@ -21,7 +21,8 @@ _CONFIG: dict[str, Any] = {
     "connect_timeout": 3,
     "read_timeout": 30,
     "max_pool_connections": 32,
-    "retries": {"mode": "standard", "total_max_attempts": 5},
+    # Not "standard": its quota gives up all retries just when a server is busy for longer.
+    "retries": {"mode": "legacy", "total_max_attempts": 5},
     # Checksums of the newer kind only where we ask for them: some servers refuse the default trailer.
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",

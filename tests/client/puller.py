@@ -1,4 +1,5 @@
-"""A pull in a process of its own: `pull REF [no-locks]`, `limited BYTES REF`, or `naive REF FILE` (the control)."""
+"""A client in a process of its own, to be killed: `pull REF [no-locks]`, `limited BYTES REF`, `push DIR NAME`, and
+`naive REF FILE` (the control)."""
 
 import contextlib
 import os
@@ -26,6 +27,16 @@ def pull(ref: str, *, locks: bool = True) -> int:
         except errors.HubError as error:
             print(error, file=sys.stderr)
             return error.exit_code
+    return 0
+
+
+def push(folder: str, name: str) -> int:
+    from hub.client import Client
+    from hub.transfer import upload
+
+    upload.STEP = 1 << 19
+    with Client() as client:
+        client.push(folder, name, check=False)
     return 0
 
 
@@ -58,6 +69,8 @@ if __name__ == "__main__":
     verb, *words = sys.argv[1:]
     if verb == "naive":
         sys.exit(naive(*words))
+    if verb == "push":
+        sys.exit(push(*words))
     if verb == "limited":
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(words[0]), int(words[0])))
         sys.exit(pull(words[1]))

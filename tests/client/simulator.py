@@ -6,15 +6,14 @@ what was asked and how many bytes went out. With `presigned`, bytes travel over 
 
 import base64
 import hashlib
-import json
 import re
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from hub import config
 from hub.spec import manifest, reference
@@ -83,7 +82,9 @@ class Faults:
     redirect: Callable[[str], str | None] | None = None  # downloads: send elsewhere
     edit: Callable[[dict[str, Any]], None] | None = None  # resolve: change the answer
     expired: set[str] = field(default_factory=set)  # signatures that are over
-    gate: threading.Event | None = None  # downloads wait here after half of the bytes
+    refusal: Answer | None = None  # complete: answer this
+    forget: bool = False  # uploads: what came before a cut is lost
+    slow: float = 0.0  # uploads: seconds of rest after each piece
 
 
 class Simulator:
@@ -127,7 +128,9 @@ class Simulator:
         return sum(bool(re.fullmatch(pattern, f"{entry.method} {entry.path}")) for entry in self.seen)
 
     def _serve(self, name: str) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, name))
+        from tests.client import door
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), door.handler(self, name))
         server.daemon_threads = True
         server.request_queue_size = 128
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -306,12 +309,18 @@ class Simulator:
         have = self.staged.setdefault(key, bytearray())
         if len(have) != offset:
             return problem(409, "offset", "go on elsewhere", received=len(have))
-        for chunk in stream:
-            self.received[key] += len(chunk)
-            have += chunk
+        try:
+            for chunk in stream:
+                self.received[key] += len(chunk)
+                have += chunk
+        except BaseException:
+            del have[offset if self.faults.forget else len(have) :]
+            raise
         return 200, {"received": len(have), "size": total}, {}
 
     def complete(self, number: str, **_: Any) -> Answer:
+        if self.faults.refusal:
+            return self.faults.refusal
         with self.lock:
             upload = self.uploads[number]
             if upload["version"] is None:
@@ -414,17 +423,17 @@ def _report_url(version: Version) -> str:
     return f"/api/v1/adapters/{version.repo}/versions/{version.number}/report"
 
 
-_A = "/api/v1/adapters/([^/]+)/([^/]+)"
+ADAPTER = "/api/v1/adapters/([^/]+)/([^/]+)"
 ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("/api/v1/me", "GET", Simulator.me),
     ("/api/v1/resolve", "GET", Simulator.resolve),
     ("/api/v1/adapters", "GET", Simulator.adapters),
-    (_A, "GET", Simulator.adapter),
-    (f"{_A}/versions", "GET", Simulator.listing),
-    (f"{_A}/versions/([^/]+)", "GET", Simulator.version),
-    (f"{_A}/versions/([^/]+)/report", "GET", Simulator.report),
-    (f"{_A}/versions/([^/]+)/(?:un)?yank", "POST", Simulator.yank),
-    (f"{_A}/uploads", "POST", Simulator.start),
+    (ADAPTER, "GET", Simulator.adapter),
+    (f"{ADAPTER}/versions", "GET", Simulator.listing),
+    (f"{ADAPTER}/versions/([^/]+)", "GET", Simulator.version),
+    (f"{ADAPTER}/versions/([^/]+)/report", "GET", Simulator.report),
+    (f"{ADAPTER}/versions/([^/]+)/(?:un)?yank", "POST", Simulator.yank),
+    (f"{ADAPTER}/uploads", "POST", Simulator.start),
     ("/api/v1/uploads/([^/]+)", "GET", Simulator.upload),
     ("/api/v1/uploads/([^/]+)/complete", "POST", Simulator.complete),
     ("/api/v1/base-models", "GET", Simulator.base_models),
@@ -436,140 +445,3 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("/api/v1/policies/([^/]+)", "GET", Simulator.policy),
     ("/api/v1/policies/([^/]+)", "PUT", Simulator.policy),
 ]
-
-
-class _Cut(Exception):
-    """Break the connection off now."""
-
-
-def _handler(simulator: Simulator, server: str) -> type[BaseHTTPRequestHandler]:
-    """The door: reads a request, lets the simulator answer, spoils what the faults say."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        sim = simulator
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-        def _do(self) -> None:
-            url = urlsplit(self.path)
-            headers = {key.lower(): value for key, value in self.headers.items()}
-            query = dict(parse_qsl(url.query, keep_blank_values=True))
-            self.sim.seen.append(Seen(self.command, url.path, query, headers, server))
-            try:
-                self._route(url.path, query, headers)
-            except (_Cut, ConnectionError):
-                self.close_connection = True
-
-        do_GET = do_POST = do_PUT = _do
-
-        def _route(self, path: str, query: dict[str, str], headers: dict[str, str]) -> None:
-            file = re.fullmatch(f"{_A}/versions/sha256:([0-9a-f]+)/files/(.+)", path)
-            if server == "store":
-                self._store(path, query)
-            elif file:
-                version = self.sim.find(f"{file[1]}/{file[2]}", None, file[3], headers.get("authorization", "")[7:])
-                self._download(path, version.files[unquote(file[4])] if version else None)
-            elif self.command == "PUT" and "/blobs/" in path:
-                key = path.removeprefix("/api/v1/uploads/").replace("/blobs/", "/")
-                self._answer(self.sim.put(key, int(query["offset"]), self._body(), 0))
-            else:
-                self._api(path, query, headers)
-
-        def _api(self, path: str, query: dict[str, str], headers: dict[str, str]) -> None:
-            raw = b"".join(self._body())
-            body = json.loads(raw) if raw and "json" in headers.get("content-type", "") else raw or None
-            if self.sim.faults.answers:
-                self._answer(self.sim.faults.answers.popleft())
-                return
-            answer = self.sim.answer(self.command, path, query, body, headers)
-            if self.sim.faults.lost and path.endswith(self.sim.faults.lost[0]):
-                self.sim.faults.lost.popleft()
-                raise _Cut
-            self._answer(answer)
-
-        def _store(self, path: str, query: dict[str, str]) -> None:
-            if query.get("X-Amz-Signature") in self.sim.faults.expired or not query:
-                b"".join(self._body())
-                self._answer((403, None, {}))
-            elif self.command == "PUT":
-                key = path.removeprefix("/staging/")
-                data = b""
-                for chunk in self._body():
-                    data += chunk
-                    self.sim.received[key] += len(chunk)
-                self.sim.staged[key] = bytearray(data)
-                self._answer((200, None, {"ETag": '"part"'}))
-            else:
-                self._download(path, self.sim.blob(path.removeprefix("/blobs/")))
-
-        def _body(self) -> Iterator[bytes]:
-            left = int(self.headers.get("content-length") or 0)
-            cut = (
-                self.sim.faults.upload_cuts.popleft() if self.command == "PUT" and self.sim.faults.upload_cuts else None
-            )
-            while left:
-                chunk = self.rfile.read(min(left, 65536 if cut is None else max(1, min(65536, cut))))
-                if not chunk:
-                    raise _Cut
-                left -= len(chunk)
-                yield chunk
-                if cut is not None and (cut := cut - len(chunk)) <= 0:
-                    raise _Cut
-
-        def _answer(self, answer: Answer) -> None:
-            status, body, headers = answer
-            data = b"" if body is None else json.dumps(body).encode()
-            self.send_response(status)
-            kind = "application/problem+json" if status >= 400 else "application/json"
-            for key, value in {"Content-Type": kind, "Content-Length": str(len(data)), **headers}.items():
-                self.send_header(key, value)
-            self.end_headers()
-            self.wfile.write(data)
-
-        def _download(self, path: str, data: bytes | None) -> None:
-            faults = self.sim.faults
-            target = faults.redirect(f"{server} {self.path}") if faults.redirect else None
-            if target or data is None:
-                self._answer((302, None, {"Location": target}) if target else problem(404, "not_found", "no such file"))
-                return
-            tag = f'"{hashlib.sha256(data).hexdigest()}"'
-            data = faults.tamper(data) if faults.tamper else data
-            start, status = self._range(tag, len(data))
-            if status == 416:
-                self._answer((416, None, {"Content-Range": f"bytes */{len(data)}"}))
-                return
-            self.send_response(status)
-            if status == 206:
-                self.send_header("Content-Range", f"bytes {start}-{self._end - 1}/{len(data)}")
-            if faults.etags:
-                self.send_header("ETag", tag)
-            self.send_header("Content-Length", str(self._end - start))
-            self.end_headers()
-            self._stream(path, data[start : self._end])
-
-        def _range(self, tag: str, size: int) -> tuple[int, int]:
-            self._end = size
-            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
-            condition = self.headers.get("if-range")
-            if not asked or not self.sim.faults.ranges or (condition and condition != tag):
-                return 0, 200
-            if int(asked[1]) >= size:
-                return 0, 416
-            self._end = min(size, int(asked[2]) + 1) if asked[2] else size
-            return int(asked[1]), 206
-
-        def _stream(self, path: str, data: bytes) -> None:
-            faults = self.sim.faults
-            cut = faults.cuts.popleft() if faults.cuts else None
-            for at in range(0, len(data), 16384):
-                if faults.gate is not None and at >= len(data) // 2:
-                    faults.gate.wait(20)
-                chunk = data[at : at + 16384] if cut is None else data[at : min(at + 16384, cut)]
-                self.wfile.write(chunk)
-                self.sim.sent[path] += len(chunk)
-                if cut is not None and at + len(chunk) >= cut:
-                    raise _Cut
-
-    return Handler

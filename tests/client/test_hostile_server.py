@@ -46,9 +46,7 @@ def hostile(name: str, sim: Simulator) -> Callable[[dict[str, Any]], None]:
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 @pytest.mark.parametrize("to", [False, True], ids=["cache", "folder"])
-def test_no_name_leads_out_of_the_cache(
-    sim: Simulator, anybody: Client, tmp_path: Path, name: str, to: bool
-) -> None:
+def test_no_name_leads_out_of_the_cache(sim: Simulator, anybody: Client, tmp_path: Path, name: str, to: bool) -> None:
     sim.publish("library/a", specimens.lora())
     sim.faults.edit = hostile(name, sim)
     before = everything_below(tmp_path)
@@ -254,15 +252,20 @@ def test_an_address_that_is_not_http_is_refused(sim: Simulator, anybody: Client,
         anybody.pull("a")
 
 
-def test_no_error_shows_a_token_or_a_signature(
-    sim: Simulator, owner: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_error_shows_a_token_or_a_signature(sim: Simulator, owner: Client, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     told = f"the token {OWNER} at https://s3.example/x?X-Amz-Signature=deadbeef&a=1 (https://me:secret@host/)"
     sim.faults.answers.append((403, {"code": "forbidden", "detail": told, "hint": told}, {}))
     with pytest.raises(errors.AuthError) as caught:
         owner.whoami()
-    for text in (str(caught.value), repr(caught.value), str(caught.value.to_json()), repr(owner), repr(owner.settings), caplog.text):
+    for text in (
+        str(caught.value),
+        repr(caught.value),
+        str(caught.value.to_json()),
+        repr(owner),
+        repr(owner.settings),
+        caplog.text,
+    ):
         assert OWNER not in text
         assert "deadbeef" not in text
         assert "secret" not in text

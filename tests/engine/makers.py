@@ -131,13 +131,18 @@ def assignment(
     return Assignment(**given | more)
 
 
+def ready(files: BenchmarkFiles, backbone: Backbone, scratch: Path) -> benchmarks.Prepared:
+    """A benchmark made ready for a backbone, in this very process."""
+    if benchmarks.cached(backbone, files.benchmark, scratch) is None:
+        benchmarks.prepare(backbone, files, scratch, lambda stage: None)
+    found = benchmarks.cached(backbone, files.benchmark, scratch)
+    assert found is not None
+    return found
+
+
 def judged(given: Assignment, backbone: Backbone, scratch: Path) -> dict[str, Any]:
     """The report of a run in this very process, and nothing else: no child, no pipes."""
-    prepared = {}
-    for files in given.benchmarks:
-        if benchmarks.cached(backbone, files.benchmark, scratch) is None:
-            benchmarks.prepare(backbone, files, scratch, lambda stage: None)
-        prepared[files.benchmark.digest] = benchmarks.cached(backbone, files.benchmark, scratch)
+    prepared = {files.benchmark.digest: ready(files, backbone, scratch) for files in given.benchmarks}
     found = engine.judge(given, backbone, prepared, engine.in_memory(given.snapshot), lambda stage: None)
     report.validate(found, given.plan)
     return found

@@ -3,7 +3,9 @@
 import json
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -110,49 +112,57 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
 }
 
 
+@dataclass(frozen=True)
+class Target:
+    """A good adapter, the benchmark it is good at, and what a run of it says: shared by all attacks."""
+
+    adapter: Path
+    files: BenchmarkFiles
+    scratch: Path
+    result_digest: str
+
+    def judged(self, folder: Path, backbone: Backbone) -> dict[str, Any]:
+        return judged(makers.assignment(folder, makers.TINY, self.files), backbone, self.scratch)
+
+
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, BenchmarkFiles]:
-    """A good adapter and the benchmark it is good at, shared by all attacks on it."""
+def target(tmp_path_factory: pytest.TempPathFactory) -> Target:
     folder = tmp_path_factory.mktemp("attacks")
     good = makers.teacher(folder / "good", makers.TINY)
-    return good, makers.benchmark_of(folder / "bench", good, makers.TINY, rows=64, train=64)
+    files = makers.benchmark_of(folder / "bench", good, makers.TINY, rows=64, train=64)
+    found = judged(makers.assignment(good, makers.TINY, files), runtime.open_backbone(makers.TINY), folder)
+    assert found["verdict"] == "passed"
+    return Target(good, files, folder, found["result_digest"])
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_is_refused_and_leaves_the_backbone_as_it_was(
-    name: str, bench: tuple[Path, BenchmarkFiles], backbone: Backbone, tmp_path: Path
+    name: str, target: Target, backbone: Backbone, tmp_path: Path
 ) -> None:
-    good, files = bench
-    before = judged(makers.assignment(good, makers.TINY, files), backbone, tmp_path)
-    bad = makers.copied(good, tmp_path / "bad")
+    bad = makers.copied(target.adapter, tmp_path / "bad")
     attack, refused_by = ATTACKS[name]
     attack(bad)
-    found = judged(makers.assignment(bad, makers.TINY, files), backbone, tmp_path)
+    found = target.judged(bad, backbone)
     assert found["verdict"] == "failed"
     assert refused_by in failed(found), found["summary"]
     assert check(found, refused_by)["hint"] or check(found, refused_by)["message"]
     assert not found["components"] or not found["components"][0]["scores"], "it was attached"
     assert check(found, "frozen")["status"] == "passed"
     assert runtime.rehash(backbone) == backbone.fingerprint
-    after = judged(makers.assignment(good, makers.TINY, files), backbone, tmp_path)
-    assert after["result_digest"] == before["result_digest"]
+    assert target.judged(target.adapter, backbone)["result_digest"] == target.result_digest
 
 
-def test_a_pattern_of_the_users_is_never_evaluated(
-    bench: tuple[Path, BenchmarkFiles], backbone: Backbone, tmp_path: Path
-) -> None:
-    bad = makers.copied(bench[0], tmp_path / "bad")
+def test_a_pattern_of_the_users_is_never_evaluated(target: Target, backbone: Backbone, tmp_path: Path) -> None:
+    bad = makers.copied(target.adapter, tmp_path / "bad")
     edit_json(bad / "adapter_config.json", target_modules="(([a-z.]+)+)+[0-9]!")
-    found = judged(makers.assignment(bad, makers.TINY, bench[1]), backbone, tmp_path)
+    found = target.judged(bad, backbone)
     assert found["seconds"] < 5
 
 
-def test_a_path_as_base_model_is_set_aside(
-    bench: tuple[Path, BenchmarkFiles], backbone: Backbone, tmp_path: Path
-) -> None:
-    odd = makers.copied(bench[0], tmp_path / "odd")
+def test_a_path_as_base_model_is_set_aside(target: Target, backbone: Backbone, tmp_path: Path) -> None:
+    odd = makers.copied(target.adapter, tmp_path / "odd")
     edit_json(odd / "adapter_config.json", base_model_name_or_path="/etc")
-    found = judged(makers.assignment(odd, makers.TINY, bench[1]), backbone, tmp_path)
+    found = target.judged(odd, backbone)
     assert found["verdict"] == "passed"
     assert "/etc" not in json.dumps(found["components"])
 
@@ -169,8 +179,8 @@ def test_a_backbone_tensor_beside_an_adapterhub_adapter_is_refused(
     assert runtime.rehash(backbone) == backbone.fingerprint
 
 
-def test_all_problems_are_told_at_once(bench: tuple[Path, BenchmarkFiles], backbone: Backbone, tmp_path: Path) -> None:
-    bad = makers.copied(bench[0], tmp_path / "bad")
+def test_all_problems_are_told_at_once(target: Target, backbone: Backbone, tmp_path: Path) -> None:
+    bad = makers.copied(target.adapter, tmp_path / "bad")
     both(filling(float("nan")), adding("base_model.model.surprise", 3), config(init_lora_weights="pissa"))(bad)
-    found = judged(makers.assignment(bad, makers.TINY, bench[1]), backbone, tmp_path)
+    found = target.judged(bad, backbone)
     assert {"config", "shapes", "finite"} <= set(failed(found))

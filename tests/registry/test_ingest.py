@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from registry.models import Blob, Commit, Event, Manifest, Outbox, Run, Upload, Version
@@ -249,3 +249,28 @@ class TestRaces:
         answers = at_once(*calls)
         assert sorted(answer.status for answer in answers) == [202, 409, 409, 409]
         assert {answer["code"] for answer in answers if answer.status == 409} == {"label_exists"}
+
+    def test_ingests_and_reports_at_the_same_moment_do_not_wait_for_each_other(
+        self, owner: Caller, base, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for n in range(6):
+            files = adapters.lora(value=0.01 * (n + 1))
+            owner.push("acme/one", files)
+            run = Run.objects.get(status="queued")
+            answers = at_once(
+                lambda files=files: Caller(owner.token).push("acme/one", files),
+                lambda files=files: Caller(owner.token).push("acme/two", files),
+                lambda files=files: Caller(owner.token).push("acme/three", files),
+                lambda run=run: judge_locked(run),
+            )
+            assert {answer.status for answer in answers[:3]} == {202}
+            assert answers[3] is None, answers[3]
+            assert not Version.objects.filter(status="validating").exists()
+        assert "deadlock" not in caplog.text
+        assert "failed" not in caplog.text
+
+
+def judge_locked(run: Run) -> None:
+    """Judge a run as the service that takes reports does: its row locked first."""
+    with transaction.atomic():
+        judge(Run.objects.select_for_update().get(pk=run.pk))
