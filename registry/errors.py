@@ -12,7 +12,6 @@
     | - OffsetMismatch        go on from `received`
     | - LeaseLost             stop: the run is no longer yours
     | - NotPublished          wait, or read the report
-    | - Incompatible          use another base model
     + Gone               410
     | - Yanked                choose another version, or pin by digest
     + TooLarge           413  send no more than was announced
@@ -103,10 +102,6 @@ class LeaseLost(Conflict):
 
 class NotPublished(Conflict):
     code, title = "not_published", "Not published"
-
-
-class Incompatible(Conflict):
-    code, title = "incompatible", "Incompatible base model"
 
 
 class Gone(RegistryError):

@@ -15,11 +15,12 @@ class ForeignKey(NamedTuple):
     target: str
     target_columns: str
     more: str = ""
+    when: str = "IMMEDIATE"
 
     def create(self) -> str:
         return (
             f"ALTER TABLE {self.table} ADD CONSTRAINT {self.name} FOREIGN KEY ({self.columns})"
-            f" REFERENCES {self.target} ({self.target_columns}) {self.more} DEFERRABLE INITIALLY IMMEDIATE"
+            f" REFERENCES {self.target} ({self.target_columns}) {self.more} DEFERRABLE INITIALLY {self.when}"
         )
 
     def drop(self) -> str:
@@ -49,9 +50,15 @@ FOREIGN_KEYS = [
         "fingerprint, observed",
         "ON UPDATE CASCADE",
     ),
-    # The commit of a version is one of the same adapter and holds the same manifest.
+    # The commit of a version is one of the same adapter and holds the same manifest. Looked at when the transaction
+    # ends: an adapter that was never public is deleted with its commits and versions, in Django's order.
     ForeignKey(
-        "version_commit_fk", "registry_version", "commit_id, adapter_id, digest", "registry_commit", "id, adapter_id, manifest_id"
+        "version_commit_fk",
+        "registry_version",
+        "commit_id, adapter_id, digest",
+        "registry_commit",
+        "id, adapter_id, manifest_id",
+        when="DEFERRED",
     ),
     ForeignKey("commit_parent_fk", "registry_commit", "parent_id, adapter_id", "registry_commit", "id, adapter_id"),
     ForeignKey("ref_commit_fk", "registry_ref", "commit_id, adapter_id", "registry_commit", "id, adapter_id"),

@@ -1,5 +1,6 @@
 """Adapters (the repositories), their history, and what stays of a name that is gone."""
 
+import re
 from typing import Self
 
 from django.contrib.postgres.indexes import GinIndex
@@ -35,7 +36,8 @@ class AdapterQuerySet(models.QuerySet["Adapter"]):
 
     def matching(self, text: str) -> Self:
         """Return those whose name, description, task or method hold these words (web search syntax)."""
-        return self.filter(search=SearchQuery(text, config="simple", search_type="websearch"))
+        apart = re.sub(r"(?<=\w)[._/-]+(?=\w)", " ", text)  # as the index has the words; a leading hyphen means "not"
+        return self.filter(search=SearchQuery(apart, config="simple", search_type="websearch"))
 
 
 def _search() -> CombinedExpression:

@@ -42,7 +42,7 @@ def test_sharding_order_prefix_and_metadata_change_no_fingerprint(base: Path, tm
         file = f"model-{number:05}-of-00002.safetensors"
         part = {f"bert.{name}": tensors[name] for name in half}
         (base / file).write_bytes(specimens.safetensors(part, format="pt"))
-        table |= {name: file for name in part}
+        table |= dict.fromkeys(part, file)
     (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
     assert hub.fingerprint(base) == expected
     assert base_folder.read(base).roots == base_folder.read(specimens.BASE).roots

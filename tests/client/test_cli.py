@@ -48,7 +48,9 @@ def test_json_is_one_value_on_stdout(sim: Simulator, capsys: Capture) -> None:
         assert json.loads(out)["digest"] == f"sha256:{version.manifest.digest}"
 
 
-def test_the_flags_of_every_verb_stand_before_and_after_it(sim: Simulator, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_flags_of_every_verb_stand_before_and_after_it(
+    sim: Simulator, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("HUB_ENDPOINT")
     monkeypatch.delenv("HUB_TOKEN")
     flags = ["--endpoint", sim.url, "--token", OWNER, "--quiet"]

@@ -27,7 +27,11 @@ def test_an_argument_wins_over_the_environment_and_that_over_the_file(home: Path
 
 
 def test_the_environment_names_folders(tmp_path: Path) -> None:
-    environ = {"HUB_CACHE": str(tmp_path / "c"), "HUB_BASES": f"{tmp_path}/a:{tmp_path}/b", "XDG_CONFIG_HOME": str(tmp_path)}
+    environ = {
+        "HUB_CACHE": str(tmp_path / "c"),
+        "HUB_BASES": f"{tmp_path}/a:{tmp_path}/b",
+        "XDG_CONFIG_HOME": str(tmp_path),
+    }
     settings = config.read(environ=environ)
     assert settings.cache == tmp_path / "c"
     assert settings.bases == (tmp_path / "a", tmp_path / "b")
@@ -83,7 +87,9 @@ def test_the_checksum_is_the_hubs() -> None:
     assert len(OWNER) == 41
 
 
-@pytest.mark.parametrize("token", ["", "ahub_", OWNER[:-1], OWNER[:-1] + "x", OWNER[:9] + "P" + OWNER[10:], "hf_" + OWNER[5:]])
+@pytest.mark.parametrize(
+    "token", ["", "ahub_", OWNER[:-1], OWNER[:-1] + "x", OWNER[:9] + "P" + OWNER[10:], "hf_" + OWNER[5:]]
+)
 def test_a_mistyped_token_is_told_without_asking_the_hub(sim: Simulator, anybody: Client, token: str) -> None:
     with pytest.raises(errors.AuthError) as told:
         anybody.login(token)

@@ -84,7 +84,11 @@ def test_one_version_everywhere() -> None:
 
 
 def test_exit_codes_are_the_promised_ones() -> None:
-    codes = {kind.__name__: kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.HubError)}
+    codes = {
+        kind.__name__: kind.exit_code
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.HubError)
+    }
     assert {code for name, code in codes.items() if not name.startswith("_")} == set(range(1, 11))
     assert (codes["Rejected"], codes["NotJudged"], codes["IncompatibleBaseModel"], codes["Yanked"]) == (7, 10, 5, 8)
     text = (ROOT / "docs" / "client.md").read_text()

@@ -51,7 +51,11 @@ def rfc6962(hashes):
 def test_the_root_is_the_rfcs(count):
     leaves = [Leaf(f"t{index:03}", "F32", (index,), f"{index:064x}") for index in range(count)]
     hashes = [
-        hashlib.sha256(b"\0" + json.dumps([leaf.name, "F32", list(leaf.shape)], separators=(",", ":")).encode() + bytes.fromhex(leaf.digest)).digest()
+        hashlib.sha256(
+            b"\0"
+            + json.dumps([leaf.name, "F32", list(leaf.shape)], separators=(",", ":")).encode()
+            + bytes.fromhex(leaf.digest)
+        ).digest()
         for leaf in leaves
     ]
     assert base_model.root(leaves) == rfc6962(hashes).hex()
@@ -128,7 +132,9 @@ def test_what_changes_no_number_is_no_architecture(base, change):
     assert builders.base(**change).architecture == base.architecture
 
 
-@pytest.mark.parametrize("change", [{"hidden_act": "relu"}, {"num_attention_heads": 4}, {"layer_norm_eps": 1e-5}, {"pad_token_id": 7}])
+@pytest.mark.parametrize(
+    "change", [{"hidden_act": "relu"}, {"num_attention_heads": 4}, {"layer_norm_eps": 1e-5}, {"pad_token_id": 7}]
+)
 def test_what_changes_the_numbers_is_architecture(base, change):
     assert builders.base(**change).architecture != base.architecture
 

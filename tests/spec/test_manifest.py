@@ -36,7 +36,11 @@ def test_a_changed_readme_keeps_the_evidence_and_a_changed_weight_does_not():
         return made.digest, made.adapter_digest
 
     before = digests()
-    readme, weights, facts = digests(**{"README.md": b"2"}), digests(**{"adapter_model.safetensors": b"2"}), digests(**{"hub.json": b"2"})
+    readme, weights, facts = (
+        digests(**{"README.md": b"2"}),
+        digests(**{"adapter_model.safetensors": b"2"}),
+        digests(**{"hub.json": b"2"}),
+    )
     assert readme[0] != before[0] and readme[1] == before[1]
     assert weights[1] != before[1] and facts[1] != before[1]
 
@@ -46,7 +50,9 @@ def test_no_name_hides_a_judged_file_from_the_evidence(path):
     assert manifest.is_evidence(path)
 
 
-@pytest.mark.parametrize("path", ["README.md", "readme", "docs/guide.md", "LICENSE.txt", "Notice", ".gitattributes", "a/x.PNG"])
+@pytest.mark.parametrize(
+    "path", ["README.md", "readme", "docs/guide.md", "LICENSE.txt", "Notice", ".gitattributes", "a/x.PNG"]
+)
 def test_prose_is_no_evidence(path):
     assert not manifest.is_evidence(path)
 
@@ -74,7 +80,11 @@ def test_what_is_no_manifest_is_refused(value):
 
 
 def test_every_fault_of_a_manifest_is_told():
-    files = [{"path": "../a", "sha256": HEX, "size": 1}, {"path": "b", "sha256": "x", "size": 1}, {"path": "c", "sha256": HEX, "size": -1}]
+    files = [
+        {"path": "../a", "sha256": HEX, "size": 1},
+        {"path": "b", "sha256": "x", "size": 1},
+        {"path": "c", "sha256": HEX, "size": -1},
+    ]
     with pytest.raises(SpecError) as refused:
         Manifest.from_json({"files": files})
     assert len(refused.value.problems) == 3
@@ -93,7 +103,9 @@ def test_a_hostile_path_is_refused(path):
         manifest.check_path(path)
 
 
-@pytest.mark.parametrize("path", ["a.json", "a/b/c.safetensors", "é.txt", "a b.txt", "a (1).md", ".gitattributes", "1_Pooling/config.json"])
+@pytest.mark.parametrize(
+    "path", ["a.json", "a/b/c.safetensors", "é.txt", "a b.txt", "a (1).md", ".gitattributes", "1_Pooling/config.json"]
+)
 def test_an_ordinary_path_is_taken(path):
     assert manifest.check_path(path) == path
 
@@ -111,7 +123,20 @@ def test_paths_that_cannot_stand_together_are_refused(paths):
         manifest.check_paths(paths)
 
 
-@pytest.mark.parametrize("path", ["a.safetensors", "config.json", "README.md", "vocab.txt", "LICENSE", "spiece.model", "CITATION.cff", "x.png", "b.yaml"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a.safetensors",
+        "config.json",
+        "README.md",
+        "vocab.txt",
+        "LICENSE",
+        "spiece.model",
+        "CITATION.cff",
+        "x.png",
+        "b.yaml",
+    ],
+)
 def test_a_file_of_this_kind_is_kept(path):
     manifest.allowed_path(path)
 
