@@ -55,10 +55,7 @@ class TestVisibility:
     [
         "sentiment",
         "bert",
-        pytest.param(
-            "sentiment-bert",
-            marks=pytest.mark.xfail(reason="to mend: a hyphenated word is one lexeme", strict=True),
-        ),
+        "sentiment-bert",
         "SENTIMENT",
         "lora",
         "text-classification",
@@ -164,7 +161,6 @@ def test_a_version_knows_its_manifest_and_base_without_a_column_of_its_own():
 
 
 @pytest.mark.django_db
-@pytest.mark.xfail(reason="to mend: the order in which the rows go", strict=True)
 def test_an_adapter_that_was_never_public_can_be_deleted_with_all_its_history():
     version = make.make_version(status="rejected")
     adapter = version.adapter
