@@ -127,11 +127,12 @@ class Cache:
                 lock.release()
 
     def sweep(self, now: float | None = None) -> int:
-        """Removes temporary files and folders older than a day; returns how many."""
+        """Removes temporary files older than a day, and leftovers of dead processes that nobody needs; returns how many."""
         removed = 0
         for path in self._tmp.glob("*") if self._tmp.is_dir() else ():
             with contextlib.suppress(OSError):
-                if (now or time.time()) - path.lstat().st_mtime > STALE:
+                old = (now or time.time()) - path.lstat().st_mtime > STALE
+                if old or (_owner_is_gone(path) and self.blob(path.name[:64]).exists()):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
                     removed += 1
         return removed

@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         return _run(Context(arguments, out))
     except errors.HubError as error:
         report = getattr(error, "report", None)
-        if report and report.get("checks") and not out.as_json:
+        if report and report.get("version") and not out.as_json:  # a refusal from here has told all in its problems
             for line in report_lines(report):
                 out.say(line)
         out.error(error)

@@ -252,16 +252,22 @@ class Client:
         benchmarks: Sequence[str] = (),
         labels: Sequence[str] | None = None,
         check: bool = True,
+        lonely: bool = True,
     ) -> preparation.Prepared:
-        """What `push` would send, with every problem in it (`--dry-run`). Only questions are asked of the hub."""
+        """What `push` would send, with every problem in it (`--dry-run`). Only questions are asked of the hub.
+
+        `lonely`: where the hub cannot be reached, say so and judge without it.
+        """
         said: dict[str, Any] = {"task": task, "benchmarks": list(benchmarks), "labels": list(labels or ())}
-        meant, notes = self._base_of(folder, base, said)
+        meant, notes = self._base_of(folder, base, said, lonely)
         wanted: tuple[str, ...] | None = tuple(labels) if labels else None
         for name in benchmarks:
             try:
                 with suggestions.about_name(self.wire, name, "benchmarks"):
                     wanted = registration.benchmark_labels(self.wire, name) or wanted
             except errors.NetworkError as error:
+                if not lonely:
+                    raise
                 notes.append(f"the benchmark {name} was not looked up: {error.message}")
         prepared = preparation.prepare(folder, said, base=meant, labels=wanted, check=check)
         for note in (*prepared.notes, *notes):
@@ -287,20 +293,17 @@ class Client:
     ) -> Report:
         """Publishes a folder once the hub has judged it. With `wait`, returns the report of the verdict.
 
-        Problems that can be seen here are told at once, before a byte travels (Rejected; `check=False` leaves that to
-        the hub). Pushing the same content again is the same push. Raises Rejected, and with `wait` NotJudged.
+        Problems seen here are told at once, before a byte travels (Rejected; `check=False` leaves that to the hub).
+        Pushing the same content again is the same push. Raises Rejected, and with `wait` NotJudged.
         """
         meant = self._target(folder, name)
-        prepared = self.prepare(folder, base=base, task=task, benchmarks=benchmarks, labels=labels, check=check)
+        prepared = self.prepare(
+            folder, base=base, task=task, benchmarks=benchmarks, labels=labels, check=check, lonely=False
+        )
         preparation.refuse(prepared, str(folder))
+        label, quiet = version or meant.version, self.quiet
         done = publication.send(
-            self.wire,
-            prepared,
-            meant,
-            version=version or meant.version,
-            private=private,
-            message=message,
-            quiet=self.quiet,
+            self.wire, prepared, meant, version=label, private=private, message=message, quiet=quiet
         )
         if not wait:
             return done
@@ -357,7 +360,9 @@ class Client:
             )
         return meant
 
-    def _base_of(self, folder: Path | str, base: object, said: dict[str, Any]) -> tuple[BaseModel | None, list[str]]:
+    def _base_of(
+        self, folder: Path | str, base: object, said: dict[str, Any], lonely: bool
+    ) -> tuple[BaseModel | None, list[str]]:
         """(the base model to compare with, notes); writes its fingerprint into `said` where the user chose it."""
         meant, chosen = bases.meaning(base, self.settings), base is not None
         own = preparation.declared_base(folder) if meant is None else None
@@ -366,7 +371,7 @@ class Client:
         try:
             described = self._described(meant)
         except (errors.NetworkError, errors.NotFound) as error:
-            if isinstance(error, errors.NotFound) and chosen:
+            if chosen if isinstance(error, errors.NotFound) else not lonely:
                 raise
             if chosen and meant is not None:
                 said["base"] = meant.word

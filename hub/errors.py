@@ -71,12 +71,13 @@ class HubError(Exception):
 
     def lines(self) -> list[str]:
         """The whole error for a person: the message, one line per problem, the hint."""
-        lines = [self.message]
+        lines, told = [self.message], ""
         for problem in self.problems:
             place = f"{problem.where}: " if problem.where and problem.where not in problem.message else ""
             lines.append(redact(f"  - {place}{problem.message}"))
-            if problem.hint:
+            if problem.hint and problem.hint != told:  # ten tensors of one wrong size need one piece of advice
                 lines.append(redact(f"    {problem.hint}"))
+            told = problem.hint
         if self.hint:
             lines.append(f"hint: {self.hint}")
         return lines

@@ -53,7 +53,7 @@ class Report(dict[str, Any]):
 
 def segment(text: str) -> str:
     """One piece of a URL's path, escaped whatever it is."""
-    return quote(text, safe=":") if text not in {".", ".."} else text.replace(".", "%2E")
+    return quote(text, safe=":", errors="replace") if text not in {".", ".."} else text.replace(".", "%2E")
 
 
 def segment_path(name: str) -> str:

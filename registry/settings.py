@@ -102,13 +102,11 @@ def database(parts: urllib.parse.SplitResult, statement_seconds: int) -> dict[st
     }
 
 
-def secret_key(needed: bool) -> str:
-    """Return the key that signs sessions. Commands that serve nobody do with one that is soon forgotten."""
+def secret_key() -> str:
+    """Return the key that signs sessions. Who serves nobody does with one that is soon forgotten (see wsgi.py)."""
     key = text("HUB_SECRET_KEY")
     if key and len(key) < 50:
         raise ImproperlyConfigured(f"HUB_SECRET_KEY is shorter than 50 characters. {MAKE_A_KEY}")
-    if not key and needed:
-        raise ImproperlyConfigured(f"HUB_SECRET_KEY is missing. {MAKE_A_KEY}")
     return key or secrets.token_urlsafe(48)
 
 
@@ -148,7 +146,7 @@ DEBUG = flag("HUB_DEBUG", False)
 if DEBUG and _public.hostname not in ("127.0.0.1", "localhost", "::1"):
     raise ImproperlyConfigured("HUB_DEBUG shows secrets to visitors: only where HUB_PUBLIC_URL is this machine.")
 SECRET_KEY_IS_LASTING = bool(text("HUB_SECRET_KEY"))
-SECRET_KEY = secret_key(needed=bool(_database.scheme))
+SECRET_KEY = secret_key()
 SECRET_KEY_FALLBACKS = words("HUB_SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = list(dict.fromkeys([_public.hostname or "", *words("HUB_ALLOWED_HOSTS"), *LOOPBACK]))
 

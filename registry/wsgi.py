@@ -11,4 +11,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "registry.settings")
 application = get_wsgi_application()
 
 if not settings.SECRET_KEY_IS_LASTING:
-    raise ImproperlyConfigured("HUB_SECRET_KEY is missing: people would be signed out by every restart.")
+    raise ImproperlyConfigured(
+        "HUB_SECRET_KEY is missing: every restart would sign people out. Make one: openssl rand -hex 32"
+    )

@@ -106,5 +106,5 @@ def postgres_url() -> str:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(postgres_url: str) -> None:
-    """Have the server running before pytest-django makes its database."""
+def django_db_modify_db_settings(postgres_url: str, django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """Have the server running before pytest-django makes its database, one for each process of xdist."""

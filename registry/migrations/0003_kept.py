@@ -114,6 +114,12 @@ OPERATIONS = [
         "OLD.status = 'passed' AND (NEW.report IS DISTINCT FROM OLD.report"
         " OR NEW.result_digest IS DISTINCT FROM OLD.result_digest)",
     ),
+    kept(
+        "score_is_kept",
+        "registry_score",
+        *("run_id", "component_folder", "benchmark_id", "metric", "direction", "value", "low", "high", "n"),
+        *("baselines", "gain", "gates", "runtime", "evidence", "predictions"),
+    ),
     kept("basemodel_fingerprint_is_kept", "registry_basemodel", "fingerprint"),
     refusal(
         "basemodel_tensors_are_kept",
@@ -131,7 +137,16 @@ OPERATIONS = [
     kept(
         "version_keys_are_kept",
         "registry_version",
-        *("id", "adapter_id", "number", "label", "commit_id", "digest", "adapter_digest", "published_at"),
+        *("id", "adapter_id", "number", "label", "commit_id", "digest", "adapter_digest"),
+    ),
+    # A hosted version gets a later hour when it is published; nothing that was public becomes as if it never was.
+    refusal(
+        "version_hour_is_kept",
+        "registry_version",
+        "UPDATE",
+        "the hour of publication never changes",
+        "OLD.published_at IS NOT NULL AND NEW.published_at IS DISTINCT FROM OLD.published_at"
+        " AND (OLD.status = 'published' OR NEW.published_at IS NULL)",
     ),
     refusal(
         "version_published_stays",

@@ -6,7 +6,7 @@ from typing import Self
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchQuery, SearchVectorField
 from django.db import models
-from django.db.models import CheckConstraint, F, GeneratedField, Index, Q, UniqueConstraint
+from django.db.models import CheckConstraint, F, GeneratedField, Index, Q, UniqueConstraint, Value
 from django.db.models.expressions import CombinedExpression
 from django.utils import timezone
 
@@ -159,6 +159,20 @@ class TombstoneKind(models.TextChoices):
     ADAPTER = "adapter"
 
 
+class TombstoneQuerySet(models.QuerySet["Tombstone"]):
+    """Questions about the dead, by the same skeletons as the triggers of migration 0004."""
+
+    def of_namespace(self, name: str) -> Self:
+        """Return the tombstones of the namespaces that this name looks like, newest first: the first one decides."""
+        skeleton = rules.strong(Value(name))
+        return self.filter(kind=TombstoneKind.NAMESPACE, namespace_skeleton=skeleton).order_by("-pk")
+
+    def of_adapter(self, adapter: "Adapter") -> Self:
+        """Return the tombstones on the name of a (saved) adapter, newest first."""
+        names = {"namespace_skeleton": adapter.namespace.skeleton, "skeleton": adapter.skeleton}
+        return self.filter(kind=TombstoneKind.ADAPTER, **names).order_by("-pk")
+
+
 class Tombstone(models.Model):
     """What stays of a deleted namespace (`name` is '') or adapter: only `owner` may make the name again.
 
@@ -184,6 +198,8 @@ class Tombstone(models.Model):
     last_number = models.PositiveIntegerField(default=0)
     reason = models.TextField(default="", blank=True)
     created_at = models.DateTimeField(default=timezone.now)
+
+    objects = TombstoneQuerySet.as_manager()
 
     class Meta:
         constraints = [

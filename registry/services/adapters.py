@@ -108,12 +108,17 @@ def change(
     return adapter
 
 
-def refresh(*, adapter: Adapter) -> None:
-    """Bring the columns that searches look at in line with the version that `latest` names (else with the newest)."""
+def refresh(*, adapter: Adapter, news: bool = False) -> None:
+    """Bring the columns that searches look at in line with the version that `latest` names (else with the newest).
+
+    Only `news`, something that is served from now on, moves the adapter to the head of the lists.
+    """
     latest = versions.latest_of([adapter]).get(adapter.pk)
     shown = latest or adapter.versions.exclude(digest=None).newest_first().first()
     if shown is None:
         return
+    if news:
+        adapter.updated_at = timezone.now()
     components = versions.components_of(shown.digest)
     facts = versions.facts_of(components)
     Adapter.objects.filter(pk=adapter.pk).update(
@@ -121,7 +126,7 @@ def refresh(*, adapter: Adapter) -> None:
         method=components[0].method if components else "",
         description=(facts.get("description") or adapter.description)[:4000],
         base_fingerprint=shown.base_fingerprint,
-        updated_at=timezone.now(),
+        updated_at=adapter.updated_at,
     )
 
 

@@ -74,7 +74,7 @@ def host(*, version: Version) -> None:
 def _finish(version: Version, status: str, kind: str) -> None:
     version.status, version.stage, version.published_at = status, "", timezone.now()
     version.save(update_fields=["run", "run_passed", "base_observed", "status", "stage", "published_at"])
-    adapters.refresh(adapter=version.adapter)
+    adapters.refresh(adapter=version.adapter, news=True)
     events.record(
         actor=version.author.username if version.author else "",
         kind=f"version.{kind}",

@@ -20,6 +20,7 @@ def pull(ref: str, *, locks: bool = True) -> int:
         import fcntl
 
         fcntl.flock = fcntl.lockf = lambda *_: None  # type: ignore[assignment]
+        _prove_that_locks_do_nothing()
     with Client() as client:
         client.wire.retry = Retry(first=0.01, cap=0.1)
         try:
@@ -28,6 +29,15 @@ def pull(ref: str, *, locks: bool = True) -> int:
             print(error, file=sys.stderr)
             return error.exit_code
     return 0
+
+
+def _prove_that_locks_do_nothing() -> None:
+    from filelock import FileLock
+
+    path = Path(os.environ["HUB_CACHE"]) / f"probe.{os.getpid()}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FileLock(path, is_singleton=False).acquire(timeout=0)
+    FileLock(path, is_singleton=False).acquire(timeout=0)  # Timeout, if locks still worked
 
 
 def push(folder: str, name: str) -> int:

@@ -8,83 +8,19 @@ import base64
 import hashlib
 import re
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote, unquote
 
 from hub import config
 from hub.spec import manifest, reference
+from tests.client.records import Answer, Faults, Seen, Version, detail, problem, report_url, short, summary
 
 OWNER = "ahub_" + "O" * 30 + config.checksum("O" * 30)
 STRANGER = "ahub_" + "S" * 30 + config.checksum("S" * 30)
 PART = 1 << 20
-Answer = tuple[int, Any, dict[str, str]]
-
-
-@dataclass
-class Seen:
-    """One request as it arrived."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    server: str
-
-    @property
-    def token(self) -> str | None:
-        return self.headers.get("authorization")
-
-
-@dataclass
-class Version:
-    """One version of an adapter."""
-
-    repo: str
-    number: int
-    files: dict[str, bytes]
-    label: str | None = None
-    status: str = "published"
-    yanked: str = ""
-    report: dict[str, Any] | None = None
-    base: dict[str, Any] | None = None
-    compatibility: dict[str, Any] | None = None
-    private: bool = False
-
-    @property
-    def manifest(self) -> manifest.Manifest:
-        hashed = ((path, hashlib.sha256(data).hexdigest(), len(data)) for path, data in self.files.items())
-        return manifest.Manifest(tuple(manifest.File(*entry) for entry in hashed))
-
-    @property
-    def name(self) -> str:
-        return self.label or str(self.number)
-
-    @property
-    def ref(self) -> str:
-        return f"{self.repo}:{self.name}"
-
-
-@dataclass
-class Faults:
-    """What goes wrong. The queues are used up, one entry a request."""
-
-    cuts: deque[int] = field(default_factory=deque)  # downloads: break off after so many bytes
-    upload_cuts: deque[int] = field(default_factory=deque)  # PUTs: keep so many bytes, then break off
-    answers: deque[Answer] = field(default_factory=deque)  # API calls: answer this instead
-    lost: deque[str] = field(default_factory=deque)  # API calls whose path ends so: do it, then break off
-    tamper: Callable[[bytes], bytes] | None = None  # downloads: other bytes
-    ranges: bool = True
-    etags: bool = True
-    redirect: Callable[[str], str | None] | None = None  # downloads: send elsewhere
-    edit: Callable[[dict[str, Any]], None] | None = None  # resolve: change the answer
-    expired: set[str] = field(default_factory=set)  # signatures that are over
-    refusal: Answer | None = None  # complete: answer this
-    forget: bool = False  # uploads: what came before a cut is lost
-    slow: float = 0.0  # uploads: seconds of rest after each piece
 
 
 class Simulator:
@@ -131,6 +67,7 @@ class Simulator:
         from tests.client import door
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), door.handler(self, name))
+        server.handle_error = lambda *_: None  # type: ignore[method-assign] - clients are killed here on purpose
         server.daemon_threads = True
         server.request_queue_size = 128
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -153,8 +90,9 @@ class Simulator:
         if digest:
             return next((v for v in mine if v.manifest.digest == digest), None)
         if name in (None, "latest"):
-            offered = [v for v in mine if v.status in {"published", "hosted"} and not v.yanked]
-            return offered[-1] if offered else None
+            served = [v for v in mine if v.status in {"published", "hosted"}]
+            offered = [v for v in served if not v.yanked]
+            return (offered or served or [None])[-1]
         return next((v for v in mine if name in {v.label, str(v.number)}), None)
 
     def me(self, *, token: str, **_: Any) -> Answer:
@@ -219,13 +157,13 @@ class Simulator:
         words = [w for w in seen.values() if query.get("q", "") in w.repo]
         space = query.get("namespace")
         found = [v for v in words if space in (None, v.repo.split("/")[0])]
-        return 200, {"results": [_summary(v) for v in found], "next": None}, {}
+        return 200, {"results": [summary(v) for v in found], "next": None}, {}
 
     def adapter(self, space: str, name: str, *, token: str, **_: Any) -> Answer:
         mine = [v for v in self.versions if v.repo == f"{space}/{name}" and (not v.private or token == OWNER)]
         if not mine:
             return problem(404, "not_found", f"There is no adapter {space}/{name}.")
-        return 200, {**_summary(mine[-1]), "versions": [_short(v) for v in reversed(mine)], "aliases": []}, {}
+        return 200, {**summary(mine[-1]), "versions": [short(v) for v in reversed(mine)], "aliases": []}, {}
 
     def listing(self, space: str, name: str, **more: Any) -> Answer:
         status, body, _ = self.adapter(space, name, **more)
@@ -306,6 +244,10 @@ class Simulator:
 
     def put(self, key: str, offset: int, stream: Iterator[bytes], total: int) -> Answer:
         """Bytes of one blob at the door; what arrives before a cut is kept."""
+        with self.lock:
+            return self._append(key, offset, stream, total)
+
+    def _append(self, key: str, offset: int, stream: Iterator[bytes], total: int) -> Answer:
         have = self.staged.setdefault(key, bytearray())
         if len(have) != offset:
             return problem(409, "offset", "go on elsewhere", received=len(have))
@@ -331,7 +273,7 @@ class Simulator:
                 made = self.publish(upload["repo"], files, label=label, private=private, status="validating")
                 upload |= {"version": made, "state": "done"}
             version = upload["version"]
-        return 202, {"version": detail(version), "status": version.status, "report_url": _report_url(version)}, {}
+        return 202, {"version": detail(version), "status": version.status, "report_url": report_url(version)}, {}
 
     def _assembled(self, upload: dict[str, Any]) -> dict[str, bytes] | None:
         files = {}
@@ -385,42 +327,6 @@ class Simulator:
         if body is not None:
             self.policies[space] = body
         return 200, {"namespace": space, **self.policies.get(space, {"required": [], "gates": {}})}, {}
-
-
-def problem(status: int, code: str, detail: str, **more: Any) -> Answer:
-    """A problem document."""
-    body = {"status": status, "code": code, "title": code, "detail": detail, "hint": "", "problems": []}
-    return status, {**body, "request_id": "r1", **more}, {}
-
-
-def detail(version: Version) -> dict[str, Any]:
-    """A version in full."""
-    files = [file.to_json() for file in version.manifest.files]
-    return {**_short(version), "adapter": version.repo, "files": files, "base_model": version.base, "queue": None}
-
-
-def _short(version: Version) -> dict[str, Any]:
-    return {
-        "version": version.name,
-        "number": version.number,
-        "label": version.label,
-        "ref": version.ref,
-        "status": version.status,
-        "stage": "",
-        "digest": f"sha256:{version.manifest.digest}",
-        "size": version.manifest.size,
-        "yanked": {"at": "", "reason": version.yanked} if version.yanked else None,
-        "report_url": _report_url(version),
-    }
-
-
-def _summary(version: Version) -> dict[str, Any]:
-    space, name = version.repo.split("/")
-    return {"namespace": space, "name": name, "ref": version.repo, "visibility": "public", "task": "", "method": "lora"}
-
-
-def _report_url(version: Version) -> str:
-    return f"/api/v1/adapters/{version.repo}/versions/{version.number}/report"
 
 
 ADAPTER = "/api/v1/adapters/([^/]+)/([^/]+)"

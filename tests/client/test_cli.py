@@ -92,13 +92,13 @@ def test_every_exit_code(
         flip(tmp_path / "damaged" / "README.md")
     found, _, err = run(capsys, *(places.get(word, word) for word in words))
     assert found == code, err
-    assert code == 0 or err.startswith(("hub: ", "owner/x", "library/", " ", "failed")) or "hub:" in err
+    assert code == 0 or "hub: " in err
 
 
 def test_an_internal_fault_is_one_and_shows_no_token(
     sim: Simulator, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.client.Client.whoami", lambda self: 1 / 0 if False else _boom())
+    monkeypatch.setattr("hub.client.Client.whoami", lambda self: _boom())
     code, out, err = run(capsys, "whoami", "--json")
     assert code == 1
     assert OWNER not in out + err
@@ -119,7 +119,7 @@ def test_an_error_is_json_too(sim: Simulator, capsys: Capture) -> None:
 
 def test_a_wrong_word_is_answered_with_the_right_one(sim: Simulator, capsys: Capture) -> None:
     sim.publish("library/sentiment-bert", specimens.lora())
-    assert "did you mean pull, push?" in run(capsys, "plul")[2] or "did you mean" in run(capsys, "plul")[2]
+    assert "did you mean pull" in run(capsys, "plul")[2]
     assert "did you mean library/sentiment-bert?" in run(capsys, "info", "sentimnt-bert")[2]
 
 

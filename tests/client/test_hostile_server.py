@@ -3,14 +3,18 @@
 import logging
 import os
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from hypothesis import given, settings, strategies
 
-from hub import errors
+from hub import errors, retrieval, verdicts
 from hub.client import Client
+from hub.transfer.wire import Wire
 from tests.client import specimens
 from tests.client.conftest import QUICK, quick
 from tests.client.simulator import OWNER, Simulator
@@ -216,14 +220,10 @@ def test_redirects_do_not_go_round_for_ever(sim: Simulator, anybody: Client) -> 
 
 
 def test_https_never_becomes_http() -> None:
-    import httpx2
-
     def answer(request: httpx2.Request) -> httpx2.Response:
         if request.url.path == "/api/v1/me":
             return httpx2.Response(302, headers={"Location": "http://hub.example/api/v1/me"})
         return httpx2.Response(200, json={})
-
-    from hub.transfer.wire import Wire
 
     wire = Wire("https://hub.example", OWNER, transport=httpx2.MockTransport(answer), retry=QUICK)
     with pytest.raises(errors.NetworkError, match="https to http"):
@@ -281,10 +281,25 @@ def test_two_hubs_with_the_same_name_are_never_mixed_up(sim: Simulator, anybody:
 
 
 def test_a_json_bomb_is_no_crash(sim: Simulator, anybody: Client) -> None:
-    import httpx2
-
-    from hub.transfer.wire import Wire
-
     bomb = httpx2.MockTransport(lambda request: httpx2.Response(200, content=b"[" * 200_000))
     with pytest.raises(errors.NetworkError):
         Wire("http://hub.example", transport=bomb, retry=QUICK).request("GET", "me")
+
+
+@settings(max_examples=200, deadline=None)
+@given(strategies.text(max_size=40))
+def test_no_name_of_a_users_changes_the_path_that_is_asked(name: str) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url.raw_path.decode())
+        return httpx2.Response(200, json={})
+
+    wire = Wire("http://hub.example", transport=httpx2.MockTransport(answer), retry=QUICK)
+    wire.request("GET", f"base-models/{verdicts.segment(name)}")
+    assert re.fullmatch(r"/api/v1/base-models/[A-Za-z0-9._~%:-]*", asked[0])
+    try:
+        wire.request("GET", verdicts.version_path(retrieval.parse(name).repo, "latest"))
+    except errors.UsageError:
+        return
+    assert re.fullmatch(r"/api/v1/adapters/[\w.-]+/[\w.-]+/versions/latest", asked[1])

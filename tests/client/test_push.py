@@ -16,7 +16,8 @@ from hub import base_folder, errors, verdicts
 from hub.client import Client
 from tests.client import specimens
 from tests.client.conftest import quick
-from tests.client.simulator import OWNER, PART, Simulator, Version
+from tests.client.records import Version
+from tests.client.simulator import OWNER, PART, Simulator
 
 PASSED = {
     "verdict": "passed",

@@ -107,6 +107,12 @@ def test_the_report_of_a_passed_run_never_changes():
     refused(*update(run, result_digest=HEX), by="run_passed_result_is_kept")
 
 
+def test_a_score_never_changes():
+    score = make.make_score(predictions={"labels": [0, 1]})
+    for change in ({"value": 0.84}, {"low": 0.7}, {"evidence": "claimed"}, {"predictions": None}, {"gates": [1]}):
+        refused(*update(score, **change), by="score_is_kept")
+
+
 def test_a_base_model_keeps_its_fingerprint_and_tensors():
     base = make.make_base_model()
     refused(*update(base, fingerprint=f"base:{HEX}"), by="basemodel_fingerprint_is_kept")
@@ -148,7 +154,17 @@ def test_the_digests_of_a_version_never_change():
 
 def test_the_hour_of_publication_never_changes():
     version = make.make_version()
-    refused(*update(version, published_at=timezone.now()), by="version_keys_are_kept")
+    refused(*update(version, published_at=timezone.now()), by="version_hour_is_kept")
+
+
+def test_a_hosted_version_may_be_published_later_and_is_never_deleted_by_a_detour():
+    run = make.make_run(status="passed")
+    version = make.make_version(status="hosted", run=run)
+    assert attempt(*update(version, status="published", published_at=timezone.now())) is None
+    refused(*update(version, status="draft", published_at=None), by="version_hour_is_kept")
+    version.status = "draft"
+    version.save()
+    refused(*delete(version), by="version_public_is_never_deleted")
 
 
 @pytest.mark.parametrize("status", ["draft", "validating", "rejected", "hosted"])

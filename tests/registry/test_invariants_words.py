@@ -134,8 +134,8 @@ def test_a_commit_hash_is_40_hex_digits(oid):
 def test_a_score_is_a_number_within_an_ordered_interval():
     score = make.make_score()
     for value in ("NaN", "Infinity", "-Infinity"):
-        refused(*update(score, value=value), by="score_value_is_finite")
-    refused(*update(score, low=0.9, high=0.8), by="score_interval_is_ordered")
+        refused(*insert_like(score, value=value, runtime="other"), by="score_value_is_finite")
+    refused(*insert_like(score, low=0.9, high=0.8, runtime="other"), by="score_interval_is_ordered")
 
 
 def test_the_digests_of_a_version_come_together():

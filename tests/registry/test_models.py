@@ -1,9 +1,12 @@
 """The questions QuerySets answer, the joins without a column, and the migrations there and back."""
 
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
+from django.apps import apps
 from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
@@ -12,6 +15,8 @@ from registry import models
 from tests.registry import factories as make
 from tests.registry.refusals import attempt, delete
 
+SUBJECTS = {m.__name__.lower() for m in apps.get_app_config("registry").get_models()}
+COLUMNS = {f.column for m in apps.get_app_config("registry").get_models() for f in m._meta.concrete_fields}
 NOW = timezone.now()
 LATER, EARLIER = NOW + timedelta(hours=1), NOW - timedelta(hours=1)
 
@@ -85,6 +90,16 @@ def test_a_namespace_is_found_by_what_looks_like_it():
     namespace = make.make_namespace(name="lily-book")
     assert models.Namespace.objects.looking_like("L1LYB00K").get() == namespace
     assert not models.Namespace.objects.looking_like("lily-cook")
+
+
+@pytest.mark.django_db
+def test_a_tombstone_is_found_by_what_looks_like_it():
+    adapter = make.make_adapter(namespace=make.make_namespace(name="lily-book"), name="sent.bert")
+    grave = make.make_tombstone(namespace=adapter.namespace, name="Sent-Bert")
+    house = make.make_tombstone(namespace=adapter.namespace)
+    assert models.Tombstone.objects.of_adapter(adapter).get() == grave
+    assert models.Tombstone.objects.of_namespace("L1LYB00K").get() == house
+    assert not models.Tombstone.objects.of_namespace("lily-cook")
 
 
 @pytest.mark.django_db
@@ -205,6 +220,31 @@ def plan_of(queryset) -> str:
 )
 def test_what_is_asked_often_has_its_index(ask, index):
     assert index in plan_of(ask())
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "data-model.md"
+# Unique keys that only serve as targets of foreign keys, Django's own names, and families the page names by pattern.
+UNNAMED = re.compile(
+    r"_key$|^registry_|_is_known$|_is_sha256$|_is_sha1$|_is_base$|_is_never_truncated$|_name_(is|reads)_"
+)
+# Plain keys and grammars, which need no word of explanation.
+PLAIN = re.compile(r"_is_one_a|_is_wellformed$|_is_positive$|_come_together$|_was_public$|_names_its_dead$|^redirect_")
+
+
+@pytest.mark.django_db
+def test_the_page_on_the_data_model_names_each_constraint_and_no_other():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT conname FROM pg_constraint WHERE conrelid::regclass::text LIKE 'registry\\_%' AND contype <> 'n'"
+            " UNION SELECT tgname FROM pg_trigger WHERE NOT tgisinternal"
+            " UNION SELECT indexrelid::regclass::text FROM pg_index"
+            " WHERE indisunique AND indrelid::regclass::text LIKE 'registry\\_%'"
+        )
+        there = {name for (name,) in cursor.fetchall()}
+    words = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", PAGE.read_text()))
+    invented = {word for word in words if word.partition("_")[0] in SUBJECTS and word not in there}
+    assert not invented - COLUMNS
+    assert not {name for name in there - words if not UNNAMED.search(name) and not PLAIN.search(name)}
 
 
 @pytest.mark.django_db

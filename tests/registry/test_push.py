@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from registry import models
-from registry.models import Commit, Event, Outbox, Ref, Run, Upload, Version
+from registry.models import Adapter, Commit, Event, Outbox, Ref, Run, Upload, Version
 from registry.queries import blobs
 from registry.services import namespaces, uploads
 from tests.registry import adapters
@@ -295,3 +295,16 @@ def test_a_new_member_may_push_at_once(owner: Caller, stranger: Caller, base) ->
     assert stranger.user is not None
     namespaces.set_role(namespace=acme, user=stranger.user, role="write")
     assert stranger.push("acme/tone-bert", adapters.lora()).status == 202
+
+
+def test_only_what_is_published_moves_an_adapter_to_the_head_of_the_lists(owner: Caller, published) -> None:
+    before = Adapter.objects.get().updated_at
+    owner.push("acme/tone-bert", adapters.lora(config={"peft_type": "TELEPATHY"}))
+    assert Adapter.objects.get().updated_at == before
+    publish(owner, "acme/tone-bert", adapters.lora(value=0.05))
+    assert Adapter.objects.get().updated_at > before
+
+
+def test_bytes_without_a_length_are_refused(owner: Caller, base) -> None:
+    blob = owner.start("acme/tone-bert", adapters.lora())["blobs"][0]
+    assert owner.call("PUT", blob["url"]).status == 400

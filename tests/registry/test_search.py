@@ -6,7 +6,7 @@ from registry.errors import BadRequest
 from registry.models import Adapter, Benchmark
 from registry.queries import search
 from registry.queries.viewers import ANYBODY
-from tests.registry import factories
+from tests.registry import factories, refusals
 from tests.registry.cast import Caller
 
 pytestmark = pytest.mark.django_db
@@ -62,6 +62,7 @@ def test_every_order_goes_through_all_pages_once(shelf: list[Adapter], sort: str
 def test_where_low_is_good_the_lowest_score_comes_first(shelf: list[Adapter]) -> None:
     from registry.models import Score
 
+    refusals.drop("score_is_kept")  # undone with the test
     Score.objects.update(direction="down")
     assert "".join(names(sort="score")) == "01234"
 

@@ -88,7 +88,11 @@ class RunningHub:
 
     def wait_ready(self, seconds: float = START_SECONDS) -> None:
         """Wait for readiness; the hub's own words where it ends before."""
-        wait_for(lambda: self.is_ready() or self.process.poll() is not None, seconds, lambda: self.said)
+        wait_for(
+            lambda: ("ready after" in self.said and self.is_ready()) or self.process.poll() is not None,
+            seconds,
+            lambda: self.said,
+        )
         assert self.process.poll() is None, self.said
 
     def pids(self, name: str) -> list[int]:
@@ -118,12 +122,14 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("HUB_") and name not in ours}
 
 
-def start(data: Path, *words: str, port: int = 0, user: int | None = None, **environment: str) -> RunningHub:
+def start(
+    data: Path, *words: str, port: int = 0, user: int | None = None, python: str = sys.executable, **environment: str
+) -> RunningHub:
     """Start `manage.py up` and return at once; wait_ready() waits."""
     port = port or free_port()
     data.parent.mkdir(parents=True, exist_ok=True)
-    terminal = data.parent / f"{data.name}.terminal"
-    line = [sys.executable, str(ROOT / "manage.py"), "up", "--port", str(port), "--data", str(data), "--no-demo"]
+    terminal = data.parent / f"{data.name} {time.monotonic_ns()}.terminal"
+    line = [python, str(ROOT / "manage.py"), "up", "--port", str(port), "--data", str(data), "--no-demo"]
     chosen = clean_environment() | {"HUB_BASES": str(TINY_BASE)} | environment
     with terminal.open("ab") as out:
         process = subprocess.Popen([*line, *words], cwd=ROOT, env=chosen, stdout=out, stderr=out, user=user, group=user)

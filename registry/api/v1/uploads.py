@@ -81,7 +81,7 @@ class UploadBlobView(View):
             n=n,
             offset=_number(request.query_params.get("offset", "0"), "offset"),
             stream=request._request,
-            length=_number(request.META.get("CONTENT_LENGTH") or "0", "Content-Length"),
+            length=_number(request.META.get("CONTENT_LENGTH") or "", "Content-Length"),
         )
         return Response({"received": received, "size": size})
 
