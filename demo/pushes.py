@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from demo.hubs import Hub
+
 WEIGHTS = "adapter_model.safetensors"
 OTHER_HIDDEN = 768
 RANDOM_STD = 0.05
@@ -91,9 +93,9 @@ def _pooled(folder: Path, data: Path) -> tuple[Any, list[int]]:
     from peft import PeftModel
 
     from demo.base import base_folder
-    from demo.train import padded, read_rows, train_file
+    from demo.train import padded, quiet, read_rows, train_file
 
-    transformers.logging.set_verbosity_error()
+    quiet(transformers)
     sentences, labels = read_rows(train_file(data))
     sentences, labels = sentences[:2000], labels[:2000]
     tokenizer = transformers.AutoTokenizer.from_pretrained(base_folder())
@@ -141,15 +143,42 @@ PUSHES = (
 )
 
 
-def benchmark_yaml(data: Path, name: str) -> str:
-    """The benchmark definition for a folder with train*.tsv and dev.tsv (JSON is YAML)."""
-    from demo.train import train_file
+@dataclass(frozen=True)
+class Outcome:
+    """How a push ended: the exit code of `hub push --wait --json`, its answer, and what it told the person."""
 
-    return json.dumps(
-        {
-            "name": name, "task": "text-classification", "data": "dev.tsv", "train": train_file(data).name,
-            "columns": {"text": "sentence", "label": "label"}, "labels": {"0": "negative", "1": "positive"},
-            "metric": "accuracy", "direction": "up", "max_length": 128, "visibility": "public",
-        },
-        indent=2,
-    )  # fmt: skip
+    exit: int
+    answer: dict[str, Any]
+    stderr: str
+
+    def told(self) -> str:
+        """Everything it said."""
+        return json.dumps(self.answer, ensure_ascii=False) + self.stderr
+
+    def is_as_it_should_be(self, item: Push) -> bool:
+        """Did the push end as it has to: 0 for published, 7 for rejected, and the refusal in the right words?"""
+        wanted = 0 if item.status == "published" else 7
+        return self.exit == wanted and all(word in self.told() for word in item.words)
+
+    def lines(self) -> list[str]:
+        """The scores and the reasons, a line each."""
+        report = self.answer.get("report") or self.answer
+        scores = [score for part in report.get("components") or [] for score in part.get("scores") or []]
+        lines = [
+            f"{score['metric']} {score['value']:.3f} [{score['interval'][0]:.3f}, {score['interval'][1]:.3f}]"
+            f", probe {score['baselines']['probe']:.3f}"
+            for score in scores
+        ]
+        failed = [check for check in report.get("checks") or [] if check["status"] == "failed"]
+        return lines + list(dict.fromkeys(f"{check['name']}: {check['message']}" for check in failed))
+
+
+def push(hub: Hub, item: Push, folder: Path, base: str, benchmark: str) -> Outcome:
+    """Push one adapter with the command line, and wait for the verdict."""
+    words = ["--base", base, "--benchmark", benchmark, "--labels", ",".join(item.labels), "--wait", "--json"]
+    done = hub.command("push", str(folder), item.name, *words)
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        answer = {}
+    return Outcome(done.returncode, answer, done.stderr)

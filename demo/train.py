@@ -11,6 +11,7 @@ import csv
 import json
 import random
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +135,13 @@ def write_card(out: Path, rows: int, title: str) -> None:
     )
 
 
+def quiet(transformers: Any) -> None:
+    """Leave the terminal to the demo: no loading bars and no warnings of what is none of its business."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
 def train_lora(data: Path, out: Path, *, seed: int = 0, progress: bool = True) -> None:
     """Train LoRA on `data`/train*.tsv and save it in `out` as peft does, with a README."""
     import torch
@@ -141,7 +149,7 @@ def train_lora(data: Path, out: Path, *, seed: int = 0, progress: bool = True) -
     from peft import LoraConfig, TaskType, get_peft_model
     from tqdm import tqdm
 
-    transformers.logging.set_verbosity_error()
+    quiet(transformers)
     torch.manual_seed(seed)
     sentences, labels = read_rows(train_file(data))
     tokenizer = transformers.AutoTokenizer.from_pretrained(base_folder())
