@@ -27,7 +27,7 @@ def create(*, name: str, kind: str = Namespace.Kind.ORG, owner: User) -> Namespa
     A name that was deleted is made again by its former owner only.
     """
     check(name)
-    dead = Tombstone.objects.filter(kind="namespace", namespace_name__iexact=name).exclude(owner=owner)
+    dead = Tombstone.objects.of_namespace(name).exclude(owner=owner)
     if dead.exists():
         raise LookAlike(f"The namespace {name!r} existed and was deleted.", hint="Choose another name.")
     try:

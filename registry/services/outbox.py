@@ -4,17 +4,19 @@ A message is a hint. It names a task and carries the id of a row and nothing els
 delivering one five times changes nothing.
 """
 
+import contextlib
 import datetime
 import logging
 import uuid
 from collections.abc import Iterable, Iterator
 
+import kombu
 from celery import Celery
 from celery.exceptions import OperationalError as CeleryError
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
-from kombu.exceptions import KombuError
+from kombu.exceptions import KombuError, OperationalError
 
 from registry import celery
 from registry.models import Outbox
@@ -27,6 +29,7 @@ KINDS = {VALIDATE: (Queue.RUNS, "run_id"), INGEST: (Queue.REGISTRY, "upload_id")
 """Which queue carries a kind of message, and what the task calls the id. A kind is the name of the task it starts."""
 
 BATCH = 100
+ANSWER_SECONDS = 5
 BROKER_ERRORS = (KombuError, CeleryError, OSError)
 
 
@@ -52,7 +55,7 @@ def hint_again(*, kind: str, ids: Iterable[uuid.UUID | str], seconds: int) -> in
     None is added while the broker still holds a full batch: nobody reads it, and more messages would change nothing.
     """
     waiting = dict.fromkeys(str(each) for each in ids)
-    if not waiting:
+    if not waiting or not _is_alone(kind):
         return 0
     queue, key = KINDS[kind]
     recent = Q(sent_at=None) | Q(sent_at__gt=Now() - datetime.timedelta(seconds=seconds))
@@ -62,6 +65,13 @@ def hint_again(*, kind: str, ids: Iterable[uuid.UUID | str], seconds: int) -> in
     if not waiting or backlog(queue) >= BATCH:
         return 0
     return _hint(kind, waiting)
+
+
+def _is_alone(kind: str) -> bool:
+    """Whether no other relay is at this, until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext(%s))", [f"hint again {kind}"])
+        return bool(cursor.fetchone()[0])
 
 
 def _hint(kind: str, ids: Iterable[uuid.UUID | str]) -> int:
@@ -87,7 +97,7 @@ def _send(queue: str) -> int:
     sent: list[int] = []
     try:
         for key in _publish(queue, rows):
-            sent.append(key)  # noqa: PERF402: a broker that goes away half-way has taken these
+            sent.append(key)  # at once: a broker that goes away half-way has taken these
     except BROKER_ERRORS as error:
         logger.warning("the broker of the queue %s is away, %d messages wait: %s", queue, len(rows) - len(sent), error)
     if sent:
@@ -96,19 +106,13 @@ def _send(queue: str) -> int:
 
 
 def _publish(queue: str, rows: list[Outbox]) -> Iterator[int]:
-    """Hand the messages over, giving the key of each that the broker took.
-
-    On a fresh connection each time: kombu remembers on a connection what it has declared, and a broker that was wiped
-    has forgotten it.
-    """
+    """Hand the messages over, giving the key of each that the broker took."""
     if not rows:
         return
     app = _app(queue)
-    with app.connection_for_write() as connection:
+    with _connected(app) as broker:
         for row in rows:
-            app.send_task(
-                row.kind, kwargs=row.payload, queue=queue, connection=connection, retry=False, ignore_result=True
-            )
+            app.send_task(row.kind, kwargs=row.payload, queue=queue, connection=broker, retry=False, ignore_result=True)
             yield row.pk
 
 
@@ -116,11 +120,27 @@ def backlog(queue: str) -> int:
     """Return how many messages the broker holds for a queue; 0 while it is away."""
     app = _app(queue)
     try:
-        with app.connection_for_write() as connection:
-            declared = app.amqp.queues[queue](connection.default_channel).queue_declare()
+        with _connected(app) as broker:
+            declared = app.amqp.queues[queue](broker.default_channel).queue_declare()
             return int(declared.message_count)
     except BROKER_ERRORS:
         return 0
+
+
+@contextlib.contextmanager
+def _connected(app: Celery) -> Iterator[kombu.Connection]:
+    """Give a fresh connection to the broker. Raises OperationalError, within seconds, where it does not answer.
+
+    Fresh each time: kombu remembers on a connection what it has declared, and a broker that was wiped has forgotten it.
+    """
+    is_redis = str(app.conf.broker_url or "").startswith("redis")
+    limits = {"socket_timeout": ANSWER_SECONDS} if is_redis else {}
+    with app.connection_for_write(transport_options=limits) as broker:
+        broker.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+        try:
+            yield broker
+        except (*broker.connection_errors, *broker.channel_errors) as error:
+            raise OperationalError(str(error)) from error
 
 
 def _app(queue: str) -> Celery:

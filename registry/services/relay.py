@@ -4,16 +4,20 @@ Nothing here is needed for a state to be right, only for it to move on. Two rela
 short transaction of its own, takes rows that nobody else holds, and repeats its condition in the statement that writes.
 """
 
+import time
 from collections.abc import Callable
 
 from django.conf import settings
-from django.db.models.functions import Now
 
 from registry.models import Upload
+from registry.queries import blobs
 from registry.queries import runs as queue
 from registry.services import outbox, runs, uploads
 
 KEEP_SENT_SECONDS = 60
+SWEEP_SECONDS = 3600
+swept: list[float] = []
+"""When this process last swept the staging area, by its monotonic clock."""
 
 
 def tick() -> dict[str, int]:
@@ -43,13 +47,25 @@ def hint_runs() -> int:
 def hint_uploads() -> int:
     """Hint again at uploads whose ingest nobody works on."""
     seconds = settings.HUB_REHINT_SECONDS
-    stalled = Upload.objects.stalled(Now()).order_by("created_at").values_list("pk", flat=True)
-    return outbox.hint_again(kind=outbox.INGEST, ids=stalled[: outbox.BATCH], seconds=seconds)
+    return outbox.hint_again(kind=outbox.INGEST, ids=uploads.stalled(limit=outbox.BATCH), seconds=seconds)
 
 
 def forget_sent() -> int:
     """Delete messages once they are of no more use to `hint_again`."""
     return outbox.forget_sent(seconds=max(KEEP_SENT_SECONDS, 4 * settings.HUB_REHINT_SECONDS))
+
+
+def sweep_staging() -> int:
+    """Once an hour, discard staged bytes that outlived their upload: whoever should have done so was killed.
+
+    Nothing is swept while an upload waits to be ingested: its bytes were acknowledged, however long ago.
+    """
+    if swept and time.monotonic() - swept[-1] < SWEEP_SECONDS:
+        return 0
+    swept[:] = [time.monotonic()]
+    if Upload.objects.filter(state=Upload.State.INGESTING).exists():
+        return 0
+    return blobs.store().sweep_staging(2 * 3600 * settings.HUB_UPLOAD_HOURS)
 
 
 PARTS: dict[str, Callable[[], int]] = {
@@ -59,4 +75,5 @@ PARTS: dict[str, Callable[[], int]] = {
     "messages sent": outbox.send_due,
     "uploads expired": uploads.expire,
     "messages forgotten": forget_sent,
+    "staging swept": sweep_staging,
 }

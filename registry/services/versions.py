@@ -18,7 +18,7 @@ LONGEST_REASON = 2000
 def next_number(adapter: Adapter) -> int:
     """Return the number that the adapter's next version gets; a name that was deleted goes on counting."""
     newest = Version.objects.filter(adapter=adapter).aggregate(n=Max("number"))["n"] or 0
-    buried = Tombstone.objects.filter(kind="adapter", namespace_id=adapter.namespace_id, name=adapter.name)
+    buried = Tombstone.objects.of_adapter(adapter)
     return max(newest, buried.aggregate(n=Max("last_number"))["n"] or 0) + 1
 
 

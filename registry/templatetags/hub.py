@@ -110,11 +110,13 @@ def score_bar(score: dict[str, Any]) -> SafeString:
     """One score beside its baselines on an axis from 0 to 1, as inline SVG.
 
     A band for the 95 % interval, a disc for the adapter, a ring for the probe, a dashed tick for the majority class.
-    `score` is a score of a report (interfaces: Report); an adapter's summary carries no baselines, then only the disc is drawn.
+    `score` is a score of a report, or one of an adapter's summary, which carries the gain but no baselines.
     """
     value, baselines = score["value"], score.get("baselines") or {}
     probe, majority, interval = baselines.get("probe"), baselines.get("majority"), score.get("interval")
     middle = HEIGHT / 2
+    if probe is None and score.get("gain"):
+        probe = value - score["gain"]["value"]
     shapes = [format_html('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', LEFT, LEFT + WIDTH, middle, middle)]
     if interval:
         low, high = _x(interval[0]), _x(interval[1])
@@ -145,7 +147,7 @@ def score_bar(score: dict[str, Any]) -> SafeString:
     )
     body = format_html_join("", "{}", ((shape,) for shape in shapes))
     return format_html(
-        '<svg class="score" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
+        '<svg class="score" preserveAspectRatio="xMinYMid" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
         int(LEFT * 2 + WIDTH),
         int(HEIGHT),
         words.strip(),

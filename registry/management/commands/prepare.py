@@ -8,11 +8,12 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import connection
 
+from hub.spec import reference
 from registry.embedded import folder as folders
 from registry.errors import RegistryError
-from registry.models import User
+from registry.models import Namespace, Role, User
 from registry.queries import tokens as known_tokens
-from registry.services import tokens, users
+from registry.services import namespaces, tokens, users
 
 OPERATOR, WORKER = "operator", "worker"
 MIGRATION_LOCK = 0x68756221  # any number that is ours; two hubs on one database migrate one after the other
@@ -50,9 +51,11 @@ def migrate() -> None:
 
 
 def make_operator(password: str) -> None:
-    """Make the first user of the pages, unless there is one by that name."""
+    """Make the first user of the pages, unless there is one by that name: an operator, and owner of the library."""
     if not User.objects.filter(username=OPERATOR).exists():
-        users.create(username=OPERATOR, password=password, staff=True)
+        user = users.create(username=OPERATOR, password=password, staff=True)
+        library = Namespace.objects.get(name=reference.LIBRARY)
+        namespaces.set_role(namespace=library, user=user, role=Role.OWNER, actor=OPERATOR)
 
 
 def is_usable(secret: str) -> bool:

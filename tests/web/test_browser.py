@@ -1,0 +1,124 @@
+"""The pages in a real Chromium, at a phone's width and a desk's, light and dark: nothing overflows, nothing is refused by our
+own content policy, the search and the token form work with the keyboard."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from registry.services import users
+from tests.flush import committed_tests_leave_the_seed
+from tests.registry import factories
+
+__all__ = ["committed_tests_leave_the_seed"]
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+REQUIRED = os.environ.get("HUB_TEST_BROWSER") == "required"
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(not CHROMIUM and not REQUIRED, reason="no Chromium is installed (make browser requires it)"),
+]
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PASSWORD = "a long pass phrase"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    assert CHROMIUM, "make browser needs a Chromium: apt-get install chromium"
+    sync_api = pytest.importorskip("playwright.sync_api")
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"  # Playwright runs an event loop in this thread
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield browser
+        browser.close()
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def site(live_server: Any) -> str:
+    """A hub with a published adapter of long names and a person who may sign in; its address."""
+    user = users.create(username="olivia", password=PASSWORD)
+    namespace = factories.make_namespace(name="a-rather-long-team-name")
+    factories.make_membership(namespace=namespace, user=user, role="owner")
+    adapter = factories.make_adapter(
+        namespace=namespace,
+        name="praise-or-blame-in-very-short-sentences-bert-lora-r8",
+        description="Tells praise from blame " * 6,
+        task="text-classification",
+        method="lora",
+    )
+    manifest = factories.make_manifest(files={"adapter_config.json": b"{}"})
+    version = factories.make_version(adapter=adapter, manifest=manifest)
+    gain = {"value": 0.2, "interval": [0.15, 0.25], "method": "paired bootstrap"}
+    factories.make_score(run=version.run, gain=gain)
+    return str(live_server.url)
+
+
+PAGES = (
+    "/",
+    "/adapters",
+    "/adapters?q=nothing-like-it",
+    "/a/a-rather-long-team-name/praise-or-blame-in-very-short-sentences-bert-lora-r8",
+    "/a/a-rather-long-team-name/praise-or-blame-in-very-short-sentences-bert-lora-r8/v/1/report",
+    "/login",
+    "/settings/tokens",
+)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_page_fits_and_breaks_no_policy(chromium: Any, site: str, width: int, scheme: str) -> None:
+    context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    sign_in(page, site)
+    for address in PAGES:
+        assert page.goto(site + address).status == 200, address
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+    assert not complaints
+    context.close()
+
+
+def test_one_signs_in_makes_a_token_and_sees_it_once(chromium: Any, site: str) -> None:
+    page = chromium.new_context().new_page()
+    sign_in(page, site)
+    page.goto(f"{site}/settings/tokens")
+    page.fill("input[name=name]", "laptop")
+    page.select_option("select[name=scope]", "push")
+    page.keyboard.press("Enter") if page.evaluate("document.activeElement.tagName") == "INPUT" else page.click(
+        "text=Create token"
+    )
+    page.wait_for_selector("text=will not be shown again")
+    secret = page.inner_text(".banner code")
+    assert secret.startswith("ahub_")
+    page.reload()
+    assert secret not in page.content()
+
+
+def test_the_search_box_finds_the_adapter(chromium: Any, site: str) -> None:
+    page = chromium.new_context().new_page()
+    page.goto(site)
+    page.fill("main input[type=search]", "praise")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/adapters?q=praise")
+    page.click("text=praise-or-blame")
+    page.wait_for_selector("text=Base model")
+
+
+def sign_in(page: Any, site: str) -> None:
+    page.goto(f"{site}/login")
+    page.fill("input[name=username]", "olivia")
+    page.fill("input[name=password]", PASSWORD)
+    page.click("main button")
+    page.wait_for_url(f"{site}/")
