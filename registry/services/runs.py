@@ -5,7 +5,7 @@ holder may write, only while the lease lasts, and each write asks for the lease 
 of two workers that believe they hold the same run, at most one is right, and the other changes nothing.
 
 An *attempt* is counted when a worker lived to report that it could not finish (at most 3). A lease that was lost
-counts as a *takeover* (at most 20).
+counts as a *takeover* (at most 20), and so does an error before the adapter was started (`"started": false`).
 """
 
 import datetime
@@ -244,8 +244,12 @@ def _observe(run: Run) -> None:
 
 def _count_attempt(run: Run, report: dict[str, Any]) -> None:
     """A worker tried and could not finish: nothing is known of the adapter. The run waits again, or ends."""
-    run.attempt += 1
     run.error = str(report.get("error") or report.get("summary") or "the worker gave no reason")[:LONGEST_ERROR]
+    if report.get("started") is False:
+        # Nothing of the adapter has run (its files could not be had): that tells of the hub, not of the adapter.
+        _take_back(run)
+        return
+    run.attempt += 1
     if run.attempt >= MAX_ATTEMPTS:
         _give_up(run)
     else:
@@ -308,7 +312,8 @@ def release_own(*, worker: str) -> int:
 def _take_back(run: Run) -> int:
     run.takeovers += 1
     if run.takeovers >= MAX_TAKEOVERS:
-        run.error = f"{run.takeovers} workers were lost on it, the last one was {run.worker}"
+        last = f"; the last fault told: {run.error}" if run.error else ""
+        run.error = f"{run.takeovers} workers were lost on it, the last one was {run.worker}{last}"[:LONGEST_ERROR]
         _give_up(run)
     else:
         _queue_again(run, "run.taken_back")

@@ -2,11 +2,16 @@
 
 import hashlib
 import uuid
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
-from registry.models import Component, Event, Run, Score, Version
-from registry.services import relay
+from hub.spec import policy
+from hub.spec import report as reports
+from registry.models import Component, Event, Outbox, Run, Score, Version
+from registry.queries.viewers import Viewer
+from registry.services import relay, runs
 from tests.registry import adapters
 from tests.registry import factories as make
 from tests.registry.cast import Caller, caller, report_for
@@ -251,8 +256,6 @@ def test_without_fences_the_same_report_counts_twice(lease, settings):
 
 def seal(report):
     """Make a report whose digest fits it again."""
-    from hub.spec import report as reports
-
     report["result_digest"] = reports.result_digest(report)
     return report
 
@@ -297,8 +300,6 @@ def no_base(report):
 def turned_round(report):
     score = score_of(report)
     score["direction"] = "down"
-    from hub.spec import policy
-
     score["gain"] = {"value": -0.2, "interval": [-0.3, -0.1], "method": "paired bootstrap"}
     score["gates"] = policy.decide(score, {"min_gain": {"value": 0.0, "undecided": "fail"}})
     seal(report)
@@ -409,9 +410,14 @@ def test_an_error_reported_again_counts_one_attempt(lease):
     assert lease.run.attempt == 1
 
 
-def test_a_run_that_waits_again_sends_a_message_again(lease, django_assert_num_queries):
-    from registry.models import Outbox
+def test_an_error_before_the_adapter_was_started_is_no_attempt(worker, run):
+    for _ in range(5):
+        assert take(worker, run.base_fingerprint).report(ERROR | {"started": False})["status"] == "queued"
+    run.refresh_from_db()
+    assert (run.attempt, run.takeovers) == (0, 5)
 
+
+def test_a_run_that_waits_again_sends_a_message_again(lease):
     before = Outbox.objects.filter(kind="workers.validate").count()
     lease.report(ERROR)
     assert Outbox.objects.unsent().filter(kind="workers.validate", payload__run_id=lease.id).count() == before + 1
@@ -449,9 +455,6 @@ def test_without_starting_a_worker_keeps_what_it_has(worker, lease):
 
 
 def test_an_operator_lets_a_run_wait_again_after_an_error(admin, worker, run):
-    from registry.queries.viewers import Viewer
-    from registry.services import runs
-
     for _ in range(3):
         take(worker, run.base_fingerprint).report(ERROR)
     runs.requeue(viewer=Viewer(admin.user, "admin"), run_id=run.pk)
@@ -495,10 +498,6 @@ def test_without_fences_a_worker_that_lost_its_lease_has_the_last_word(worker, l
 
 def test_a_lease_runs_by_the_clock_of_the_database(worker, run, monkeypatch):
     """A web server whose clock is ten minutes wrong neither steals a lease nor keeps a dead one."""
-    from datetime import timedelta
-
-    from django.utils import timezone
-
     real = timezone.now
     for skew in (-600, 600):
         monkeypatch.setattr(timezone, "now", lambda skew=skew: real() + timedelta(seconds=skew))
