@@ -1,5 +1,6 @@
 """Versions of an adapter: which one a name means, and how it looks."""
 
+import urllib.parse
 from collections.abc import Iterable
 from typing import Any
 
@@ -96,7 +97,7 @@ def file_url(version: Version, path: str) -> str:
     """Return where a file of a version is served. It names the digest, so that it never means other bytes."""
     adapter = version.adapter
     base = f"/api/v1/adapters/{adapter.namespace.name}/{adapter.name}/versions/sha256:{version.digest}/files"
-    return f"{base}/{path}"
+    return f"{base}/{urllib.parse.quote(path)}"
 
 
 def short(version: Version) -> shapes.VersionShort:

@@ -178,6 +178,16 @@ class TestFiles:
     def test_a_file_that_is_not_in_the_version_is_missing(self, anybody: Caller, published: Version, path: str) -> None:
         assert anybody.get(f"adapters/acme/tone-bert/versions/1/files/{path}").status == 404
 
+    def test_every_address_that_is_given_leads_to_its_file(
+        self, owner: Caller, anybody: Caller, base, benchmark
+    ) -> None:
+        notes = {"notes #1, 100%.txt": b"a", "a+b & c.txt": b"b"}
+        publish(owner, "acme/odd", adapters.lora(hub={"benchmarks": ["acme/tone"]}) | notes)
+        files = anybody.get("adapters/acme/odd/versions/1")["files"]
+        assert {file["path"] for file in files} >= set(notes)
+        for file in files:
+            assert anybody.get(file["url"].removeprefix("/api/v1/")).status == 200, file
+
 
 class TestYank:
     def yank(self, who: Caller) -> object:

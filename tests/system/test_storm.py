@@ -1,0 +1,104 @@
+"""Processes die, the broker forgets, a worker stalls: nothing is lost, nothing is published unproven, nothing counts twice."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hub.client import Client
+from tests.system import checker, storm
+from tests.system.checker import Receipt
+from tests.system.hubs import RunningHub, wait_for
+
+pytestmark = pytest.mark.faults
+
+SIZE = int(os.environ.get("STORM") or 1)
+SEED = int(os.environ.get("STORM_SEED") or time.time_ns() % 1_000_000)
+LEAST = 40 * SIZE
+QUIET_SECONDS = 90
+Start = Callable[..., RunningHub]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of the publishers' own: nothing of the caller's is read or written."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def owner(hub: RunningHub) -> Client:
+    return Client(hub.endpoint, hub.tokens[storm.OWNER], quiet=True)
+
+
+@pytest.mark.timeout(240 + 240 * SIZE)
+def test_a_storm_loses_nothing_and_does_nothing_twice(start_hub: Start, home: Path) -> None:
+    print(f"storm of size {SIZE}, STORM_SEED={SEED}")
+    hub = start_hub("storm", "--workers", "2", **storm.SETTINGS)
+    with owner(hub) as client:
+        storm.furnish(client, home / "benchmark", "owner/salad", 24)
+        publishers = storm.Publishers(hub, home / "adapters", "owner/salad", LEAST)
+        nemesis = storm.Nemesis(hub, SEED, SIZE)
+        begin = time.monotonic()
+        publishers.start()
+        nemesis.rage()
+        ended = time.monotonic()
+        publishers.finish(QUIET_SECONDS)
+        wait_for(lambda: checker.is_quiet(hub), QUIET_SECONDS, lambda: "the hub does not come to rest")
+        tell(hub, publishers, nemesis, ended - begin, time.monotonic() - ended)
+        assert publishers.troubles == []
+        assert len(publishers.receipts) >= LEAST
+        assert checker.violations(hub, publishers.receipts, client) == []
+
+
+def tell(hub: RunningHub, publishers: storm.Publishers, nemesis: storm.Nemesis, raged: float, rested: float) -> None:
+    """The figures of a storm, and what happened when."""
+    runs = checker.ask(hub, checker.RUNS)
+    good = sum(receipt.good for receipt in publishers.receipts)
+    taken, faults = (sum(getattr(run, name) for run in runs) for name in ("takeovers", "attempt"))
+    stale = sum(log.read_text().count(storm.NO_LEASE) for log in (hub.data / "logs").glob("worker*.log"))
+    print(*nemesis.history, sep="\n")
+    print(
+        f"{len(publishers.receipts)} pushes ({good} good), {publishers.repeated} pushed again by hand, {len(runs)} runs; "
+        f"{nemesis.done}, {nemesis.hits} workers killed with a lease; {taken} takeovers, {faults} failed attempts, "
+        f"{stale} calls of workers without a lease refused; {raged:.0f} s of storm, at rest {rested:.1f} s later"
+    )
+
+
+@pytest.mark.timeout(180)
+def test_a_stalled_worker_that_reports_late_changes_nothing(start_hub: Start, home: Path) -> None:
+    assert violations_after_a_stale_report(start_hub, home, "fenced") == []
+
+
+@pytest.mark.timeout(180)
+def test_without_fences_a_stalled_worker_judges_a_second_time(start_hub: Start, home: Path) -> None:
+    """The negative control: the same scenario, the same checker, and only the fence is missing."""
+    found = violations_after_a_stale_report(start_hub, home, "unfenced", HUB_FENCING="off")
+    assert [words for words in found if "was judged 2 times" in words], found
+
+
+def violations_after_a_stale_report(start_hub: Start, home: Path, name: str, **settings: str) -> list[str]:
+    """Stall a worker that has its verdict, let another one judge the run, let the first one report; then check."""
+    hub = start_hub(name, "--workers", "2", **storm.SETTINGS, **settings)
+    with owner(hub) as client:
+        storm.furnish(client, home / "benchmark", "owner/long-salad", 2000)
+        receipts: list[Receipt] = []
+        stalled = None
+        while stalled is None:
+            assert len(receipts) < 10, "every verdict was faster"
+            receipts.append(push(client, home, len(receipts)))
+            stalled = storm.stall_with_a_verdict(hub, storm.newest_run(hub))
+        stalled.wait_for_heir()
+        words = stalled.go_on()
+        assert ("is passed" if settings else storm.NO_LEASE) in words
+        wait_for(lambda: checker.is_quiet(hub), QUIET_SECONDS)
+        return checker.violations(hub, receipts, client)
+
+
+def push(client: Client, home: Path, number: int) -> Receipt:
+    """Push one good adapter against the long benchmark."""
+    folder = storm.write_adapter(home / "adapters" / str(number), number, good=True)
+    told = client.push(folder, "owner/stall", base=storm.BASE, benchmarks=["owner/long-salad"], version=f"v{number}")
+    return Receipt("owner/stall", f"v{number}", int(told["number"]), folder, good=True)
