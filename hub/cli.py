@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         if report and report.get("version") and not out.as_json:  # a refusal from here has told all in its problems
             for line in report_lines(report):
                 out.say(line)
+            error.problems = ()  # the report has just told them
         out.error(error)
         return error.exit_code
     except KeyboardInterrupt:

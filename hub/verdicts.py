@@ -126,14 +126,15 @@ def judge(report: Report, ref: str) -> Report:
 
 
 def rejection(report: Report, ref: str) -> errors.Rejected:
-    """The error for a report that says no, with every failed check and gate as a problem."""
+    """The error for a report that says no, with every failed check as a problem, and every gate that no check tells of."""
     found = [_problem(str(check.get("name")), check) for check in report.failed]
-    for score in report.scores:
-        for gate in score.get("gates") or []:
-            if not gate.get("passed"):
-                told = f"needs {gate.get('threshold')}, bound {gate.get('bound')}"
-                message = f"gate {gate.get('gate')} was not passed: {told}"
-                found.append(Problem("gate", str(score.get("benchmark")), message, "", "benchmark"))
+    told = any(problem.check == "benchmark" for problem in found)
+    gates = [] if told else [(gate, score) for score in report.scores for gate in score.get("gates") or []]
+    for gate, score in gates:
+        if not gate.get("passed"):
+            needs = f"needs {gate.get('threshold')}, bound {gate.get('bound')}"
+            message = f"gate {gate.get('gate')} was not passed: {needs}"
+            found.append(Problem("gate", str(score.get("benchmark")), message, "", "benchmark"))
     return errors.Rejected(f"{ref} was rejected", problems=found, report=report, code="rejected")
 
 

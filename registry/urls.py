@@ -12,6 +12,8 @@ urlpatterns = [
     path("readyz", health.readyz),
     path("metrics", health.metrics),
     path("client/", client.index),
+    path("client/requirements.txt", client.requirements),
+    path("client/requirements-torch.txt", client.requirements, {"extra": "torch"}),
     path("client/<str:filename>", client.wheel),
     path("client/<str:name>/", client.project),
     path("api/v1/", include("registry.api.v1.urls")),

@@ -1,7 +1,8 @@
 """The backbone process: holds frozen base models, forks a child per run, never reads an upload itself.
 
 Started by `workers.process` as `python -m workers.backbone READ WRITE PARENT` with an empty environment and no
-descriptors but its two pipes. One message in (an assignment) is answered by stages and one result:
+descriptors but its two pipes. {"open": {fingerprint: folder}} has base models opened before a run asks for them and is
+not answered; an assignment is answered by stages and one result:
 
     {"stage": "score glue/sst2"} ...      then one of
     {"report": {...}}                                the child finished
@@ -64,7 +65,9 @@ class Server:
         """Answer assignments until the parent closes its end."""
         while not self.commands.ended:
             for message in self.commands.read():
-                if "run" in message:
+                if "open" in message:
+                    self._open_ahead(message["open"])
+                elif "run" in message:
                     pipes.send(self.answers, self._answer(Assignment.from_json(message)))
 
     def _answer(self, assignment: Assignment) -> Message:
@@ -85,21 +88,31 @@ class Server:
             traceback.print_exc()
             return {"fault": f"{type(error).__name__}: {error}"}
 
+    def _open_ahead(self, folders: dict[str, str]) -> None:
+        """Base models that runs will ask for; one that cannot be opened is told to the run that needs it."""
+        for fingerprint, folder in folders.items():
+            try:
+                self._open(fingerprint, Path(folder))
+            except Exception:
+                traceback.print_exc()
+
     def _backbone(self, assignment: Assignment) -> Any:
+        if assignment.fingerprint not in self.backbones:
+            pipes.send(self.answers, {"stage": "base"})
+            self._open(assignment.fingerprint, assignment.base)
+        self.backbones.move_to_end(assignment.fingerprint)
+        return self.backbones[assignment.fingerprint]
+
+    def _open(self, fingerprint: str, folder: Path) -> None:
         from hub import runtime
         from workers import engine
 
-        known = self.backbones.get(assignment.fingerprint)
-        if known is None:
-            pipes.send(self.answers, {"stage": "base"})
-            known = runtime.open_backbone(assignment.base, fingerprint=assignment.fingerprint)
-            engine.warm(known)
-            self.backbones[assignment.fingerprint] = known
-        self.backbones.move_to_end(assignment.fingerprint)
+        opened = runtime.open_backbone(folder, fingerprint=fingerprint)
+        engine.warm(opened)
+        self.backbones[fingerprint] = opened
         while len(self.backbones) > KEPT:
             gone, _ = self.backbones.popitem(last=False)
             self.prepared = {key: value for key, value in self.prepared.items() if key[0] != gone}
-        return known
 
     def _prepared(self, backbone: Any, files: BenchmarkFiles, limits: Limits) -> Any:
         from workers import benchmarks

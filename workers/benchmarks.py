@@ -22,12 +22,12 @@ from hub.runtime.base import Backbone
 from hub.runtime.predict import Batch, Encoded, States
 from hub.spec import benchmark as benchmarks
 from hub.spec.benchmark import Benchmark, Row
-from workers import probe
+from workers import features, probe
 from workers.assignment import BenchmarkFiles
 from workers.errors import Fault
 from workers.statistics import Labels
 
-EDITION = 1
+EDITION = 2
 """Raised when what is cached, or how it is computed, changes."""
 FIRST_ROWS = 8
 
@@ -115,7 +115,7 @@ def _truth(rows: Sequence[Row]) -> Labels:
 
 
 def _states(backbone: Backbone, encoded: Sequence[Encoded]) -> States:
-    return predict.states(backbone, predict.batches(encoded, _pad(backbone)))
+    return features.states(backbone, predict.batches(encoded, _pad(backbone)))
 
 
 def _prepared(

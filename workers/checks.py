@@ -53,5 +53,5 @@ class Ledger:
         """All checks in the report's order; those that nothing was noted for are `skipped`."""
         for name in report.CHECKS:
             if name not in self._found:
-                self.note(name, "skipped", "not reached")
+                self.note(name, "skipped", "not reached: the checks before it failed")
         return [self._found[name] for name in report.CHECKS]

@@ -38,7 +38,7 @@ SENTENCES = (
     "A sentence to see whether anything changes.",
     "Another one, a little longer than the first of them.",
 )
-LISTED = 5
+LISTED = 3
 DIGITS = 4
 DIVERGED = "training diverged: lower the learning rate, look for a loss of NaN, save again"
 NO_HEAD = 'train with one: task_type="SEQ_CLS" in PEFT, add_classification_head in AdapterHub'
@@ -61,6 +61,8 @@ class Run:
     snapshot: Snapshot
     tell: Callable[[str], None]
     ledger: Ledger = field(default_factory=Ledger)
+    problems: list[dict[str, str]] = field(default_factory=list)
+    """Everything that is wrong with the files; the checks name the first few."""
     components: list[dict[str, Any]] = field(default_factory=list)
     predictions: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -70,6 +72,7 @@ class Run:
         self.tell("checks")
         inspection = validation.inspect(self.snapshot, self.backbone.base, _labels(self.prepared))
         self.ledger.adopt(inspection.checks)
+        self.problems = [problem.to_json() for problem in inspection.problems]
         for component in inspection.components:
             self._component(inspection, component)
         self._frozen()
@@ -179,16 +182,12 @@ class Run:
         if component.folder:
             kept.setdefault("folders", {})[component.folder] = outcome.predictions
         name, score = prepared.benchmark.name, outcome.score
-        message = f"{name}: {score['metric']} {score['value']:.3f}, gain over {_over(score)}"
+        message = f"{name}: {score['metric']} {score['value']:.3f}, {_over(score)}"
         self._note("benchmark", "passed", component, message, evidence={name: outcome.evidence})
         for text in outcome.warnings:
             self._note("benchmark", "warning", component, f"{name}: {text}")
-        for text, hint in outcome.failures:
+        for text, hint in outcome.failures or _refusals(score):
             self._note("benchmark", "failed", component, f"{name}: {text}", hint)
-        for gate in score["gates"]:
-            if not gate["passed"]:
-                hint = HINTS[gate["gate"]]
-                self._note("benchmark", "failed", component, f"{name}: {_refusal(gate, score)}", hint)
 
     def _declared(self, component: Component) -> tuple[str, ...] | None:
         """Label names in the head's order; those that only the README gives come with the plan."""
@@ -231,6 +230,7 @@ class Run:
             self.ledger.note("benchmark", "skipped", "runs, not benchmarked: the plan names no benchmark")
         written: dict[str, Any] = {
             "checks": self.ledger.finish(),
+            "problems": self.problems,
             "components": self.components,
             "base_model": {
                 "state": "observed",
@@ -269,8 +269,9 @@ def in_memory(folder: Path) -> MemorySnapshot:
 
 
 def warm(backbone: Backbone) -> None:
-    """Have everything imported that a run needs: its child may not be able to open files."""
+    """Have everything imported that a run or a probe needs: a child may not be able to open files."""
     predict.hidden(backbone, benchmarks.in_memory(backbone, SENTENCES))
+    importlib.import_module("sklearn.linear_model")
     for task in tasks.TASKS.values():
         importlib.import_module(f"workers.evaluators.{task.evaluator}")
 
@@ -309,15 +310,45 @@ def _labels(prepared: Mapping[str, Prepared]) -> tuple[str, ...] | None:
 
 def _over(score: Mapping[str, Any]) -> str:
     gain = score["gain"]
-    low, high = gain["interval"]
-    return f"{_WORDS[gain['over']]} {gain['value']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    baseline = score["baselines"][gain["over"]]
+    return f"{_measured(gain)} against {_WORDS[gain['over']]} ({baseline:.3f})"
 
 
-def _refusal(gate: Mapping[str, Any], score: Mapping[str, Any]) -> str:
-    bound = "nothing to measure it by" if gate["bound"] is None else f"bound {gate['bound']:+.3f}"
-    if gate["gate"] == "min_gain":
-        return f"no gain over {_over(score)} that is surely above {gate['threshold']:g}"
-    return f"{gate['gate']} {gate['threshold']:g} is not met ({bound})"
+def _measured(difference: Mapping[str, Any]) -> str:
+    low, high = difference["interval"]
+    return f"{difference['value']:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _refusals(score: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(message, hint) of every gate that was not passed. Not asked where labels are swapped: that explains them all."""
+    return [(_REFUSAL[gate["gate"]](gate, score), HINTS[gate["gate"]]) for gate in score["gates"] if not gate["passed"]]
+
+
+def _no_gain(gate: Mapping[str, Any], score: Mapping[str, Any]) -> str:
+    over = _WORDS[score["gain"]["over"]]
+    text = f"no gain over {over}: {score['metric']} {score['value']:.3f}, {_over(score)}"
+    return f"{text}; the lower bound has to be above {gate['threshold']:g}"
+
+
+def _dropped(gate: Mapping[str, Any], score: Mapping[str, Any]) -> str:
+    limit = f"max_drop {gate['threshold']:g} against the version behind `latest`"
+    change = score["change"]
+    if change is None:
+        return f"{limit} cannot be decided: its answers to these rows are not known"
+    return f"{limit} is not kept: {score['metric']} changes by {_measured(change)}"
+
+
+def _too_low(gate: Mapping[str, Any], score: Mapping[str, Any]) -> str:
+    low, high = score["interval"]
+    value = f"{score['metric']} is {score['value']:.3f} [{low:.3f}, {high:.3f}]"
+    return f"min_value {gate['threshold']:g} is not surely reached: {value}"
+
+
+_REFUSAL: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], str]] = {
+    "min_gain": _no_gain,
+    "max_drop": _dropped,
+    "min_value": _too_low,
+}
 
 
 def _listed(names: list[str]) -> str:

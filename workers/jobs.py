@@ -22,6 +22,9 @@ BEATS = 4
 PATIENCE = 0.75
 """Share of the lease after which, unheard, a worker ends its child: before anybody else can hold the run."""
 
+OPENED_AHEAD = 2
+"""Base models opened before a run asks for one."""
+
 logger = logging.getLogger("workers")
 
 
@@ -55,6 +58,8 @@ class Worker:
     def drain(self, run_id: str | None = None) -> None:
         """Serve runs until none waits. The first claim of a process frees what it held before it was restarted."""
         known = bases.find(self.settings.bases, self.settings.scratch / "bases")
+        # Its libraries take seconds to load: they do so while the registry is being asked.
+        self.process.warm({key: known[key].folder for key in sorted(known)[:OPENED_AHEAD]})
         self._announce(known)
         while True:
             lease = self.registry.claim(self.name, sorted(known), run=run_id, starting=self._starting)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from workers.errors import Fault, LeaseLost
 
 GRACE = 60.0
 """Seconds beyond a run's limit before the process itself is ended: it may be stuck where no child is."""
+START_SECONDS = 300.0
 BEAT = 0.2
 PROMPTLY = 5.0
 """Seconds that the process has to end a child it is told to end; then it is ended itself."""
 
 
 class BackboneProcess:
-    """One process, started at the first assignment and again whenever it has died."""
+    """One process, started when it is asked for and again whenever it has died."""
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
@@ -32,6 +33,7 @@ class BackboneProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._commands = -1
         self._answers: pipes.Reader | None = None
+        self._ready = False
 
     @property
     def pid(self) -> int | None:
@@ -64,14 +66,38 @@ class BackboneProcess:
         self.stop()
         raise Fault("the backbone process has died")
 
+    def warm(self, bases: Mapping[str, Path]) -> None:
+        """Start the process and have it open base models (fingerprint -> folder); does not wait for either.
+
+        What cannot be opened is told when a run needs it.
+        """
+        if self._alive:
+            return
+        self._launch()
+        with contextlib.suppress(BrokenPipeError):
+            pipes.send(self._commands, {"open": {key: str(folder) for key, folder in bases.items()}})
+
     def start(self) -> None:
         """Start the process unless it runs; returns when it has its libraries loaded."""
-        if self._process is not None and self._process.poll() is None:
+        if not self._alive:
+            self._launch()
+        if self._ready:
             return
+        hello = next(self._messages(time.monotonic() + START_SECONDS, lambda: False), None)
+        if hello is None:
+            self.stop()
+            raise Fault("the backbone process did not start")
+        self.isolated, self._ready = bool(hello.get("isolated")), True
+
+    @property
+    def _alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _launch(self) -> None:
         self.stop()
         theirs, self._commands = os.pipe()
         answers, theirs_too = os.pipe()
-        self._answers = pipes.Reader(answers)
+        self._answers, self._ready = pipes.Reader(answers), False
         command = [sys.executable, "-m", "workers.backbone", str(theirs), str(theirs_too), str(os.getpid())]
         self.scratch.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(  # noqa: S603  our own module, by absolute path
@@ -85,11 +111,6 @@ class BackboneProcess:
         )
         os.close(theirs)
         os.close(theirs_too)
-        hello = next(self._messages(time.monotonic() + 300, lambda: False), None)
-        if hello is None:
-            self.stop()
-            raise Fault("the backbone process did not start")
-        self.isolated = bool(hello.get("isolated"))
 
     def stop(self) -> None:
         """End the process and its child, if it runs."""
@@ -110,7 +131,8 @@ class BackboneProcess:
         while not self._answers.ended:
             if not cancelled and lost():
                 cancelled, deadline = True, time.monotonic() + PROMPTLY
-                pipes.send(self._commands, {"cancel": True})
+                with contextlib.suppress(BrokenPipeError):
+                    pipes.send(self._commands, {"cancel": True})
             if time.monotonic() > deadline:
                 self.stop()
                 raise _overdue(cancelled)

@@ -57,7 +57,7 @@ def fork(enter: Callable[[], Callable[[int], None]], close: tuple[int, ...], lim
     """Run work in a forked child and end it there: `enter()` outside the walls gives `work(pipe)`, run inside.
 
     `close` are descriptors that the child must not hold, `writes` says whether it may write files (and so keep
-    the user it runs as). The caller has to be single-threaded.
+    the user it runs as) and have processes help it. The caller has to be single-threaded.
     """
     parent = os.getpid()
     reading, writing = os.pipe()
@@ -93,8 +93,8 @@ def _confine(limits: Limits, writes: bool) -> None:
     _limit(resource.RLIMIT_CPU, int(limits.seconds) + 5)
     _limit(resource.RLIMIT_DATA, int(limits.memory_gb * (1 << 30)))
     _limit(resource.RLIMIT_NOFILE, 64)
-    _limit(resource.RLIMIT_NPROC, 0)
     if not writes:
+        _limit(resource.RLIMIT_NPROC, 0)
         _limit(resource.RLIMIT_FSIZE, 0)
 
 

@@ -1,6 +1,6 @@
 """From sentences to logits: tokens, batches, the adapted model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,19 +113,28 @@ def batches(rows: Sequence[Encoded], pad: int, size: int = BATCH_ROWS) -> list[B
 
 def states(backbone: Backbone, cut: Sequence[Batch]) -> States:
     """One pass of the encoder (with whatever is attached); features [rows, hidden] in row order."""
-    count = sum(len(batch.rows) for batch in cut)
-    first = torch.empty((count, backbone.hidden_size))
-    mean = torch.empty_like(first)
-    pooler = torch.empty_like(first) if backbone.pools else None
+    found = room(backbone, sum(len(batch.rows) for batch in cut))
+    fill(backbone, cut, found)
+    return found
+
+
+def room(backbone: Backbone, rows: int, allocate: Callable[[int, int], torch.Tensor] = torch.empty) -> States:
+    """Features yet to be filled in; `allocate(rows, width)` gives their float32 memory."""
+    width = backbone.hidden_size
+    pooler = allocate(rows, width) if backbone.pools else None
+    return States(allocate(rows, width), pooler, allocate(rows, width))
+
+
+def fill(backbone: Backbone, cut: Sequence[Batch], found: States) -> None:
+    """Compute the rows of some batches and put them in their places."""
     with torch.inference_mode():
         for batch in cut:
             output = backbone.model(**batch.inputs)
             place = torch.tensor(batch.rows)
-            first[place] = output.last_hidden_state[:, 0].float()
-            mean[place] = _mean(output.last_hidden_state, batch.attention_mask).float()
-            if pooler is not None:
-                pooler[place] = output.pooler_output.float()
-    return States(first, pooler, mean)
+            found.first[place] = output.last_hidden_state[:, 0].float()
+            found.mean[place] = _mean(output.last_hidden_state, batch.attention_mask).float()
+            if found.pooler is not None:
+                found.pooler[place] = output.pooler_output.float()
 
 
 def hidden(backbone: Backbone, batch: Batch) -> torch.Tensor:

@@ -35,6 +35,8 @@ VERDICTS = ("passed", "failed", "error")
 EVIDENCE = ("ran", "rescored", "attested", "claimed")
 # without these no adapter has run
 REQUIRED = ("files", "config", "scan", "shapes", "applied", "effect", "frozen", "finite")
+_BASELINES = {"probe": "probe", "majority": "majority class", "adapter_off": "same head without the adapter"}
+_CLAUSE = 300
 # parts of a score that may differ between two runs of the same thing
 _UNSTABLE = frozenset({"seconds", "host", "claimed"})
 
@@ -72,16 +74,16 @@ def result_digest(report: Mapping[str, Any]) -> str:
 
 
 def summary_line(report: Mapping[str, Any]) -> str:
-    """Return the verdict in one line for a person."""
+    """Return the verdict in one line for a person: whole sentences, the first clause of each reason."""
     checks = report.get("checks", [])
     counted = [item for item in checks if item["status"] != "skipped"]
     failed = [item for item in checks if item["status"] == "failed"]
     if report.get("verdict") == "error":
         return f"not judged: {report.get('error') or 'the run could not be finished'}"
     if report.get("verdict") == "passed":
-        return f"published: {_passed(counted)} of {len(counted)} checks passed{_scores(report)}"
-    reasons = "; ".join(f"{item['name']}: {item['message']}" for item in failed) or "a gate was not passed"
-    return f"rejected: {len(failed)} of {len(counted)} checks failed ({documents.shorten(reasons, 300)})"
+        return f"published: {_passed(counted)} of {len(counted)} checks passed. {_scores(report)}"
+    reasons = " ".join(f"{item['name']}: {_clause(item['message'])}." for item in failed)
+    return f"rejected: {len(failed)} of {len(counted)} checks failed. {reasons or 'A gate was not passed.'}"
 
 
 def validate(report: Any, plan: Mapping[str, Any]) -> None:
@@ -124,8 +126,21 @@ def _passed(checks: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _scores(report: Mapping[str, Any]) -> str:
-    scores = [score for component in report.get("components", []) for score in component.get("scores", [])]
-    return "".join(f", {score['benchmark']} {score['metric']} {score['value']:.3f}" for score in scores)
+    told = []
+    for component in report.get("components", []):
+        place = f"{component['folder']}, " if component.get("folder") else ""
+        told += [f"{place}{_score(score)}." for score in component.get("scores", [])]
+    return " ".join(told) or "It runs; no benchmark was asked of it."
+
+
+def _score(score: Mapping[str, Any]) -> str:
+    gain = score.get("gain")
+    over = f", {gain['value']:+.3f} over the {_BASELINES.get(gain.get('over', 'probe'), 'baseline')}" if gain else ""
+    return f"{score['benchmark']}: {score['metric']} {score['value']:.3f}{over}"
+
+
+def _clause(message: str) -> str:
+    return documents.shorten(message.split("; ")[0], _CLAUSE).rstrip(".")
 
 
 def _validate_checks(checks: Any, collector: errors.Collector) -> None:

@@ -169,10 +169,14 @@ def _check(name: str, found: _Inspector) -> dict[str, Any]:
 
 
 def _told(problems: list[errors.Problem], limit: int = 3) -> str:
-    text = "; ".join(
-        f"{problem.where}: {problem.message}" if problem.where else problem.message for problem in problems[:limit]
-    )
-    return text + (f"; and {len(problems) - limit} more" if len(problems) > limit else "")
+    """How many there are and the first of them; the file is named once, not before every tensor."""
+    clauses, place = [], ""
+    for problem in problems[:limit]:
+        clauses.append(f"{problem.where}: {problem.message}" if problem.where not in ("", place) else problem.message)
+        place = problem.where
+    count = f"{len(problems)} problems, " if len(problems) > 1 else ""
+    more = f"; and {len(problems) - limit} more" if len(problems) > limit else ""
+    return count + "; ".join(clauses) + more
 
 
 def _files(found: _Inspector) -> dict[str, Any]:

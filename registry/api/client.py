@@ -1,4 +1,9 @@
-"""/client/: the hub's own client, as an index that pip reads (the simple repository API, PEP 503)."""
+"""/client/: the hub's own client, for pip.
+
+`requirements.txt` (and `requirements-torch.txt`) name the wheel by its address and SHA-256, so no index is asked who
+`adapter-hub` is: `pip install -r https://HUB/client/requirements.txt`. The pages beside it are an index (the simple
+repository API, PEP 503) for sites that have no other.
+"""
 
 from collections.abc import Iterable
 
@@ -24,6 +29,12 @@ def project(request: HttpRequest, name: str) -> HttpResponse:
     if not found:
         raise Http404
     return _page(name, ((f"../{wheel.filename}#sha256={wheel.sha256}", wheel.filename) for wheel in found))
+
+
+@require_safe
+def requirements(request: HttpRequest, extra: str = "") -> HttpResponse:
+    """One line, for `pip install -r`. The address stays; what it names changes with the hub."""
+    return HttpResponse(f"{client_wheel.requirement(extra)}\n", content_type="text/plain; charset=utf-8")
 
 
 @require_safe

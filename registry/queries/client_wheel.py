@@ -58,6 +58,12 @@ def own() -> Wheel:
     return Wheel(f"{FILE_NAME}-{facts['version']}-py3-none-any.whl", _zipped(files))
 
 
+def requirement(extra: str = "") -> str:
+    """Return what a requirements file says of the wheel: name, extra (`torch`) if any, address and SHA-256."""
+    wheel, project = own(), f"{NAME}[{extra}]" if extra else NAME
+    return f"{project} @ {settings.HUB_PUBLIC_URL}/client/{wheel.filename}#sha256={wheel.sha256}"
+
+
 def wheels() -> dict[str, Wheel]:
     """Return every wheel that is served, by file name: ours, and what an operator laid beside it."""
     mine = own()

@@ -71,5 +71,9 @@ def top(sort: str, viewer: Viewer) -> list[shapes.Summary]:
 
 
 def client_requirement() -> str:
-    """Return what stands behind `pip install` to get this hub's own client."""
-    return f"adapter-hub --extra-index-url {settings.HUB_PUBLIC_URL}/client/"
+    """Return what stands behind `pip install` to get this hub's own client.
+
+    A file of requirements that names the wheel by its address: with `--extra-index-url` a stranger's `adapter-hub`
+    with a higher version in a public index would win.
+    """
+    return f"-r {settings.HUB_PUBLIC_URL}/client/requirements.txt"

@@ -270,6 +270,7 @@ def _report(findings: Findings, manifest: Manifest) -> dict[str, Any]:
     return _finished(
         {
             "checks": checks,
+            "problems": [problem.to_json() for problem in findings.problems],
             "components": [],
             "base_model": base_models.ref(findings.base),
             "adapter_digest": f"sha256:{manifest.adapter_digest}",

@@ -63,11 +63,40 @@ def test_an_operator_may_lay_other_wheels_beside_it(anybody: Caller, settings, t
     assert anybody.client.get("/client/tqdm-4.0-py3-none-any.whl").content == b"wheel"
 
 
+PIP = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "--no-cache-dir"]
+
+
+@pytest.mark.parametrize("extra", ["", "-torch"])
+def test_pip_installs_from_the_requirements_without_asking_an_index(
+    address: str, settings, tmp_path: Path, extra: str
+) -> None:
+    settings.HUB_PUBLIC_URL = address
+    line = [*PIP, "install", "--quiet", "--no-deps", "--no-index", "--target", tmp_path]
+    home = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    subprocess.run([*line, "-r", f"{address}/client/requirements{extra}.txt"], check=True, env=home)
+    assert (tmp_path / "hub" / "__init__.py").exists()
+
+
+def test_the_requirements_name_the_wheel_by_address_and_digest(anybody: Caller, settings) -> None:
+    settings.HUB_PUBLIC_URL = "https://hub.example"
+    own = client_wheel.own()
+    address = f"https://hub.example/client/{own.filename}#sha256={own.sha256}"
+    plain, torch = (anybody.client.get(f"/client/requirements{extra}.txt") for extra in ("", "-torch"))
+    assert plain.content.decode() == f"adapter-hub @ {address}\n"
+    assert torch.content.decode() == f"adapter-hub[torch] @ {address}\n"
+
+
+def test_no_document_advises_a_second_index() -> None:
+    root = Path(__file__).parents[2]
+    for page in (root / "README.md", *root.glob("docs/*.md"), *root.glob("templates/**/*.html")):
+        lines = [line for line in page.read_text().splitlines() if "pip install" in line]
+        assert not [line for line in lines if "extra-index-url" in line], page
+
+
 def test_pip_installs_the_client_from_the_hub(address: str, tmp_path: Path) -> None:
-    pip = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "--no-cache-dir"]
     subprocess.run(
         [
-            *pip,
+            *PIP,
             "install",
             "--quiet",
             "--no-deps",

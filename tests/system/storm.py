@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import numpy
@@ -34,7 +35,7 @@ LEASE_SECONDS = 4
 SETTINGS = {"HUB_LEASE_SECONDS": str(LEASE_SECONDS), "HUB_INGEST_LEASE_SECONDS": "4", "HUB_REHINT_SECONDS": "1"}
 """A hub that finds out within seconds what a hub at work finds out within minutes."""
 NO_LEASE = "The run is leased to another worker, or is over."
-LEASED = "SELECT id::text, worker, stage, status, lease_no, takeovers FROM registry_run"
+LEASED = "SELECT id::text, worker, status, lease_no FROM registry_run"
 
 
 # --- What is pushed ---------------------------------------------------------------------------------------------
@@ -249,10 +250,19 @@ def at_work(hub: RunningHub) -> list[str]:
     return [row.worker for row in ask(hub, f"{LEASED} WHERE status = 'leased'")]
 
 
+def experienced(hub: RunningHub) -> set[str]:
+    """The names of the workers that have judged a run: whose backbone process is up."""
+    return {row.worker for row in ask(hub, f"{LEASED} WHERE status = 'passed'")}
+
+
 def worker_pid(hub: RunningHub, name: str) -> int | None:
     """The process of a worker called `user/worker1@host`."""
-    short = f"-n {name.rpartition('/')[2].partition('@')[0]}@"
-    return next((pid for pid in hub.pids("worker") if short in command_line(pid)), None)
+    return next((pid for pid in hub.pids("worker") if f"-n {short_name(name)}@" in command_line(pid)), None)
+
+
+def short_name(worker: str) -> str:
+    """`worker1` of `user/worker1@host`: what the hub calls its child."""
+    return worker.rpartition("/")[2].partition("@")[0]
 
 
 def grown_workers(hub: RunningHub) -> list[int]:
@@ -266,7 +276,7 @@ def backbones(hub: RunningHub) -> list[int]:
     return [pid for found in direct for pid in found if "workers.backbone" in command_line(pid)]
 
 
-# --- One worker that stalls at the worst moment -----------------------------------------------------------------
+# --- One worker that stalls at the worst moment ------------------------------------------------------------------
 @dataclass(frozen=True)
 class Stalled:
     """A stopped worker whose verdict is ready and whose run is still its own."""
@@ -279,8 +289,8 @@ class Stalled:
 
     def wait_for_heir(self, seconds: float = 60) -> None:
         """Wait until another worker has judged the run."""
-        wait_for(lambda: self._row().status == "passed", seconds, lambda: f"no heir: {self._row()}")
-        assert self._row().lease_no > self.lease
+        wait_for(lambda: row_of(self.hub, self.run).status == "passed", seconds, lambda: "no heir")
+        assert row_of(self.hub, self.run).lease_no > self.lease
 
     def go_on(self, seconds: float = 30) -> str:
         """Let the worker send what it has; return what its log says of the run from then on."""
@@ -293,47 +303,31 @@ class Stalled:
         lines = self.log.read_bytes()[offset:].decode().splitlines()
         return "\n".join(line for line in lines if f"run {self.run}" in line)
 
-    def _row(self) -> "Leased":
-        return leased(self.hub, self.run)
 
+def stall_with_a_verdict(hub: RunningHub, push: Callable[[], object], files: int) -> Stalled:
+    """Push, and stop the worker that takes the run once its child has to work: the verdict then waits in their pipe.
 
-@dataclass(frozen=True)
-class Leased:
-    """Where a run stands."""
-
-    status: str
-    worker: str
-    stage: str
-    lease_no: int
-
-
-def leased(hub: RunningHub, run: str) -> Leased:
-    """One run as the database has it."""
-    row = ask(hub, f"{LEASED} WHERE id = '{run}'")[0]
-    return Leased(row.status, row.worker, row.stage, row.lease_no)
-
-
-def newest_run(hub: RunningHub) -> str:
-    """The id of the run that was made last."""
-    return str(ask(hub, f"{LEASED} ORDER BY created_at DESC LIMIT 1")[0].id)
-
-
-def stall_with_a_verdict(hub: RunningHub, run: str) -> Stalled | None:
-    """Stop the worker of a run while its child works, and let the child end; None where the verdict was faster.
-
-    The verdict then lies in the pipe between the two, and is the first thing that the worker reads when it goes on.
+    To have the moment for certain, the backbone processes are stopped until the worker is; they have to be up before.
     """
-    wait_for(lambda: leased(hub, run).status in ("passed", "failed") or leased(hub, run).stage.startswith("score"), 60)
-    now = leased(hub, run)
-    pid = worker_pid(hub, now.worker)
-    if now.status != "leased" or pid is None:
-        return None
-    os.kill(pid, signal.SIGSTOP)
-    wait_for(lambda: not any(descendants(child) for child in descendants(pid)), 30)  # the child has answered
-    time.sleep(0.5)  # a report that was on its way has arrived by now
-    after = leased(hub, run)
-    if (after.status, after.lease_no) != ("leased", now.lease_no):
-        os.kill(pid, signal.SIGCONT)
-        return None
-    name = now.worker.rpartition("/")[2].partition("@")[0]
-    return Stalled(hub, pid, run, now.lease_no, hub.data / "logs" / f"{name}.log")
+    processes = backbones(hub)
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        push()
+        wait_for(lambda: bool(at_work(hub)), 30, lambda: "nobody claims the run")
+        (run,) = ask(hub, f"{LEASED} WHERE status = 'leased'")
+        name = short_name(run.worker)
+        pulled = hub.data / "scratch" / name / "runs" / f"{run.id}-{run.lease_no}"
+        wait_for(lambda: len(list(pulled.glob("*.*"))) == files, 30, lambda: "the worker does not pull")
+        time.sleep(1)  # by now it waits for its child, and keeps the lease
+        pid = worker_pid(hub, run.worker) or 0
+        os.kill(pid, signal.SIGSTOP)
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+    return Stalled(hub, pid, run.id, run.lease_no, hub.data / "logs" / f"{name}.log")
+
+
+def row_of(hub: RunningHub, run: str) -> Any:
+    """Where one run stands: status, worker, lease_no."""
+    return ask(hub, f"{LEASED} WHERE id = '{run}'")[0]

@@ -1,0 +1,84 @@
+"""What heads and probes read of the frozen base model, computed by several processes at once.
+
+A run takes one thread, so that workers fill a machine side by side. Making a benchmark ready happens once per base model
+and is what a first publisher waits for: there every core may help. Whole batches are dealt out, so each is computed
+as one process alone would compute it, and the bits are the same whatever the number of processes.
+"""
+
+import contextlib
+import mmap
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from hub.runtime import predict
+from hub.runtime.base import Backbone
+from hub.runtime.predict import Batch, States
+from workers import sandbox
+from workers.errors import Fault
+
+Work = Callable[[int], None]
+
+MOST = 8
+"""Processes at once."""
+SMALLEST_SHARE = 8
+"""Batches below which another process is not worth its fork."""
+
+
+def states(backbone: Backbone, cut: Sequence[Batch], processes: int | None = None) -> States:
+    """What `predict.states` gives, in the same bits. The caller has to be single-threaded, and outside the walls."""
+    count = min(processes or _cores(), MOST, len(cut) // SMALLEST_SHARE)
+    if count < 2:
+        return predict.states(backbone, cut)
+    found = predict.room(backbone, sum(len(batch.rows) for batch in cut), _shared)
+    # Batches go from short to long: dealt out in turn, every process gets as much to do.
+    with _helped(lambda share: predict.fill(backbone, cut[share::count], found), count):
+        predict.fill(backbone, cut[0::count], found)
+    return found
+
+
+@contextmanager
+def _helped(work: Work, count: int) -> Iterator[None]:
+    """Have shares 1 to `count` - 1 done by children while the block does share 0. Raises Fault where one fails."""
+    helpers = [_fork(work, share) for share in range(1, count)]
+    try:
+        yield
+        while helpers:
+            _, status = os.waitpid(helpers[0], 0)
+            helpers.pop(0)
+            if status:
+                raise Fault(f"a process that helped with the features failed ({os.waitstatus_to_exitcode(status)})")
+    finally:
+        for helper in helpers:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(helper, signal.SIGKILL)
+                os.waitpid(helper, 0)
+
+
+def _fork(work: Work, share: int) -> int:
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        sandbox.die_with_parent(parent)
+        work(share)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _shared(rows: int, width: int) -> torch.Tensor:
+    """Zeros [rows, width] in memory that children share."""
+    return torch.frombuffer(mmap.mmap(-1, rows * width * 4), dtype=torch.float32).view(rows, width)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
