@@ -7,10 +7,11 @@ STAMP := $(VENV)/.installed
 PORT ?= 8000
 DATA ?= ./var
 DEMO_DATA ?=
+STORM ?= 3
 T ?= tests/spec tests/web tests/registry tests/client tests/engine
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check bench browser clean
+.PHONY: help install demo up test check bench faults browser clean
 
 ##@ Use
 help: ## this list
@@ -41,6 +42,9 @@ check: install ## lint, format, types, contracts, migrations
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	HUB_SECRET_KEY=$$(printf 'check %.0s' {1..10}) $(RUN) manage.py makemigrations --check --dry-run
+
+faults: install ## kill and wipe longer than `make test` does (STORM=3: times 10 kills of worker and web each)
+	STORM=$(STORM) $(RUN) -m pytest -s -m faults tests
 
 browser: install ## the tests that drive Chromium; fails where there is none
 	HUB_TEST_BROWSER=required $(RUN) -m pytest -m browser tests

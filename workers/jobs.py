@@ -52,11 +52,14 @@ class Worker:
         self.settings = given
         self.registry = Registry(given.endpoint, given.token)
         self.process = BackboneProcess(given.scratch)
+        self._pulled = given.scratch / "runs" / name.replace("/", "_")
         self._starting = True
         self._announced: set[str] = set()
 
     def drain(self, run_id: str | None = None) -> None:
         """Serve runs until none waits. The first claim of a process frees what it held before it was restarted."""
+        if self._starting:  # what was pulled for those runs goes, too: a worker that is killed cannot tidy up
+            shutil.rmtree(self._pulled, ignore_errors=True)
         known = bases.find(self.settings.bases, self.settings.scratch / "bases")
         # Its libraries take seconds to load: they do so while the registry is being asked.
         self.process.warm({key: known[key].folder for key in sorted(known)[:OPENED_AHEAD]})
@@ -69,7 +72,10 @@ class Worker:
             self.serve(lease, known[lease.run["base_fingerprint"]])
 
     def serve(self, lease: Lease, base: bases.Base) -> None:
-        """Judge one claimed run and report it, whatever comes of it."""
+        """Judge one claimed run and report it, whatever comes of it.
+
+        Where the way to the registry or its store is bad, nothing is told: the lease runs out, no attempt is counted.
+        """
         logger.info("run %s claimed, attempt %s", lease.id, lease.run.get("attempt"))
         started = time.monotonic()
         try:
@@ -83,11 +89,11 @@ class Worker:
         except LeaseLost as lost:
             logger.warning("run %s: %s", lease.id, lost)
         except HubError as error:
-            logger.warning("run %s: its report could not be delivered: %s", lease.id, error)
+            logger.warning("run %s is left to others: %s", lease.id, error)
 
     def _judged(self, lease: Lease, base: bases.Base, beating: "Heart") -> dict[str, Any]:
         scratch = self.settings.scratch
-        folder = scratch / "runs" / f"{lease.id}-{lease.run['lease_no']}"
+        folder = self._pulled / f"{lease.id}-{lease.run['lease_no']}"
         try:
             beating.stage = "pull"
             assignment = Assignment(

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hub import Client, HubError
+from hub import Client, HubError, NetworkError
 from hub.spec import benchmark
 from hub.spec.base_model import BaseModel
 from workers.assignment import BenchmarkFiles
@@ -108,8 +108,11 @@ def _lease() -> Iterator[None]:
 
 @contextmanager
 def _pulling(what: str) -> Iterator[None]:
+    """Raises Fault for what waiting does not mend, and lets a NetworkError through: it says nothing about this run."""
     try:
         with _lease():
             yield
+    except NetworkError:
+        raise
     except HubError as error:
         raise Fault(f"{what} could not be pulled: {error}") from error

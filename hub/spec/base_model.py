@@ -37,6 +37,7 @@ _HEADS = re.compile(
     r"(cls|classifier|score|qa_outputs|lm_head|pre_classifier|vocab_transform|vocab_layer_norm|vocab_projector"
     r"|discriminator_predictions|generator_predictions|generator_lm_head|mask_predictions|lm_predictions)(\..*)?"
 )
+_READ = "let `hub fingerprint` or `hub base add` read the base model's folder"
 # names under which a tied tensor is written a second time
 _TIED = ("lm_head.weight", "lm_head.decoder.weight", "lm_head.decoder.bias", "cls.predictions.decoder.weight",
          "cls.predictions.decoder.bias", "vocab_projector.weight", "generator_lm_head.weight")  # fmt: skip
@@ -296,5 +297,5 @@ def _first_int(config: dict[str, Any], *keys: str) -> int:
     return next((config[key] for key in keys if type(config.get(key)) is int), 0)
 
 
-def _error(code: str, where: str, message: str) -> errors.SpecError:
-    return errors.SpecError.of(code, where, message, "", "shapes")
+def _error(code: str, where: str, message: str, hint: str = _READ) -> errors.SpecError:
+    return errors.SpecError.of(code, where, message, hint, "shapes")

@@ -9,19 +9,22 @@ from __future__ import annotations
 import dataclasses
 import posixpath
 import re
+from collections.abc import Callable
 from typing import Any
 
-from hub.spec import benchmark, documents, errors, reference, snapshot, tasks
+from hub.spec import benchmark, documents, errors, reference, scan, snapshot, tasks
 
 HUB_JSON = "hub.json"
 README = "README.md"
+MODEL_CONFIG = "config.json"
 MAX_README = 1 << 20
 MAX_BENCHMARKS = 50
 MAX_USAGE = 16 << 10
 _KEYS = ("base", "task", "benchmarks", "labels", "usage")
 _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
 _BASE = re.compile(rf"base:[0-9a-f]{{64}}|{_MODEL_ID.pattern}")
-_MARKUP = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|[*_`]+")
+# no bracket within brackets: a million of them must not be a million searches
+_MARKUP = re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)|[*_`]+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,39 +60,29 @@ def read(files: snapshot.Snapshot) -> Facts:
     collector = errors.Collector()
     said = _Said(files, collector)
     if HUB_JSON in files.files:
-        with collector.collect():
-            said.add(HUB_JSON, parse_hub_json(snapshot.whole(files, HUB_JSON, documents.MAX_BYTES)))
+        said.json_file(HUB_JSON, lambda value, _: check_hub_json(value))
     if README in files.files:
-        with collector.collect():
+        with collector.collect(), errors.as_check(scan.check_of(README)):
             said.add(README, _from_readme(snapshot.whole(files, README, MAX_README), said))
     for folder in snapshot.folders(files.files):
         said.library(folder)
-    if "config.json" in files.files:
-        said.json_file("config.json", _from_model_config)
+    if MODEL_CONFIG in files.files:
+        said.json_file(MODEL_CONFIG, _from_model_config)
     collector.finalize()
     return said.facts()
 
 
-def parse_hub_json(data: bytes, where: str = HUB_JSON) -> dict[str, Any]:
-    """Read hub.json `{base, task, benchmarks, labels, usage}`, every key optional. Raises SpecError."""
-    return check_hub_json(documents.loads_object(data, where=where), where)
-
-
 def check_hub_json(value: Any, where: str = HUB_JSON) -> dict[str, Any]:
-    """Return facts that somebody sent, as `Facts` holds them. Raises SpecError with every fault."""
+    """Read hub.json `{base, task, benchmarks, labels, usage}`, every key optional, as `Facts` holds it. Raises SpecError
+    with every fault."""
     if not isinstance(value, dict):
-        raise _error(where, f"must be an object, not {documents.kind(value)}")
+        raise _error(where, f"must be an object, not {documents.kind(value)}", "write {...} around it")
     collector = errors.Collector()
     for key in sorted(set(value) - set(_KEYS)):
-        collector.add(_problem(where, f"{documents.shorten(key)!r} is not one of {', '.join(_KEYS)}"))
-    found = {}
-    for key, check in (
-        ("base", _base),
-        ("task", _task),
-        ("benchmarks", _benchmarks),
-        ("labels", _labels),
-        ("usage", _usage),
-    ):
+        message = f"{documents.shorten(key)!r} is not one of {', '.join(_KEYS)}"
+        collector.add(_problem(where, message, "remove the key"))
+    found: dict[str, Any] = {}
+    for key, check in _CHECKS.items():
         if value.get(key) is not None:
             with collector.collect():
                 found[key] = check(value[key], f"{where}: {key}")
@@ -109,7 +102,8 @@ def front_matter(readme: bytes, where: str = README) -> tuple[dict[str, Any], st
         return {}, text
     value = documents.loads_yaml(head.encode(), where=f"{where} front matter")
     if value is not None and not isinstance(value, dict):
-        raise _error(f"{where} front matter", f"must be a mapping, not {documents.kind(value)}")
+        message = f"must be a mapping, not {documents.kind(value)}"
+        raise _error(f"{where} front matter", message, "write `key: value` lines")
     return value or {}, body
 
 
@@ -129,8 +123,8 @@ class _Said:
                 self.values[key] = value
                 self.sources[key] = source
 
-    def json_file(self, path: str, reader: Any) -> None:
-        with self.collector.collect():
+    def json_file(self, path: str, reader: Callable[[dict[str, Any], _Said], dict[str, Any]]) -> None:
+        with self.collector.collect(), errors.as_check(scan.check_of(path)):
             value = documents.loads_object(snapshot.whole(self.files, path, documents.MAX_BYTES), where=path)
             self.add(path, reader(value, self))
 
@@ -181,7 +175,7 @@ def _from_readme(data: bytes, said: _Said) -> dict[str, Any]:
         "description": _description(front, body),
     }
     if front.get("labels") is not None:
-        found["labels"] = _labels(front["labels"], f"{README}: labels")
+        found["labels"] = benchmark.parse_labels(front["labels"], f"{README}: labels")
     if front.get("benchmarks") is not None:
         found["benchmarks"] = _benchmarks(front["benchmarks"], f"{README}: benchmarks")
     return found
@@ -221,33 +215,32 @@ def _by_index(value: Any) -> tuple[str, ...] | None:
 
 def _base(value: Any, where: str) -> str:
     if not isinstance(value, str) or not _BASE.fullmatch(value):
-        raise _error(where, f"{documents.shorten(value)!r} is no name of a base model and no fingerprint")
+        message = f"{documents.shorten(value)!r} is no name of a base model and no fingerprint"
+        raise _error(where, message, "write a name such as bert-base-uncased, or base:<64 hex>")
     return value
 
 
 def _task(value: Any, where: str) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", value):
-        raise _error(where, f"{documents.shorten(value)!r} is no name of a task, such as text-classification")
+        message = f"{documents.shorten(value)!r} is no name of a task"
+        raise _error(where, message, "write one such as text-classification")
     return value
 
 
 def _benchmarks(value: Any, where: str) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or len(names) > MAX_BENCHMARKS or any(not isinstance(name, str) for name in names):
-        raise _error(where, "must be a list of benchmark names")
+        message = f"must be a list of at most {MAX_BENCHMARKS} benchmark names"
+        raise _error(where, message, "write names such as glue/sst2")
     for name in names:
         for part in name.removeprefix("sha256:").split("/"):
             reference.check_name(part)
     return tuple(dict.fromkeys(names))
 
 
-def _labels(value: Any, where: str) -> tuple[str, ...]:
-    return benchmark.parse_labels(value, where)
-
-
 def _usage(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict) or len(documents.canonical(value)) > MAX_USAGE:
-        raise _error(where, f"must be an object of at most {MAX_USAGE} bytes")
+        raise _error(where, f"must be an object of at most {MAX_USAGE} bytes", "keep it short")
     return value
 
 
@@ -273,9 +266,14 @@ def _description(front: dict[str, Any], body: str) -> str:
     return ""
 
 
-def _problem(where: str, message: str) -> errors.Problem:
-    return errors.Problem("facts", where, message, "", "config")
+_CHECKS: dict[str, Callable[[Any, str], Any]] = {
+    "base": _base, "task": _task, "benchmarks": _benchmarks, "labels": benchmark.parse_labels, "usage": _usage,
+}  # fmt: skip
 
 
-def _error(where: str, message: str) -> errors.SpecError:
-    return errors.SpecError([_problem(where, message)])
+def _problem(where: str, message: str, hint: str) -> errors.Problem:
+    return errors.Problem("facts", where, message, hint, "config")
+
+
+def _error(where: str, message: str, hint: str) -> errors.SpecError:
+    return errors.SpecError([_problem(where, message, hint)])

@@ -21,11 +21,31 @@ from hub.spec import errors
 MAX_BYTES = 1 << 20
 MAX_YAML_BYTES = 1 << 17
 MAX_DEPTH = 32
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Possessive, and an unclosed string ends with the data: a million quotes must not be a million searches.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_HINTS = {
+    "document.encoding": "save the file as UTF-8",
+    "document.nul": "remove it: databases and terminals stop at a NUL",
+    "document.surrogate": "write the character itself, or both halves of the pair",
+    "document.too_large": "leave out what nobody needs to read",
+    "json.depth": "write it flatter",
+    "json.duplicate_key": "keep one of the two",
+    "json.not_canonical": "use objects, lists, text, finite numbers, true, false and null",
+    "json.not_finite": "write null or a finite number",
+    "json.number": "write it as text, or smaller",
+    "json.object": "write {...} around it",
+    "json.syntax": "write the file with a JSON library, as UTF-8 without a byte order mark",
+    "yaml.alias": "write the value out where it is used",
+    "yaml.depth": "write it flatter",
+    "yaml.documents": "keep one document",
+    "yaml.key": "use text as key",
+    "yaml.syntax": "check indentation and quotes",
+    "yaml.tag": "write the plain value",
+}
 _WORDS: dict[str, Any] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
@@ -42,7 +62,7 @@ def canonical(value: Any) -> bytes:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return text.encode("utf-8")
     except (ValueError, TypeError, RecursionError) as error:
-        raise errors.SpecError.of("json.not_canonical", "", f"this value cannot be written as JSON: {error}") from error
+        raise _error("json.not_canonical", "", f"this value cannot be written as JSON: {error}") from error
 
 
 def digest(value: Any) -> str:
@@ -62,9 +82,9 @@ def loads_json(data: bytes, *, where: str, max_bytes: int = MAX_BYTES, max_depth
         )  # fmt: skip
     except json.JSONDecodeError as error:
         message = f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        raise errors.SpecError.of("json.syntax", where, message) from error
+        raise _error("json.syntax", where, message) from error
     except RecursionError as error:  # the byte scan counts brackets outside strings; this is the second fence
-        raise errors.SpecError.of("json.depth", where, "is nested too deeply") from error
+        raise _error("json.depth", where, "is nested too deeply") from error
     _check_strings(value, where)
     return value
 
@@ -73,7 +93,7 @@ def loads_object(data: bytes, *, where: str, max_bytes: int = MAX_BYTES) -> dict
     """Parse JSON strictly and insist on an object at the top."""
     value = loads_json(data, where=where, max_bytes=max_bytes)
     if not isinstance(value, dict):
-        raise errors.SpecError.of("json.object", where, f"must be a JSON object, not {kind(value)}")
+        raise _error("json.object", where, f"must be a JSON object, not {kind(value)}")
     return value
 
 
@@ -90,11 +110,11 @@ def loads_yaml(data: bytes, *, where: str, max_bytes: int = MAX_YAML_BYTES, max_
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise errors.SpecError.of("yaml.syntax", where, f"is not valid YAML: {error.problem}{place}") from error
+        raise _error("yaml.syntax", where, f"is not valid YAML: {error.problem}{place}") from error
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, errors.SpecError):
             raise
-        raise errors.SpecError.of("yaml.syntax", where, f"is not valid YAML: {str(error)[:200]}") from error
+        raise _error("yaml.syntax", where, f"is not valid YAML: {str(error)[:200]}") from error
     _check_strings(value, where)
     return value
 
@@ -128,7 +148,7 @@ class _Reader:
         self.where = where
 
     def refuse(self, code: str, message: str) -> NoReturn:
-        raise errors.SpecError.of(code, self.where, message)
+        raise _error(code, self.where, message)
 
     def pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
@@ -175,7 +195,7 @@ class _YamlReader:
 
     def value(self, event: Any, depth: int) -> Any:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            self.reader.refuse("yaml.alias", "uses a YAML anchor or alias; write the value out")
+            self.reader.refuse("yaml.alias", "uses a YAML anchor or alias")
         if depth > self.max_depth:
             self.reader.refuse("yaml.depth", f"is nested deeper than {self.max_depth} levels")
         if getattr(event, "tag", None) is not None:
@@ -218,12 +238,11 @@ class _YamlReader:
 
 def _text(data: bytes, where: str, max_bytes: int) -> str:
     if len(data) > max_bytes:
-        raise errors.SpecError.of("document.too_large", where, f"is {len(data)} bytes; at most {max_bytes} are read")
+        raise _error("document.too_large", where, f"is {len(data)} bytes; at most {max_bytes} are read")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        message = f"is not UTF-8 text (byte {error.start})"
-        raise errors.SpecError.of("document.encoding", where, message, "save the file as UTF-8") from error
+        raise _error("document.encoding", where, f"is not UTF-8 text (byte {error.start})") from error
 
 
 def _check_depth(data: bytes, where: str, max_depth: int) -> None:
@@ -232,7 +251,7 @@ def _check_depth(data: bytes, where: str, max_depth: int) -> None:
     for match in _BRACKETS.finditer(_STRING.sub(b"", data)):
         depth += 1 if match.group() in b"[{" else -1
         if depth > max_depth:
-            raise errors.SpecError.of("json.depth", where, f"is nested deeper than {max_depth} levels")
+            raise _error("json.depth", where, f"is nested deeper than {max_depth} levels")
 
 
 def _check_strings(value: Any, where: str) -> None:
@@ -250,7 +269,11 @@ def _check_strings(value: Any, where: str) -> None:
 
 def _check_string(text: str, where: str) -> None:
     if "\0" in text:
-        raise errors.SpecError.of("document.nul", where, f"holds a NUL character in {shorten(text)!r}")
+        raise _error("document.nul", where, f"holds a NUL character in {shorten(text)!r}")
     # ASCII text, which is nearly all of it, cannot hold a surrogate
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
-        raise errors.SpecError.of("document.surrogate", where, f"holds half a surrogate pair in {shorten(text)!r}")
+        raise _error("document.surrogate", where, f"holds half a surrogate pair in {shorten(text)!r}")
+
+
+def _error(code: str, where: str, message: str) -> errors.SpecError:
+    return errors.SpecError.of(code, where, message, _HINTS[code])

@@ -8,6 +8,7 @@ A caller that wants all faults at once collects them (`Collector`) and raises at
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -75,20 +76,22 @@ def as_check(name: str) -> Iterator[None]:
 
 
 class Collector:
-    """Gathers problems so that a person hears about all of them at once."""
+    """Gathers problems so that a person hears about all of them at once.
+
+    At most MAX_PROBLEMS per check are told: a flood under one check must not hide the faults of another.
+    """
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
-        self.omitted = 0
+        self._counts: collections.Counter[str] = collections.Counter()
 
     def add(self, problem: Problem) -> None:
         """Remember one problem. A file of 20 000 wrong tensors does not need 20 000 sentences."""
         if problem in self.problems:
             return
-        if len(self.problems) < MAX_PROBLEMS:
+        self._counts[problem.check] += 1
+        if self._counts[problem.check] <= MAX_PROBLEMS:
             self.problems.append(problem)
-        else:
-            self.omitted += 1
 
     def problem(self, code: str, where: str, message: str, hint: str = "", check: str = "files") -> None:
         """Remember one problem, given by its fields."""
@@ -108,12 +111,13 @@ class Collector:
             self.extend(error.problems)
 
     def all(self) -> tuple[Problem, ...]:
-        """Every problem, with a last line that counts those left out."""
-        if not self.omitted:
-            return tuple(self.problems)
-        last = self.problems[-1]
-        more = Problem("more", "", f"{self.omitted} more problems of this kind", "", last.check)
-        return (*self.problems, more)
+        """Every problem, and for each check a line that counts those left out."""
+        more = [
+            Problem("more", "", f"{count - MAX_PROBLEMS} more problems of this kind", "mend the first ones first", check)
+            for check, count in self._counts.items()
+            if count > MAX_PROBLEMS
+        ]
+        return (*self.problems, *more)
 
     def finalize(self) -> None:
         """Raise everything that was collected; do nothing if that is nothing."""

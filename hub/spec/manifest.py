@@ -23,9 +23,14 @@ MAX_FILE_BYTES = 5 << 30
 MAX_BYTES = 20 << 30
 MAX_PATH = 255
 MAX_DEPTH = 10
+_SHAPE = 'send {"files": [{"path", "sha256", "size"}, ...], "manifest": 1}'
 _HEX = re.compile(r"[0-9a-f]{64}")
 _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp")
-_NAMES = frozenset({".gitattributes", ".gitignore", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"})
+TOKENIZER_FILES = frozenset(
+    {"added_tokens.json", "merges.txt", "sentencepiece.bpe.model", "special_tokens_map.json", "spiece.model",
+     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt"}
+)  # fmt: skip
+_NAMES = TOKENIZER_FILES | {".gitattributes", ".gitignore"}
 _SUFFIXES = (".safetensors", ".json", ".md", ".txt", ".jsonl", ".yaml", ".yml", ".cff", *_IMAGES)
 _PROSE = ("readme", "license", "licence", "notice", "copying", "authors", "citation")
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
@@ -98,9 +103,9 @@ class Manifest:
     @classmethod
     def from_json(cls, value: Any) -> Manifest:
         """Read a manifest that somebody sent, files in any order. Raises SpecError with every fault."""
-        files = value.get("files") if isinstance(value, dict) else None
+        files = value.get("files") if isinstance(value, dict) and set(value) <= {"files", "manifest"} else None
         if not isinstance(files, list) or value.get("manifest", 1) != 1:
-            raise _error("manifest.shape", "manifest", 'must be {"files": [{"path", "sha256", "size"}, ...]}')
+            raise _error("manifest.shape", "manifest", "is no manifest of this edition", _SHAPE)
         if not 0 < len(files) <= MAX_FILES:
             message = f"names {len(files)} files; 1 to {MAX_FILES} are allowed"
             raise _error("manifest.count", "manifest", message, "leave checkpoints and logs out")
@@ -135,10 +140,12 @@ def check_paths(paths: Iterable[str]) -> None:
     collector = errors.Collector()
     seen: dict[str, str] = {}
     for path in paths:
-        other = seen.setdefault(_fold(path), path)
-        if other is not path:
-            message = f"is there twice, or differs from {other!r} only in case"
-            collector.problem("path.twice", path, message, "rename one of them")
+        folded = _fold(path)
+        if folded not in seen:
+            seen[folded] = path
+            continue
+        message = "is there twice" if path == seen[folded] else f"differs from {seen[folded]!r} only in case"
+        collector.problem("path.twice", path, message, "rename one of them")
     for folded, path in seen.items():
         parents = [seen[parent] for parent in _parents(folded) if parent in seen]
         if parents:
@@ -173,13 +180,15 @@ def is_evidence(path: str) -> bool:
 def _file(item: Any, collector: errors.Collector) -> File | None:
     with collector.collect():
         if not isinstance(item, dict) or set(item) - {"path", "sha256", "size"}:
-            raise _error("manifest.shape", "manifest", "each file is {path, sha256, size}")
+            raise _error("manifest.shape", "manifest", f"{documents.shorten(item)} is no file of a manifest", _SHAPE)
         path = check_path(item.get("path"))
         digest, size = item.get("sha256"), item.get("size")
         if not isinstance(digest, str) or not _HEX.fullmatch(digest):
-            raise _error("manifest.sha256", path, "sha256 must be 64 lower-case hex digits")
+            message = f"{documents.shorten(digest)} is no SHA-256"
+            raise _error("manifest.sha256", path, message, "write 64 lower-case hex digits, without sha256:")
         if type(size) is not int or not 0 <= size <= MAX_FILE_BYTES:
-            raise _error("manifest.size", path, f"size must be a number of bytes, {MAX_FILE_BYTES} at most")
+            message = f"{documents.shorten(size)} is no size of a file that is taken"
+            raise _error("manifest.size", path, message, f"write its bytes, {MAX_FILE_BYTES} at most")
         return File(path, digest, size)
     return None
 
@@ -212,5 +221,5 @@ def _parents(path: str) -> Iterable[str]:
         yield path
 
 
-def _error(code: str, where: str, message: str, hint: str = "") -> errors.SpecError:
+def _error(code: str, where: str, message: str, hint: str) -> errors.SpecError:
     return errors.SpecError.of(code, where, message, hint, "files")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import NoReturn
 
 from hub.spec import documents, errors
 
@@ -28,6 +27,7 @@ _FOLDER = re.compile(r"[^/#@:\\\s]{1,100}(?:/[^/#@:\\\s]{1,100}){0,5}")
 _HEX = re.compile(r"[0-9a-f]{64}")
 _SEPARATORS = re.compile(r"[-_.]+")
 _LOOK_ALIKES = str.maketrans("lio", "110")
+_FORM = "write [namespace/]name[:version][@sha256:<64 hex>][#folder]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Reference:
 def parse(text: str) -> Reference:
     """Read a reference. Raises SpecError that says which part is wrong."""
     if len(text) > MAX_REFERENCE:
-        _refuse("reference.too_long", text, f"a reference has at most {MAX_REFERENCE} characters")
+        raise _error("reference.too_long", text, f"a reference has at most {MAX_REFERENCE} characters", _FORM)
     rest, folder = _cut(text.strip(), "#")
     rest, digest = _cut(rest, "@")
     rest, version = _cut(rest, ":")
@@ -73,7 +73,8 @@ def check_namespace(text: str) -> str:
     _match_name(text, "namespace")
     # by skeleton: /ap1/ must not pass for /api/
     if skeleton_strong(text) in {skeleton_strong(name) for name in RESERVED_NAMESPACES}:
-        _refuse("name.reserved", text, f"the namespace {text!r} is reserved (or looks like a reserved one)")
+        message = f"the namespace {text!r} is reserved (or looks like a reserved one)"
+        raise _error("name.reserved", text, message, "choose another")
     return text
 
 
@@ -87,7 +88,8 @@ def check_label(text: str) -> str:
     """Return a version label or alias that a publisher may choose, or raise SpecError."""
     _match_label(text)
     if text.lower() == LATEST:
-        _refuse("label.reserved", text, "'latest' always means the newest published version; choose another")
+        message = "'latest' always means the newest published version"
+        raise _error("label.reserved", text, message, "choose another, such as 1.0 or stable")
     return text
 
 
@@ -104,7 +106,7 @@ def skeleton_mild(text: str) -> str:
 def _cut(text: str, mark: str) -> tuple[str, str | None]:
     before, found, after = text.partition(mark)
     if found and not after:
-        _refuse("reference.syntax", text, f"nothing follows the {mark!r}")
+        raise _error("reference.syntax", text, f"nothing follows the {mark!r}", _FORM)
     return before, after if found else None
 
 
@@ -113,7 +115,7 @@ def _digest(text: str | None, whole: str) -> str | None:
         return None
     kind, _, value = text.partition(":")
     if kind != "sha256" or not _HEX.fullmatch(value.lower()):
-        _refuse("reference.digest", whole, "a digest is written @sha256: and 64 hex digits")
+        raise _error("reference.digest", whole, "a digest is written @sha256: and 64 hex digits", _FORM)
     return value.lower()
 
 
@@ -137,21 +139,21 @@ def _match_name(text: str, what: str) -> None:
     if not _NAME.fullmatch(text) or _BAD_PART.search(text):
         message = f"{documents.shorten(text)!r} is not a valid {what}"
         hint = "use letters, digits and single . _ - between them, 96 characters at most"
-        raise errors.SpecError.of("name.syntax", what, message, hint, "config")
+        raise _error("name.syntax", what, message, hint)
 
 
 def _match_label(text: str) -> None:
     if not _LABEL.fullmatch(text):
         message = f"{documents.shorten(text)!r} is not a valid version or alias"
         hint = "use letters, digits and . _ -, 64 characters at most, beginning with a letter or digit"
-        raise errors.SpecError.of("label.syntax", "version", message, hint, "config")
+        raise _error("label.syntax", "version", message, hint)
 
 
 def _match_folder(text: str) -> None:
     if not _FOLDER.fullmatch(text) or ".." in text.split("/") or not text.isprintable():
         message = f"{documents.shorten(text)!r} is not a folder of a snapshot"
-        raise errors.SpecError.of("folder.syntax", "folder", message, "write #folder or #folder/sub", "config")
+        raise _error("folder.syntax", "folder", message, "write #folder or #folder/sub")
 
 
-def _refuse(code: str, text: str, message: str) -> NoReturn:
-    raise errors.SpecError.of(code, documents.shorten(text), message, "", "config")
+def _error(code: str, where: str, message: str, hint: str) -> errors.SpecError:
+    return errors.SpecError.of(code, documents.shorten(where), message, hint, "config")

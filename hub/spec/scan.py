@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import posixpath
+import re
 
 from hub.spec import documents, errors, manifest, snapshot, tensors
 
 MAX_JSON = 32 << 20
 MAX_JSON_TOGETHER = 64 << 20
 _HEAD = 512
+_SAFE = "save the weights as safetensors: save_pretrained(..., safe_serialization=True)"
+# what a file begins with that can run code or hide it, whatever its name says
+_MAGIC = (
+    (b"PK\x03\x04", "a zip archive (PyTorch's pickle format among others)"),
+    (b"PK\x05\x06", "a zip archive"),
+    (b"\x7fELF", "an executable"),
+    (b"#!", "a script"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"\x93NUMPY", "a NumPy file"),
+    (b"GGUF", "a GGUF file"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+    (b"(\xb5/\xfd", "a zstd archive"),
+    (b"Rar!\x1a", "a rar archive"),
+)
+# protocol 2 and later say so; older pickles are plain opcodes: how a dict, a list, an object or a string begins
+_PICKLE = re.compile(
+    rb"\x80[\x02-\x05]|[\]}]q\x00|\((?:[dl]p[0-9]+\n|[dl]\.)|c[A-Za-z_.]+\n[A-Za-z_.]+\n(?:[(q)]|p[0-9]+\n)|\(S'[^\n]*'\n"
+)
 _IMAGES = {
     ".png": (b"\x89PNG",),
     ".jpg": (b"\xff\xd8",),
@@ -16,6 +38,19 @@ _IMAGES = {
     ".gif": (b"GIF8",),
     ".webp": (b"RIFF",),
 }
+# a tokenizer in SentencePiece's own format; everything else that is kept is text
+_BINARY = (".model", *_IMAGES)
+_CHECKS = {"adapter_config.json": "config", "head_config.json": "head", "hub.json": "config", "README.md": "config"}
+
+
+def check_of(path: str) -> str:
+    """Return the check of a report under which a file's own faults are told."""
+    return _CHECKS.get(posixpath.basename(path), "scan")
+
+
+def is_weights(path: str) -> bool:
+    """Tell whether a file calls itself safetensors."""
+    return path.lower().endswith(".safetensors")
 
 
 def check_files(files: snapshot.Snapshot, collector: errors.Collector) -> None:
@@ -30,7 +65,7 @@ def check_files(files: snapshot.Snapshot, collector: errors.Collector) -> None:
             manifest.allowed_path(path)
         if size > manifest.MAX_FILE_BYTES:
             message = f"is {size} bytes; at most {manifest.MAX_FILE_BYTES} are taken"
-            collector.problem("files.size", documents.shorten(path), message)
+            collector.problem("files.size", documents.shorten(path), message, "is this a whole model?")
     with collector.collect():
         manifest.check_paths(sorted(sizes)[: manifest.MAX_FILES])
 
@@ -40,11 +75,11 @@ def check_contents(files: snapshot.Snapshot, collector: errors.Collector) -> Non
     spent = 0
     for path, size in sorted(files.files.items())[: manifest.MAX_FILES]:
         with collector.collect():
-            if path.endswith(".safetensors"):
+            if is_weights(path):
                 header(files, path)
                 continue
             _check_head(path, files.read(path, 0, min(size, _HEAD)))
-            if path.endswith(".json"):
+            if path.lower().endswith(".json"):
                 spent += size
                 _check_json(files, path, spent)
 
@@ -59,33 +94,45 @@ def header(files: snapshot.Snapshot, path: str) -> tuple[tensors.Tensor, ...]:
         return tensors.parse_header(files.read(path, 0, 8 + length), size, path)
     except errors.SpecError:
         # only now: a header of 640 bytes begins like a pickle
-        kind = tensors.looks_like(first)
+        kind = looks_like(first)
         if kind is None:
             raise
-        raise _disguised(path, kind) from None
+        raise _error("scan.disguised", path, f"the bytes are {kind}", _SAFE) from None
+
+
+def looks_like(head: bytes) -> str | None:
+    """Say what a file's first 512 bytes show it to be, where that can run or hide code; None otherwise."""
+    for sign, name in _MAGIC:
+        if head.startswith(sign):
+            return name
+    if _PICKLE.match(head):
+        return "a pickle"
+    if head.startswith(b"MZ") and b"\0" in head:  # two letters alone begin many a text
+        return "an executable"
+    return "a tar archive" if head[257:262] == b"ustar" else None
 
 
 def _check_head(path: str, head: bytes) -> None:
-    kind = tensors.looks_like(head)
+    kind = looks_like(head)
     if kind is not None:
-        raise _disguised(path, kind)
-    signs = _IMAGES.get(posixpath.splitext(path)[1].lower())
+        raise _error("scan.disguised", path, f"the bytes are {kind}", _SAFE)
+    suffix = posixpath.splitext(path)[1].lower()
+    signs = _IMAGES.get(suffix)
     if signs and not head.startswith(signs):
-        raise errors.SpecError.of("scan.image", path, "is not the image its name says", "leave it out", "scan")
+        raise _error("scan.image", path, "is not the image its name says", "leave it out")
+    if suffix not in _BINARY and b"\0" in head:
+        raise _error("scan.binary", path, "is no text: it holds NUL bytes", "leave it out, or save it as UTF-8")
 
 
 def _check_json(files: snapshot.Snapshot, path: str, spent: int) -> None:
     if spent > MAX_JSON_TOGETHER:
         message = f"the JSON files are more than {MAX_JSON_TOGETHER} bytes together"
-        raise errors.SpecError.of("scan.json_size", path, message, "leave logs out", "scan")
-    # a configuration's own faults are told under the check that reads it
-    name = posixpath.basename(path)
-    check = {"adapter_config.json": "config", "head_config.json": "head", "hub.json": "config"}.get(name, "scan")
+        raise _error("scan.json_size", path, message, "leave logs out")
+    check = check_of(path)
     limit = documents.MAX_BYTES if check != "scan" else MAX_JSON
     with errors.as_check(check):
         documents.loads_json(snapshot.whole(files, path, limit), where=path, max_bytes=limit)
 
 
-def _disguised(path: str, kind: str) -> errors.SpecError:
-    hint = "save the weights as safetensors: save_pretrained(..., safe_serialization=True)"
-    return errors.SpecError.of("scan.disguised", path, f"the bytes are {kind}", hint, "scan")
+def _error(code: str, where: str, message: str, hint: str) -> errors.SpecError:
+    return errors.SpecError.of(code, where, message, hint, "scan")

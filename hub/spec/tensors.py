@@ -23,26 +23,8 @@ DTYPE_BYTES = {
     "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4, "U32": 4, "F32": 4,
     "I64": 8, "U64": 8, "F64": 8, "C64": 8,
 }  # fmt: skip
-_HINT = "save the file again with safetensors.torch.save_file"
-# what a file begins with that can run code or hide it, whatever its name says
-_MAGIC = (
-    (b"PK\x03\x04", "a zip archive (PyTorch's pickle format among others)"),
-    (b"PK\x05\x06", "a zip archive"),
-    (b"\x7fELF", "an executable"),
-    (b"MZ", "an executable"),
-    (b"#!", "a script"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"\x93NUMPY", "a NumPy file"),
-    (b"GGUF", "a GGUF file"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"7z\xbc\xaf", "a 7z archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ", "an xz archive"),
-    (b"(\xb5/\xfd", "a zstd archive"),
-    (b"Rar!", "a rar archive"),
-)
-# protocol 2 and later begin with it; older pickles are plain opcodes, these are how a dict, list or object begins
-_OLD_PICKLES = (b"(dp", b"(lp", b"}q", b"]q", b"ccopy_reg", b"cos\n", b"c__builtin__", b"cposix\n", b"cnt\n")
+_SAVE = "save the file again with safetensors.torch.save_file"
+_WHOLE = "the file is cut off: send the whole file"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,27 +48,17 @@ class Tensor:
         return self.end - self.start
 
 
-def looks_like(head: bytes) -> str | None:
-    """Say what a file's first 512 bytes show it to be, where that can run or hide code; None otherwise."""
-    for sign, name in _MAGIC:
-        if head.startswith(sign):
-            return name
-    if (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")) or head.startswith(_OLD_PICKLES):
-        return "a pickle"
-    return "a tar archive" if head[257:262] == b"ustar" else None
-
-
 def header_length(first8: bytes, file_size: int, where: str = "weights") -> int:
     """Return the length n of the JSON header from a file's first eight bytes. Raises SpecError."""
     if file_size < 8 or len(first8) < 8:
-        raise _error("tensors.truncated", where, f"is {file_size} bytes long, too short for safetensors", _HINT)
+        raise _error("tensors.truncated", where, f"is {file_size} bytes long, too short for safetensors")
     length = int.from_bytes(first8[:8], "little")
     if length > MAX_HEADER:
         message = f"announces a header of {length} bytes; at most {MAX_HEADER} are read"
         raise _error("tensors.header_size", where, message, "perhaps these are no safetensors bytes at all")
     if 8 + length > file_size:
         message = f"announces a header of {length} bytes, but the file ends after {file_size} bytes"
-        raise _error("tensors.truncated", where, message, "the file is cut off: send the whole file")
+        raise _error("tensors.truncated", where, message, _WHOLE)
     return length
 
 
@@ -99,14 +71,15 @@ def parse_header(head: bytes, file_size: int, where: str = "weights") -> tuple[T
     length = header_length(head, file_size, where)
     raw = head[8 : 8 + length]
     if len(raw) < length:
-        raise _error("tensors.truncated", where, f"only {len(raw)} of {length} bytes of the header are there", _HINT)
+        raise _error("tensors.truncated", where, f"only {len(raw)} of {length} bytes of the header are there")
     if not raw.startswith(b"{"):
-        raise _error("tensors.header", where, "the header does not begin with '{': no safetensors bytes", _HINT)
+        raise _error("tensors.header", where, "the header does not begin with '{': no safetensors bytes")
     with errors.as_check("scan"):
         header = documents.loads_json(raw, where=where, max_bytes=MAX_HEADER, max_depth=4)
     _check_metadata(header.pop("__metadata__", {}), where)
     if len(header) > MAX_TENSORS:
-        raise _error("tensors.too_many", where, f"holds {len(header)} tensors; at most {MAX_TENSORS} are read")
+        message = f"holds {len(header)} tensors; at most {MAX_TENSORS} are read"
+        raise _error("tensors.too_many", where, message, "no adapter, and no base model that is run here, has so many")
     collector = errors.Collector()
     found = [tensor for name, entry in header.items() if (tensor := _tensor(name, entry, where, collector))]
     collector.finalize()
@@ -119,7 +92,7 @@ def _tensor(name: str, entry: Any, where: str, collector: errors.Collector) -> T
         _check_name(name, where)
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
             message = f"tensor {name!r} needs exactly dtype, shape and data_offsets"
-            raise _error("tensors.entry", where, message, _HINT)
+            raise _error("tensors.entry", where, message)
         dtype, shape = _dtype(name, entry["dtype"], where), _shape(name, entry["shape"], where)
         tensor = Tensor(name, dtype, shape, *_offsets(name, entry["data_offsets"], where))
         _check_size(tensor, where)
@@ -130,7 +103,7 @@ def _tensor(name: str, entry: Any, where: str, collector: errors.Collector) -> T
 def _check_name(name: str, where: str) -> None:
     if not name or len(name) > MAX_NAME or not name.isprintable():
         message = f"the tensor name {documents.shorten(name)!r} is empty, too long or not printable"
-        raise _error("tensors.name", where, message)
+        raise _error("tensors.name", where, message, f"use printable names of at most {MAX_NAME} characters")
 
 
 def _dtype(name: str, dtype: Any, where: str) -> str:
@@ -160,7 +133,7 @@ def _check_size(tensor: Tensor, where: str) -> None:
     needed = tensor.count * DTYPE_BYTES[tensor.dtype]
     if needed != tensor.nbytes:
         text = f"tensor {tensor.name!r} of shape {list(tensor.shape)} needs {needed} bytes, but has {tensor.nbytes}"
-        raise _error("tensors.size", where, documents.shorten(text, 700), _HINT)
+        raise _error("tensors.size", where, documents.shorten(text, 700))
 
 
 def _check_cover(found: list[Tensor], size: int, where: str) -> None:
@@ -168,22 +141,22 @@ def _check_cover(found: list[Tensor], size: int, where: str) -> None:
     at = 0
     for tensor in found:
         if tensor.start < at:
-            raise _error("tensors.overlap", where, f"tensor {tensor.name!r} overlaps the one before it", _HINT)
+            raise _error("tensors.overlap", where, f"tensor {tensor.name!r} overlaps the one before it")
         if tensor.start > at:
             message = f"{tensor.start - at} bytes that belong to no tensor lie before {tensor.name!r}"
-            raise _error("tensors.hole", where, message, _HINT)
+            raise _error("tensors.hole", where, message)
         at = tensor.end
     if at > size:
         message = f"the tensors need {at} bytes, but only {size} follow the header"
-        raise _error("tensors.truncated", where, message, "the file is cut off: send the whole file")
+        raise _error("tensors.truncated", where, message, _WHOLE)
     if at < size:
-        raise _error("tensors.trailing", where, f"{size - at} bytes follow the last tensor", _HINT)
+        raise _error("tensors.trailing", where, f"{size - at} bytes follow the last tensor")
 
 
 def _check_metadata(metadata: Any, where: str) -> None:
     if not isinstance(metadata, dict) or any(not isinstance(value, str) for value in metadata.values()):
-        raise _error("tensors.metadata", where, "__metadata__ must map text to text", _HINT)
+        raise _error("tensors.metadata", where, "__metadata__ must map text to text")
 
 
-def _error(code: str, where: str, message: str, hint: str = "") -> errors.SpecError:
+def _error(code: str, where: str, message: str, hint: str = _SAVE) -> errors.SpecError:
     return errors.SpecError.of(code, where, message, hint, "scan")

@@ -21,8 +21,6 @@ _CONFIG: dict[str, Any] = {
     "connect_timeout": 3,
     "read_timeout": 30,
     "max_pool_connections": 32,
-    # Not "standard": its quota gives up all retries just when a server is busy for longer.
-    "retries": {"mode": "legacy", "total_max_attempts": 5},
     # Checksums of the newer kind only where we ask for them: some servers refuse the default trailer.
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",
@@ -35,7 +33,8 @@ _HINTS = {
     "SignatureDoesNotMatch": "Check AWS_SECRET_ACCESS_KEY.",
     "RequestTimeTooSkewed": "Check this machine's clock.",
 }
-_READ_ATTEMPTS = 5
+ATTEMPTS = 5
+"""How often a request is sent before it counts as failed, and how often a reading may be cut without a byte of progress."""
 
 
 class Refused(Exception):
@@ -53,14 +52,15 @@ class Bucket:
         self.name = name
         self._public_endpoint = public_endpoint
         self._lock = threading.Lock()
-        self._clients: dict[tuple[int, str | None], Any] = {}
+        self._clients: dict[tuple[int, str | None, int], Any] = {}
 
-    def call(self, operation: str, /, *told: int, **parameters: Any) -> dict[str, Any]:
+    def call(self, operation: str, /, *told: int, attempts: int = ATTEMPTS, **parameters: Any) -> dict[str, Any]:
         """Call an operation of the S3 API on this bucket.
 
-        Raises Refused for the statuses in `told`; StorageFull or StorageUnavailable for every other failure.
+        Raises Refused for the statuses in `told`; StorageFull or StorageUnavailable for every other failure. What
+        may pass (no connection, 5xx, throttling, bytes garbled on the way) is tried `attempts` times in all.
         """
-        client = self._client(None)
+        client = self._client(None, attempts)
         with _explained(operation, told):
             answer: dict[str, Any] = getattr(client, operation)(Bucket=self.name, **parameters)
             return answer
@@ -101,7 +101,7 @@ class Bucket:
                     yield chunk
             except botocore.exceptions.BotoCoreError as error:
                 failures += 1
-                if failures == _READ_ATTEMPTS:
+                if failures == ATTEMPTS:
                     raise _unavailable("get_object", str(error)) from error
 
     def _range(self, key: str, etag: str, start: int, stop: int) -> Iterator[bytes]:
@@ -112,26 +112,28 @@ class Bucket:
                 raise _unavailable("get_object", f"{wanted} was asked for, came {answer.get('ContentRange')}")
             yield from body.iter_chunks(base.CHUNK)
 
-    def _client(self, endpoint: str | None) -> Any:
+    def _client(self, endpoint: str | None, attempts: int = ATTEMPTS) -> Any:
         """Return the client for an endpoint: one per process, since connections do not survive a fork."""
-        mark = (os.getpid(), endpoint)
+        mark = (os.getpid(), endpoint, attempts)
         with self._lock:
             if mark not in self._clients:
-                self._clients[mark] = _connect(endpoint)
+                self._clients[mark] = _connect(endpoint, attempts)
             return self._clients[mark]
 
 
-def _connect(endpoint: str | None) -> Any:
+def _connect(endpoint: str | None, attempts: int) -> Any:
     session = boto3.session.Session()
     custom = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     # bucket.host needs a DNS entry per bucket, which only Amazon's own endpoint has for certain. Signed
     # payloads let every server refuse bytes that were garbled on the way.
     s3 = {"addressing_style": "path" if custom else "auto", "payload_signing_enabled": True}
+    # Not "standard": its quota gives up all retries just when a server is busy for longer.
+    retries = {"mode": "legacy", "total_max_attempts": attempts}
     return session.client(
         "s3",
         endpoint_url=endpoint,
         region_name=session.region_name or "us-east-1",
-        config=botocore.config.Config(s3=s3, **_CONFIG),
+        config=botocore.config.Config(s3=s3, retries=retries, **_CONFIG),
     )
 
 

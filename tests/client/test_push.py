@@ -234,6 +234,21 @@ def test_lost_answers_make_no_second_version(sim: Simulator, owner: Client, fold
     assert (len(sim.uploads), len(sim.versions)) == (1, 1)
 
 
+def test_answers_lost_before_a_quick_refusal_make_no_second_version(
+    sim: Simulator, owner: Client, folder: Path
+) -> None:
+    """Both answers are lost, and the run was refused before the second is asked for again: still the same push."""
+    sim.faults.lost.extend(["/uploads", "/complete"])
+    publish = sim.publish
+
+    def publish_and_judge(repo: str, files: dict[str, bytes], **more: object) -> Version:
+        return publish(repo, files, **more | {"status": "rejected", "report": FAILED})
+
+    sim.publish = publish_and_judge  # type: ignore[method-assign]
+    assert owner.push(folder, "owner/a").status == "rejected"
+    assert (len(sim.uploads), len(sim.versions)) == (1, 1)
+
+
 def test_without_its_key_a_lost_answer_would_make_two(sim: Simulator, owner: Client, folder: Path) -> None:
     """The control: the hub of these tests does make an upload for each call that has a key of its own."""
     content = owner.prepare(folder).manifest.to_json()

@@ -23,8 +23,7 @@ JUDGED = {"passed": "published", "failed": "rejected"}
 
 VERSIONS = """
     SELECT n.name || '/' || a.name AS repo, n.name || '/' || a.name || ':' || coalesce(v.label, v.number::text) AS ref,
-           v.label, v.number, v.digest, v.status, v.run_id::text AS run, r.status AS run_status, m.adapter_digest AS of_files,
-           (v.adapter_digest, v.base_fingerprint, v.plan_digest) AS key,
+           v.number, v.status, r.status AS run_status,
            (v.adapter_digest, v.base_fingerprint, v.plan_digest)
                IS NOT DISTINCT FROM (r.adapter_digest, r.base_fingerprint, r.plan_digest) AS by_its_run,
            v.adapter_digest IS NOT DISTINCT FROM m.adapter_digest AS by_its_files
@@ -88,14 +87,24 @@ def is_quiet(hub: RunningHub) -> bool:
 
 def violations(hub: RunningHub, receipts: Sequence[Receipt], client: Client) -> list[str]:
     """Everything that should not be. `client` belongs to the owner and has an empty cache."""
-    versions, runs = ask(hub, VERSIONS), ask(hub, RUNS)
-    events = Counter((event.kind, event.subject) for event in ask(hub, EVENTS))
+    told = compare(receipts, ask(hub, VERSIONS), ask(hub, RUNS), ask(hub, EVENTS), ask(hub, UPLOADS))
+    return [*told, *_damaged(receipts, client)]
+
+
+def compare(
+    receipts: Sequence[Receipt],
+    versions: Sequence[Any],
+    runs: Sequence[Any],
+    events: Iterable[Any],
+    uploads: Iterable[Any],
+) -> list[str]:
+    """What the database says, held against what was promised. The rows are those of the questions above."""
+    counted = Counter((event.kind, event.subject) for event in events)
     found = [
         *_lost(receipts, versions),
         *_unproven(versions),
-        *_unfinished(runs, ask(hub, UPLOADS)),
-        *_doubled(runs, versions, events),
-        *_damaged(receipts, client),
+        *_unfinished(runs, uploads),
+        *_doubled(runs, versions, counted),
     ]
     return sorted(found)
 

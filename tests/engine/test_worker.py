@@ -1,0 +1,118 @@
+"""A worker between the registry and its child: which faults count as an attempt at a run, and which give it back."""
+
+import hashlib
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub import Client, base_folder
+from hub.transfer.retry import Retry
+from tests.engine import makers
+from workers import jobs
+from workers.assignment import Limits
+from workers.bases import Base
+from workers.registry import Lease
+from workers.settings import Settings
+
+CONFIG = b'{"peft_type": "LORA"}'
+QUICK = Retry(attempts=3, first=0.001, cap=0.01)
+
+
+class Registry(http.server.ThreadingHTTPServer):
+    """A registry with one run and one file, which it gives as `mode` says: cut | busy | gone | damaged."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__(("127.0.0.1", 0), Door)
+        self.mode = mode
+        self.reports: list[dict[str, Any]] = []
+
+
+class Door(http.server.BaseHTTPRequestHandler):
+    server: Registry
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("/report"):
+            self.server.reports.append(body["report"])
+        if self.path.endswith("/claim"):
+            self._answer(204, b"")
+            return
+        self._answer(200, json.dumps({"status": "queued", "lease_seconds": 60}).encode())
+
+    def do_GET(self) -> None:
+        answers = {"busy": (503, b"{}"), "gone": (404, b"{}"), "damaged": (200, CONFIG[::-1])}
+        if self.server.mode != "cut":
+            self._answer(*answers[self.server.mode])
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def registry(request: pytest.FixtureRequest) -> Iterator[Registry]:
+    with Registry(request.param) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def endpoint_of(registry: Registry) -> str:
+    return f"http://127.0.0.1:{registry.server_address[1]}"
+
+
+def serve(registry: Registry, scratch: Path) -> None:
+    """Have a worker judge the run of this registry."""
+    endpoint = endpoint_of(registry)
+    file = {
+        "path": "adapter_config.json",
+        "sha256": hashlib.sha256(CONFIG).hexdigest(),
+        "size": len(CONFIG),
+        "url": "/api/v1/runs/r/blobs/b",
+    }
+    run = {"id": "r", "lease_no": 1, "lease_seconds": 60, "adapter_digest": "sha256:" + "0" * 64, "plan": {}}
+    with Client(endpoint, quiet=True) as client:
+        client.wire.retry = QUICK
+        lease = Lease(client, {"run": run, "token": "t", "files": [file], "benchmarks": [], "base_model": {}})
+        worker = jobs.Worker("w1", Settings(endpoint, None, "", (), scratch, Limits()))
+        worker.serve(lease, Base(makers.TINY, base_folder.read(makers.TINY)))
+
+
+@pytest.mark.parametrize("registry", ["cut", "busy"], indirect=True)
+def test_a_registry_that_goes_away_during_the_pull_costs_no_attempt(registry: Registry, tmp_path: Path) -> None:
+    """Three would end the run in an error: a store that is away for some minutes would lose every run that waits."""
+    serve(registry, tmp_path)
+    assert registry.reports == []
+
+
+@pytest.mark.parametrize("registry", ["gone", "damaged"], indirect=True)
+def test_a_file_that_cannot_be_had_is_an_attempt(registry: Registry, tmp_path: Path) -> None:
+    """The control: what waiting does not mend is told, so that the run ends some day."""
+    serve(registry, tmp_path)
+    (report,) = registry.reports
+    assert report["verdict"] == "error"
+    assert "could not be pulled" in report["error"]
+
+
+@pytest.mark.parametrize("registry", ["gone"], indirect=True)
+def test_a_worker_that_starts_again_removes_what_it_had_pulled_and_nobody_elses(
+    registry: Registry, tmp_path: Path
+) -> None:
+    for name in ("w1", "w2"):
+        (tmp_path / "runs" / name / "some-run-1").mkdir(parents=True)
+    worker = jobs.Worker("w1", Settings(endpoint_of(registry), None, "", (), tmp_path, Limits()))
+    try:
+        worker.drain()
+        assert [path.name for path in (tmp_path / "runs").iterdir()] == ["w2"]
+    finally:
+        worker.process.stop()
