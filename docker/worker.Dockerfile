@@ -1,4 +1,4 @@
-# A validation worker. It knows the hub's address and a worker token, and nothing else: no database, no bucket.
+# A validation worker. It knows the hub's address, a worker token and its queue, and nothing else: no database, no bucket.
 #   CPU:   docker build -f docker/worker.Dockerfile .
 #   CUDA:  docker build -f docker/worker.Dockerfile --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 .
 FROM python:3.11-slim AS build
@@ -14,8 +14,7 @@ FROM python:3.11-slim
 RUN useradd --uid 10001 --create-home hub && mkdir -p /scratch /bases && chown hub /scratch
 COPY --from=build /venv /venv
 WORKDIR /app
-COPY hub hub
 COPY workers workers
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 HUB_SCRATCH=/scratch HUB_BASES=/bases
-USER hub
-CMD ["celery", "-A", "workers.celery", "worker", "--pool", "solo", "--queues", "runs", "--without-mingle", "--without-gossip", "--loglevel", "INFO"]
+USER 10001
+CMD ["celery", "-A", "workers.celery", "worker", "--pool", "solo", "--queues", "runs", "--without-mingle", "--without-gossip", "--without-heartbeat", "--loglevel", "INFO"]

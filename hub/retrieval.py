@@ -18,7 +18,7 @@ from typing import Any
 
 from hub import bases, cache, errors, folder, paths
 from hub.spec import compatibility, reference, validation
-from hub.spec.base_model import is_digest
+from hub.spec.documents import is_digest
 from hub.spec.errors import Problem, SpecError
 from hub.spec.manifest import File, Manifest
 from hub.transfer import download

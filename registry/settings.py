@@ -232,17 +232,16 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2 << 20
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
 DATA_UPLOAD_MAX_NUMBER_FILES = 20
 
-# --- Static files: as `collectstatic` left them, or straight from the source where it did not run ---
+# --- Static files: as `collectstatic` left them in HUB_STATIC_ROOT, else straight from the source ---
 STATIC_URL = "/static/"
 STATIC_ROOT = text("HUB_STATIC_ROOT") or None
-_collected = STATIC_ROOT is not None and Path(STATIC_ROOT, "staticfiles.json").exists()
-WHITENOISE_USE_FINDERS = not _collected
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_AUTOREFRESH = False
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},  # blobs: registry/storage
     "staticfiles": {
         "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
-        if _collected
+        if STATIC_ROOT
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }

@@ -156,7 +156,7 @@ def from_leaves(leaves: Iterable[Leaf], config: dict[str, Any], tokenizer_digest
     """Compute a base model's identity. Names may still carry a prefix; tied copies and buffers are left
     out."""
     kept = canonical_leaves(leaves, str(config.get("model_type") or ""))
-    if tokenizer_digest is not None and not is_digest(tokenizer_digest):
+    if tokenizer_digest is not None and not documents.is_digest(tokenizer_digest):
         raise _error("base.tokenizer", "tokenizer_digest", "must be 64 hex digits")
     sub_roots = roots(kept)
     return BaseModel(PREFIX + root(kept), kept, config, sub_roots, tokenizer_digest, _architecture(kept, config))
@@ -240,14 +240,9 @@ def parse_leaves(value: Any) -> tuple[Leaf, ...]:
     return tuple(_parse_leaf(item) for item in value)
 
 
-def is_digest(value: Any) -> bool:
-    """Tell whether a value is 64 lower-case hex digits."""
-    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
-
-
 def is_fingerprint(value: Any) -> bool:
     """Tell whether a value is `base:` and 64 lower-case hex digits."""
-    return isinstance(value, str) and value.startswith(PREFIX) and is_digest(value.removeprefix(PREFIX))
+    return isinstance(value, str) and value.startswith(PREFIX) and documents.is_digest(value.removeprefix(PREFIX))
 
 
 def _parse_leaf(item: Any) -> Leaf:
@@ -259,7 +254,7 @@ def _parse_leaf(item: Any) -> Leaf:
     sizes: list[Any] = shape if isinstance(shape, list) and len(shape) <= 8 else [None]
     if any(type(size) is not int or size < 0 for size in sizes):
         raise _error("base.leaves", documents.shorten(name), f"impossible shape {documents.shorten(shape)}")
-    if not is_digest(digest):
+    if not documents.is_digest(digest):
         raise _error("base.leaves", documents.shorten(name), "the digest must be the BLAKE3 in 64 hex digits")
     return Leaf(name, dtype, tuple(sizes), digest)
 

@@ -15,7 +15,7 @@ VISIBILITIES = ("public", "private")
 MAX_LABELS = 1000
 MAX_ROWS = 1_000_000
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}\.(tsv|jsonl)")
-_EXAMPLE = "a definition has name, task, data, columns {text, label}, labels and metric; docs/validation.md shows one"
+_EXAMPLE = "a definition has name, task, data, columns {text, label}, labels and metric"
 _LABELS = "write {'0': negative, '1': positive}, or a list"
 _KEYS = frozenset(
     {"name", "task", "data", "train", "columns", "labels", "metric", "direction", "max_length", "visibility",
@@ -72,8 +72,8 @@ def from_json(value: Any) -> Benchmark:
     if not isinstance(value, dict):
         raise _error("benchmark", f"must be an object, not {documents.kind(value)}", _EXAMPLE)
     definition = {key: item for key, item in value.items() if key in _KEYS and item is not None}
-    digests = {value.get("data"): value.get("data_sha256"), value.get("train"): value.get("train_sha256")}
-    return parse(definition, {key: item for key, item in digests.items() if key and item})
+    digests = {str(value.get(key)): value.get(f"{key}_sha256") for key in ("data", "train") if value.get(key)}
+    return parse(definition, {key: str(item) for key, item in digests.items()})
 
 
 def parse(definition: dict[str, Any] | bytes, digests: Mapping[str, str]) -> Benchmark:
@@ -195,7 +195,7 @@ class _Definition:
             self.fault(key, message, "name a .tsv or .jsonl file beside the definition")
             return "", ""
         digest = self.digests.get(name, "")
-        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        if not documents.is_digest(digest):
             self.fault(key, f"the data file {name} was not sent along", "send it with the definition")
         return name, digest
 
@@ -251,24 +251,28 @@ def _tsv(text: str, benchmark: Benchmark, where: str, out: errors.Collector) -> 
 def _jsonl(text: str, benchmark: Benchmark, where: str, out: errors.Collector) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
+            raw = None
             with out.collect(), errors.as_check("benchmark"):
-                yield number, documents.loads_object(line.encode(), where=f"{where} row {number}")
+                raw = documents.loads_object(line.encode(), where=f"{where} row {number}")
+            if raw is not None:
+                yield number, raw
 
 
 def _row(number: int, raw: dict[str, Any], benchmark: Benchmark, where: str, out: errors.Collector) -> Row | None:
-    columns = benchmark.columns
-    texts = [raw.get(columns[key]) for key in ("text", "pair") if key in columns]
-    if not all(isinstance(text, str) for text in texts):
-        absent = next(columns[key] for key in ("text", "pair") if not isinstance(raw.get(columns.get(key, "")), str))
-        out.add(_problem(where, f"row {number}: {absent!r} is missing or not text", "write text, or leave the row out"))
-        return None
+    columns, texts = benchmark.columns, []
+    for column in (columns[key] for key in ("text", "pair") if key in columns):
+        if not isinstance(text := raw.get(column), str):
+            message = f"row {number}: {column!r} is missing or not text"
+            out.add(_problem(where, message, "write text, or leave the row out"))
+            return None
+        texts.append(text)
     label = _label(raw.get(columns["label"]), benchmark.labels)
     if label is None:
         shown = documents.shorten(raw.get(columns["label"]))
         hint = f"labels are {', '.join(benchmark.labels[:10])} or their index from 0"
         out.add(_problem(where, f"row {number}: {shown!r} is not a label of {benchmark.name}", hint))
         return None
-    return Row(str(texts[0]), str(texts[1]) if len(texts) > 1 else None, label)
+    return Row(texts[0], texts[1] if len(texts) > 1 else None, label)
 
 
 def _label(value: Any, labels: tuple[str, ...]) -> int | None:

@@ -23,6 +23,7 @@ MAX_YAML_BYTES = 1 << 17
 MAX_DEPTH = 32
 # Possessive, and an unclosed string ends with the data: a million quotes must not be a million searches.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _BRACKETS = re.compile(rb"[\[\]{}]")
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -68,6 +69,11 @@ def canonical(value: Any) -> bytes:
 def digest(value: Any) -> str:
     """Return the SHA-256 (64 hex digits) of the value's canonical bytes."""
     return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def is_digest(value: Any) -> bool:
+    """Tell whether a value is 64 lower-case hex digits."""
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
 
 
 def loads_json(data: bytes, *, where: str, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:

@@ -24,7 +24,6 @@ MAX_BYTES = 20 << 30
 MAX_PATH = 255
 MAX_DEPTH = 10
 _SHAPE = 'send {"files": [{"path", "sha256", "size"}, ...], "manifest": 1}'
-_HEX = re.compile(r"[0-9a-f]{64}")
 _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp")
 TOKENIZER_FILES = frozenset(
     {"added_tokens.json", "merges.txt", "sentencepiece.bpe.model", "special_tokens_map.json", "spiece.model",
@@ -183,13 +182,13 @@ def _file(item: Any, collector: errors.Collector) -> File | None:
             raise _error("manifest.shape", "manifest", f"{documents.shorten(item)} is no file of a manifest", _SHAPE)
         path = check_path(item.get("path"))
         digest, size = item.get("sha256"), item.get("size")
-        if not isinstance(digest, str) or not _HEX.fullmatch(digest):
+        if not documents.is_digest(digest):
             message = f"{documents.shorten(digest)} is no SHA-256"
             raise _error("manifest.sha256", path, message, "write 64 lower-case hex digits, without sha256:")
         if type(size) is not int or not 0 <= size <= MAX_FILE_BYTES:
             message = f"{documents.shorten(size)} is no size of a file that is taken"
             raise _error("manifest.size", path, message, f"write its bytes, {MAX_FILE_BYTES} at most")
-        return File(path, digest, size)
+        return File(path, str(digest), size)
     return None
 
 

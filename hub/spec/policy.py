@@ -4,11 +4,10 @@ Each gate is judged on a 95 % interval. Where the interval lies clear of the thr
 where it does not, the gate's `undecided` says whether that counts as passed.
 
     min_gain    gain over the probe (or the plain base): passed if the whole interval lies above `value`
-    max_drop    change against the version behind `latest`: passed if even the worst end drops by at most
-    `value` min_value   the metric itself: passed if the whole interval lies at or above `value`
+    max_drop    change against the version behind `latest`: passed if even the worst end drops by at most `value`
+    min_value   the metric itself: passed if the whole interval lies at or above `value`
 
-Differences in a score (`gain`, `change`) are plain: this adapter minus the other. `direction` says which sign
-is good.
+Differences in a score (`gain`, `change`) are plain: this adapter minus the other. `direction` says which sign is good.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ _DEFAULTS: dict[str, dict[str, Any] | None] = {
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """`required` are benchmark names; `gates` maps a gate's name to {"value", "undecided"}, absent gates
-    left out."""
+    """`required` are benchmark names; `gates` maps a gate's name to {"value", "undecided"}, absent gates left out."""
 
     required: tuple[str, ...]
     gates: dict[str, dict[str, Any]]
@@ -54,16 +52,16 @@ DEFAULT = Policy((), {name: gate for name, gate in _DEFAULTS.items() if gate is 
 
 
 def parse(definition: bytes | dict[str, Any]) -> Policy:
-    """Read a policy (YAML bytes or an object). A gate that is not mentioned keeps its default. Raises
+    """Read a policy (YAML bytes or an object). A gate that is not mentioned keeps its default, null removes it. Raises
     SpecError."""
     raw = documents.loads_yaml(definition, where="policy") if isinstance(definition, bytes) else definition
     if not isinstance(raw, dict) or set(raw) - {"required", "gates"}:
-        raise _error("policy", "must be a mapping with required and gates")
+        raise _error("policy", "must be a mapping of required and gates", "write `required: []` and `gates: {}`")
     required, gates = raw.get("required") or [], raw.get("gates") or {}
     if not isinstance(required, list) or any(not isinstance(name, str) for name in required):
-        raise _error("required", "must be a list of benchmark names")
+        raise _error("required", "must be a list of benchmark names", "write names such as glue/sst2")
     if not isinstance(gates, dict) or set(gates) - set(GATES):
-        raise _error("gates", f"must be a mapping; known gates are {', '.join(GATES)}")
+        raise _error("gates", "must be a mapping of gates that are known", f"known are {', '.join(GATES)}")
     collector = errors.Collector()
     found = {name: gate for name in GATES if (gate := _gate(name, gates.get(name, _DEFAULTS[name]), collector))}
     collector.finalize()
@@ -71,8 +69,7 @@ def parse(definition: bytes | dict[str, Any]) -> Policy:
 
 
 def plan(benchmark_digests: Iterable[str], gates: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run has to answer: sorted benchmark digests (64 hex), gates and the protocol's
-    version."""
+    """Return what a run has to answer: sorted benchmark digests (64 hex), gates and the protocol's version."""
     bare = sorted({digest.removeprefix("sha256:") for digest in benchmark_digests})
     return {
         "benchmarks": bare,
@@ -122,10 +119,15 @@ def _gate(name: str, raw: Any, collector: errors.Collector) -> dict[str, Any] | 
     value, undecided = gate.get("value"), gate.get("undecided", fallback)
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not number or undecided not in ("pass", "fail") or set(gate) - {"value", "undecided"}:
-        collector.add(_error(f"gates.{name}", "must be null or {value: a number, undecided: pass or fail}").problems[0])
+        message = f"{documents.shorten(raw)} is no threshold"
+        collector.add(_problem(f"gates.{name}", message, "write null, or {value: a number, undecided: pass or fail}"))
         return None
     return {"value": float(gate["value"]), "undecided": undecided}
 
 
-def _error(where: str, message: str) -> errors.SpecError:
-    return errors.SpecError.of("policy", where, message, "", "benchmark")
+def _problem(where: str, message: str, hint: str) -> errors.Problem:
+    return errors.Problem("policy", where, message, hint, "benchmark")
+
+
+def _error(where: str, message: str, hint: str) -> errors.SpecError:
+    return errors.SpecError([_problem(where, message, hint)])

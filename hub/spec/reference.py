@@ -24,7 +24,6 @@ _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,95}")
 _BAD_PART = re.compile(r"--|\.\.|[.-]\Z|\.git\Z", re.IGNORECASE)
 _LABEL = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 _FOLDER = re.compile(r"[^/#@:\\\s]{1,100}(?:/[^/#@:\\\s]{1,100}){0,5}")
-_HEX = re.compile(r"[0-9a-f]{64}")
 _SEPARATORS = re.compile(r"[-_.]+")
 _LOOK_ALIKES = str.maketrans("lio", "110")
 _FORM = "write [namespace/]name[:version][@sha256:<64 hex>][#folder]"
@@ -114,7 +113,7 @@ def _digest(text: str | None, whole: str) -> str | None:
     if text is None:
         return None
     kind, _, value = text.partition(":")
-    if kind != "sha256" or not _HEX.fullmatch(value.lower()):
+    if kind != "sha256" or not documents.is_digest(value.lower()):
         raise _error("reference.digest", whole, "a digest is written @sha256: and 64 hex digits", _FORM)
     return value.lower()
 

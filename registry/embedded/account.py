@@ -92,6 +92,6 @@ def installed(package: str) -> Path:
     if found is None or not found.submodule_search_locations:
         raise EmbeddedError(
             f"the Python package {package} is not installed, and the embedded hub takes its server from it",
-            "pip install 'adapter-hub[registry]', or set DATABASE_URL and BROKER_URL to servers of your own",
+            "`make install` brings it; or set DATABASE_URL and BROKER_URL to servers of your own",
         )
     return Path(found.submodule_search_locations[0])

@@ -125,7 +125,7 @@ class Probe:
             failed = "; ".join(f"{f.name}: {f.detail}" for f in self.capabilities if f.required and not f.ok)
             raise UnfitStore(
                 f"The store {self.store} cannot be used ({failed}).",
-                "See docs/storage.md for what a store must be able to do.",
+                "See docs/operations.md for what a store must be able to do.",
             )
         return self
 
@@ -257,6 +257,10 @@ class BlobStore(typing.Protocol):
         ...
 
     # --- self-test ------------------------------------------------------------------------------------------
+
+    def make(self) -> bool:
+        """Make the folder or bucket where there is none, and return whether it was made. Raises StorageUnavailable."""
+        ...
 
     def probe(self) -> Probe:
         """Try on the live store what this module stands on; raises nothing but StorageUnavailable.

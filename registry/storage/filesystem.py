@@ -145,6 +145,12 @@ class FileStore:
 
     # --- self-test ------------------------------------------------------------------------------------------
 
+    def make(self) -> bool:
+        with _told(self.root):
+            is_new = not self.root.is_dir()
+            _make_folders(self.root)
+            return is_new
+
     def probe(self) -> base.Probe:
         with _told(self.root):
             _make_folders(self.root / "incoming")

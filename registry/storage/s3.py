@@ -54,6 +54,18 @@ class Bucket:
         self._lock = threading.Lock()
         self._clients: dict[tuple[int, str | None, int], Any] = {}
 
+    def make(self) -> bool:
+        """Make the bucket where there is none, and return whether it was made. Raises StorageUnavailable."""
+        try:
+            self.call("head_bucket", 404)
+            return False
+        except Refused:
+            region = self._client(None).meta.region_name
+            # Amazon wants every region named but its first, and that one not.
+            where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            self.call("create_bucket", **where)
+            return True
+
     def call(self, operation: str, /, *told: int, attempts: int = ATTEMPTS, **parameters: Any) -> dict[str, Any]:
         """Call an operation of the S3 API on this bucket.
 

@@ -104,6 +104,9 @@ class S3Store:
 
     # --- self-test ------------------------------------------------------------------------------------------
 
+    def make(self) -> bool:
+        return self._bucket.make()
+
     def probe(self) -> base.Probe:
         return base.Probe(self.address, s3_probe.capabilities(self._bucket, self._prefix))
 

@@ -38,6 +38,8 @@ class Proxy(http.server.ThreadingHTTPServer):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: Proxy
+    # 1.0 would leave `Expect: 100-continue` unanswered, for which clients wait a second with every upload
+    protocol_version = "HTTP/1.1"
 
     def _pass_on(self) -> None:
         fault = self.server.fault(self.command, self.path)
@@ -47,6 +49,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._answer(503, [], b"")
         status, headers, content = self._ask(body)
         if fault == "lose":
+            self.close_connection = True
             return None
         if fault == "error in 200":
             return self._answer(200, [("Content-Type", "application/xml")], _ERROR)
