@@ -113,7 +113,9 @@ class Collector:
     def all(self) -> tuple[Problem, ...]:
         """Every problem, and for each check a line that counts those left out."""
         more = [
-            Problem("more", "", f"{count - MAX_PROBLEMS} more problems of this kind", "mend the first ones first", check)
+            Problem(
+                "more", "", f"{count - MAX_PROBLEMS} more problems of this kind", "mend the first ones first", check
+            )
             for check, count in self._counts.items()
             if count > MAX_PROBLEMS
         ]

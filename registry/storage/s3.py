@@ -62,7 +62,9 @@ class Bucket:
         except Refused:
             region = self._client(None).meta.region_name
             # Amazon wants every region named but its first, and that one not.
-            where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            where: dict[str, Any] = (
+                {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            )
             self.call("create_bucket", **where)
             return True
 

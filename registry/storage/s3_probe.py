@@ -10,6 +10,7 @@ import urllib.request
 import uuid
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from registry.storage import base, s3
 
@@ -126,7 +127,7 @@ def _lengths(bucket: s3.Bucket, key: str) -> base.Capability:
     return base.Capability(name, right < 300, f"one byte more: {longer}, the right length: {right}")
 
 
-def _complete(bucket: s3.Bucket, key: str, upload: str, etag: str, condition: dict[str, str]) -> object:
+def _complete(bucket: s3.Bucket, key: str, upload: str, etag: str, condition: dict[str, Any]) -> object:
     parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
     return bucket.call(
         "complete_multipart_upload",

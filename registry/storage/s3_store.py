@@ -22,7 +22,7 @@ from registry.storage import base, s3, s3_probe, s3_staging
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
-Write = Callable[[str, dict[str, str]], None]
+Write = Callable[[str, dict[str, Any]], None]
 """write(key, condition): put the bytes at hand under `key`, under an S3 condition."""
 
 
@@ -117,7 +117,7 @@ class S3Store:
         sha256 = expected or _digest(self._staging.read(key, etag, size))
         proven = expected is None
 
-        def write(blob: str, condition: dict[str, str]) -> None:
+        def write(blob: str, condition: dict[str, Any]) -> None:
             nonlocal proven
             self._write_parts(blob, self._staging.read(key, etag, size), size, sha256, condition)
             proven = True
@@ -186,7 +186,7 @@ class S3Store:
             return f"none ({refusal})"
         return remains
 
-    def _write_once(self, key: str, data: bytes, condition: dict[str, str]) -> None:
+    def _write_once(self, key: str, data: bytes, condition: dict[str, Any]) -> None:
         checksum = b64encode(hashlib.sha256(data).digest()).decode()
         self._bucket.call(
             "put_object",
@@ -200,7 +200,7 @@ class S3Store:
         )
 
     def _write_parts(
-        self, key: str, chunks: Iterator[bytes], size: int, sha256: str, condition: dict[str, str]
+        self, key: str, chunks: Iterator[bytes], size: int, sha256: str, condition: dict[str, Any]
     ) -> None:
         """Write and hash a large object; it comes into being only when its digest is right."""
         upload = self._bucket.call("create_multipart_upload", Key=key)["UploadId"]

@@ -77,7 +77,7 @@ def environment(hub: RunningHub) -> dict[str, str]:
 def ask(hub: RunningHub, question: str) -> list[Any]:
     """Ask the hub's database."""
     with psycopg.connect(environment(hub)["DATABASE_URL"], row_factory=namedtuple_row) as connection:
-        return connection.execute(question).fetchall()
+        return list(connection.execute(question).fetchall())
 
 
 def is_quiet(hub: RunningHub) -> bool:

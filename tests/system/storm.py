@@ -212,8 +212,7 @@ class Nemesis:
 
     def kill_worker(self) -> None:
         """A worker that has its backbone process by now; in half of the cases one that holds a lease, if there is one."""
-        holders = at_work(self.hub)
-        busy = [pid for pid in (worker_pid(self.hub, name) for name in holders) if pid]
+        busy = holders(self.hub)
         aimed = self._draw.random() < 0.5 and busy
         pid = self._draw.choice(busy) if aimed else self._victim(lambda: grown_workers(self.hub))
         self.hits += pid in busy
@@ -232,8 +231,9 @@ class Nemesis:
         self._signal(self._victim(lambda: backbones(self.hub)), signal.SIGKILL, "kill -9 a backbone process")
 
     def stall(self) -> None:
-        """Stop a worker for longer than its lease."""
-        pid = self._victim(lambda: grown_workers(self.hub))
+        """Stop a worker that holds a lease for longer than that lasts."""
+        stopped = {pid for _, pid in self._stopped}
+        pid = self._victim(lambda: [pid for pid in holders(self.hub) if pid not in stopped])
         self._signal(pid, signal.SIGSTOP, "stop a worker")
         self._stopped.append((time.monotonic() + 1.5 * LEASE_SECONDS, pid))
 
@@ -252,6 +252,11 @@ def broker(hub: RunningHub) -> redis.Redis:
 def at_work(hub: RunningHub) -> list[str]:
     """The names of the workers that hold a lease."""
     return [row.worker for row in ask(hub, f"{LEASED} WHERE status = 'leased'")]
+
+
+def holders(hub: RunningHub) -> list[int]:
+    """The processes of the workers that hold a lease."""
+    return [pid for pid in (worker_pid(hub, name) for name in at_work(hub)) if pid]
 
 
 def experienced(hub: RunningHub) -> set[str]:
