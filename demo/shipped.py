@@ -22,13 +22,16 @@ class Benchmark:
 
 def lay_benchmark(folder: Path, data: Path = REVIEWS) -> Benchmark:
     """Copy `data` (train*.tsv, dev.tsv) to `folder` and write benchmark.yaml beside it (JSON is YAML)."""
-    shutil.copytree(data, folder, dirs_exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    train = train_file(data)
+    for source in (data / "dev.tsv", train):  # their bytes, not their modes: `data` may be read-only
+        shutil.copyfile(source, folder / source.name)
     name = "demo/reviews" if data == REVIEWS else f"demo/{data.resolve().name.lower()}"
     definition = {
         "name": name,
         "task": "text-classification",
         "data": "dev.tsv",
-        "train": train_file(data).name,
+        "train": train.name,
         "columns": {"text": "sentence", "label": "label"},
         "labels": {"0": "negative", "1": "positive"},
         "metric": "accuracy",

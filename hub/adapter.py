@@ -65,7 +65,10 @@ class Adapter(os.PathLike[str]):
             )
         runtime = _runtime()
         where = bases.locate(self.base_model, self._settings, base=base)
-        return runtime.load(self.snapshot, where, **({"component": self.folder} if self.folder else {}))
+        model, tokenizer = runtime.load(self.snapshot, where, **({"component": self.folder} if self.folder else {}))
+        # What lies there was hashed when it was opened: the folder may have changed since it was looked up.
+        bases.insist(model.base, self.base_model, where)
+        return model, tokenizer
 
     def predict(self, texts: Sequence[str], *, base: object = None) -> list[dict[str, Any]]:
         """The most likely label of each text: [{"label": "positive", "score": 0.98}, ...]. Loads the model once."""

@@ -28,6 +28,7 @@ SINGLE = "model.safetensors"
 _READER = 1  # part of the key of the kept description: raise it when reading changes
 _MAX_DEPTH = 4
 _MAX_JSON = 64 << 20
+_MAX_NODES = 5_000_000  # a tokenizer of 250 000 tokens has a million
 _VOCABULARIES = (
     "vocab.txt",
     "vocab.json",
@@ -186,7 +187,7 @@ def _config(root: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = documents.loads_json(path.read_bytes(), where=path.name, max_bytes=_MAX_JSON)
+        value = documents.loads_json(path.read_bytes(), where=path.name, max_bytes=_MAX_JSON, max_nodes=_MAX_NODES)
     except SpecError as error:
         raise errors.UsageError(f"{path} cannot be read", problems=error.problems) from error
     except OSError as error:

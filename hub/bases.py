@@ -85,11 +85,13 @@ def locate(wanted: Mapping[str, Any], settings: config.Settings, *, base: object
     to do for none.
     """
     meant = meaning(base, settings)
-    if meant is not None and meant.folder is not None:
-        if meant.base is not None and not same(meant.base, wanted):
-            raise errors.IncompatibleBaseModel(
-                f"{meant.folder} is {meant.base.fingerprint}, the adapter was judged on {_label(wanted)}",
-                hint="leave `base` out to let the hub's client look for the right one",
+    if meant is not None:
+        if meant.base is not None:
+            insist(meant.base, wanted, meant.folder or "the model")
+        if meant.folder is None:
+            raise errors.UsageError(
+                "to load an adapter, `base` is the folder of a base model",
+                hint="leave it out: the folders of HUB_BASES and of `hub base add` are searched by hash",
             )
         return meant.folder
     for folder, found in folders(settings):
@@ -105,6 +107,15 @@ def locate(wanted: Mapping[str, Any], settings: config.Settings, *, base: object
             "give its folder (base=...), put the folder that holds it into HUB_BASES, or run `hub base add DIR` once"
         ),
     )
+
+
+def insist(found: BaseModel, wanted: Mapping[str, Any], where: object) -> None:
+    """Raises IncompatibleBaseModel unless an adapter bound to `wanted` is bound to `found`, which lies in `where`."""
+    if not same(found, wanted):
+        raise errors.IncompatibleBaseModel(
+            f"{where} is {found.fingerprint}, the adapter was judged on {_label(wanted)}",
+            hint="leave `base` out to let the hub's client look for the right one",
+        )
 
 
 def same(found: BaseModel, wanted: Mapping[str, Any]) -> bool:

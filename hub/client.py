@@ -26,6 +26,7 @@ from hub.adapter import Adapter
 from hub.cache import Cache
 from hub.spec import reference
 from hub.spec.base_model import BaseModel
+from hub.spec.benchmark import common_labels
 from hub.transfer.download import Remote
 from hub.transfer.wire import INHERIT, Wire
 from hub.verdicts import Report, segment, version_path
@@ -260,15 +261,16 @@ class Client:
         """
         said: dict[str, Any] = {"task": task, "benchmarks": list(benchmarks), "labels": list(labels or ())}
         meant, notes = self._base_of(folder, base, said, lonely)
-        wanted: tuple[str, ...] | None = tuple(labels) if labels else None
+        asked: list[tuple[str, ...]] = []
         for name in benchmarks:
             try:
                 with suggestions.about_name(self.wire, name, "benchmarks"):
-                    wanted = registration.benchmark_labels(self.wire, name) or wanted
+                    asked.append(registration.benchmark_labels(self.wire, name))
             except errors.NetworkError as error:
                 if not lonely:
                     raise
                 notes.append(f"the benchmark {name} was not looked up: {error.message}")
+        wanted = common_labels(asked) or (tuple(labels) if labels else None)
         prepared = preparation.prepare(folder, said, base=meant, labels=wanted, check=check)
         for note in (*prepared.notes, *notes):
             logger.warning("%s", note)

@@ -1,7 +1,7 @@
 """What the user asked for: settings from the environment, tokens and remembered base models from a private folder.
 
 Environment: HUB_ENDPOINT, HUB_TOKEN, HUB_CACHE, HUB_OFFLINE, HUB_BASES (folders, separated as PATH is). Files, in
-`~/.config/adapter-hub` (XDG_CONFIG_HOME is honoured): token.json (mode 0600; one token per endpoint, so that a token
+HUB_CONFIG or `~/.config/adapter-hub` (XDG_CONFIG_HOME is honoured): token.json (mode 0600; one token per endpoint, so that a token
 never travels to another hub) and bases.json (fingerprint -> folder).
 """
 
@@ -42,12 +42,11 @@ def read(
     """Settings now. An argument wins over the environment, the environment over the files. Raises UsageError."""
     environ = os.environ if environ is None else environ
     address = check_endpoint(endpoint or environ.get("HUB_ENDPOINT") or DEFAULT_ENDPOINT)
-    folder = _home(environ, "XDG_CONFIG_HOME", ".config")
-    cache = environ.get("HUB_CACHE")
+    folder = _place(environ, "HUB_CONFIG", "XDG_CONFIG_HOME", ".config")
     return Settings(
         endpoint=address,
         token=_clean(token) or _clean(environ.get("HUB_TOKEN")) or _stored_token(folder, address),
-        cache=Path(cache).expanduser().absolute() if cache else _home(environ, "XDG_CACHE_HOME", ".cache"),
+        cache=_place(environ, "HUB_CACHE", "XDG_CACHE_HOME", ".cache"),
         folder=folder,
         offline=environ.get("HUB_OFFLINE", "").strip().lower() in {"1", "true", "yes", "on"},
         bases=tuple(Path(p).expanduser() for p in environ.get("HUB_BASES", "").split(os.pathsep) if p),
@@ -121,7 +120,10 @@ def remember_base(settings: Settings, fingerprint: str, folder: Path, name: str 
     _store(settings.folder / "bases.json", bases)
 
 
-def _home(environ: Mapping[str, str], variable: str, default: str) -> Path:
+def _place(environ: Mapping[str, str], own: str, variable: str, default: str) -> Path:
+    """The folder that our own variable names, else ours below the user's."""
+    if chosen := environ.get(own):
+        return Path(chosen).expanduser().absolute()
     root = environ.get(variable, "")
     return (Path(root) if os.path.isabs(root) else Path.home() / default) / "adapter-hub"
 

@@ -55,12 +55,3 @@ def transport_options(broker: str, queue: str) -> dict[str, Any]:
 
 app = configured("registry", settings.BROKER_URL, REGISTRY, include=("registry.jobs",))
 runs = configured("runs", settings.HUB_WORKER_BROKER_URL, RUNS)
-
-
-def send(*, queue: str, payload: dict[str, Any], task: str | None = None) -> None:
-    """Send one hint to a queue (`registry` or `runs`).
-
-    Raises kombu.exceptions.OperationalError when the broker is away.
-    """
-    chosen = runs if queue == RUNS else app
-    chosen.send_task(task or TASKS[queue], kwargs=payload, queue=queue, retry=False, ignore_result=True)

@@ -123,6 +123,7 @@ HUB_HF_UPSTREAM = text("HUB_HF_UPSTREAM")
 HUB_HF_UPSTREAM_ALLOW = words("HUB_HF_UPSTREAM_ALLOW")
 HUB_LEASE_SECONDS = number("HUB_LEASE_SECONDS", 60, 2, 3600)
 HUB_REHINT_SECONDS = number("HUB_REHINT_SECONDS", 5, 1, 3600)
+HUB_RETRY_SECONDS = number("HUB_RETRY_SECONDS", 5, 0, 3600)  # the first pause after a fault; each next one is twice it
 HUB_FENCING = flag("HUB_FENCING", True)  # off only to show that the kill test needs it: then any run token reports
 HUB_INLINE_INGEST_BYTES = number("HUB_INLINE_INGEST_BYTES", 4 << 20, 0, 64 << 20)  # judged within the request
 HUB_INLINE_FILE_BYTES = number("HUB_INLINE_FILE_BYTES", 64 << 10, 0, 4 << 20)  # sent with the answer of a resolve

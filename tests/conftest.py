@@ -12,7 +12,7 @@ from registry.embedded import folder as folders
 from registry.embedded import postgres as postgresql
 
 # Tests of rooms that know no Django start without it.
-WITHOUT_DJANGO = {"spec", "client", "engine", "storage"}
+WITHOUT_DJANGO = {"spec", "client", "engine", "storage", "docs"}
 TESTS = Path(__file__).parent
 IS_XDIST_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 

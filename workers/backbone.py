@@ -6,7 +6,8 @@ not answered; an assignment is answered by stages and one result:
 
     {"stage": "score glue/sst2"} ...      then one of
     {"report": {...}}                                the child finished
-    {"fault": "killed by SIGSEGV while effect"}      it did not, which says nothing about the adapter
+    {"fault": "killed by SIGSEGV while effect",      it did not, which says nothing about the adapter; `started`
+     "started": true}                                says whether the child that runs it was at work
     {"cancelled": true}                              because {"cancel": true} came in
 
 It dies with its parent, and its children die with it.
@@ -40,6 +41,8 @@ SETTINGS = {
 """What the libraries read when they are imported; set by `main`, because the environment comes empty."""
 KEPT = 2
 """Base models held at once; the one unused for longest goes first."""
+KEPT_READY = 32
+"""Benchmarks held ready at once, over all base models."""
 
 Message = dict[str, Any]
 Tell = Callable[[str], None]
@@ -59,7 +62,7 @@ class Server:
         self.answers = answers
         self.scratch = scratch
         self.backbones: collections.OrderedDict[str, Any] = collections.OrderedDict()
-        self.prepared: dict[tuple[str, str], Any] = {}
+        self.prepared: collections.OrderedDict[tuple[str, str], Any] = collections.OrderedDict()
 
     def serve(self) -> None:
         """Answer assignments until the parent closes its end."""
@@ -71,22 +74,24 @@ class Server:
                     pipes.send(self.answers, self._answer(Assignment.from_json(message)))
 
     def _answer(self, assignment: Assignment) -> Message:
+        started = False
         try:
             backbone = self._backbone(assignment)
             prepared = {
                 files.benchmark.digest: self._prepared(backbone, files, assignment.limits)
                 for files in assignment.benchmarks
             }
+            started = True
             report = self._in_child(_judging(assignment, backbone, prepared), assignment.limits, writes=False)
             self._still_frozen(backbone)
             return {"report": report}
         except Cancelled:
             return {"cancelled": True}
         except Fault as fault:
-            return {"fault": str(fault)}
+            return {"fault": str(fault), "started": started and fault.started}
         except Exception as error:
             traceback.print_exc()
-            return {"fault": f"{type(error).__name__}: {error}"}
+            return {"fault": f"{type(error).__name__}: {error}", "started": started}
 
     def _open_ahead(self, folders: dict[str, str]) -> None:
         """Base models that runs will ask for; one that cannot be opened is told to the run that needs it."""
@@ -112,7 +117,8 @@ class Server:
         self.backbones[fingerprint] = opened
         while len(self.backbones) > KEPT:
             gone, _ = self.backbones.popitem(last=False)
-            self.prepared = {key: value for key, value in self.prepared.items() if key[0] != gone}
+            for key in [key for key in self.prepared if key[0] == gone]:
+                del self.prepared[key]
 
     def _prepared(self, backbone: Any, files: BenchmarkFiles, limits: Limits) -> Any:
         from workers import benchmarks
@@ -124,6 +130,9 @@ class Server:
                 self._in_child(_preparing(backbone, files, self.scratch), limits, writes=True)
                 found = benchmarks.cached(backbone, files.benchmark, self.scratch)
             self.prepared[place] = found
+        self.prepared.move_to_end(place)
+        while len(self.prepared) > KEPT_READY:
+            self.prepared.popitem(last=False)
         return self.prepared[place]
 
     def _still_frozen(self, backbone: Any) -> None:
@@ -132,7 +141,7 @@ class Server:
 
         if runtime.rehash(backbone) != backbone.fingerprint:
             self.backbones.pop(backbone.fingerprint, None)
-            raise Fault(f"the base model in {backbone.folder} was changed on disk while it was in use")
+            raise Fault(f"the base model in {backbone.folder} was changed on disk while it was in use", started=False)
 
     def _in_child(self, work: Work, limits: Limits, writes: bool) -> Any:
         """Fork, relay stages, give the result. Raises Fault where the child does not come to one."""
@@ -200,7 +209,10 @@ def _talking(work: Work) -> Callable[[], Callable[[int], None]]:
     """Work that speaks through a pipe: stages while it goes on, then its result or how it failed."""
 
     def enter() -> Callable[[int], None]:
-        inner = work()
+        try:
+            inner = work()
+        except MemoryError:
+            return lambda pipe: pipes.send(pipe, {"fault": "out of memory"})
         return lambda pipe: pipes.send(pipe, _outcome(inner, lambda stage: pipes.send(pipe, {"stage": stage})))
 
     return enter
@@ -242,6 +254,7 @@ def main() -> None:
     sandbox.die_with_parent(given.parent)
     os.environ.update(SETTINGS)
     isolated = sandbox.leave_network()
+    sandbox.hide()
 
     import torch
 

@@ -27,7 +27,7 @@ from workers.assignment import BenchmarkFiles
 from workers.errors import Fault
 from workers.statistics import Labels
 
-EDITION = 2
+EDITION = 3
 """Raised when what is cached, or how it is computed, changes."""
 FIRST_ROWS = 8
 
@@ -82,7 +82,9 @@ def prepare(backbone: Backbone, files: BenchmarkFiles, scratch: Path, tell: Call
     if files.train is not None:
         tell("probe")
         train = _rows(files.benchmark, files.train, files.benchmark.train or "train")
-        found = probe.fit(_states(backbone, _encoded(backbone, files.benchmark, train)), _truth(train), base)
+        known = _states(backbone, _encoded(backbone, files.benchmark, train))
+        asked = files.benchmark
+        found = probe.fit(known, _truth(train), base, asked.metric, len(asked.labels))
     facts = {} if found is None else found.facts
     tensors = _pack(encoded) | _tensors(base) | {"truth": torch.from_numpy(truth)}
     tensors["facts"] = torch.tensor(list(json.dumps(facts).encode()), dtype=torch.uint8)

@@ -4,10 +4,12 @@ A hint says "there may be work" and names a run; whether there is, the registry 
 to arrive, nothing is acknowledged late, and no result is kept.
 """
 
+import logging
+
 from celery import Celery
 from celery.signals import worker_ready
 
-from workers import settings
+from workers import sandbox, settings
 
 QUEUE = "runs"
 VALIDATE = "workers.validate"
@@ -44,6 +46,9 @@ def _redis(broker: str) -> dict[str, object]:
     return {"visibility_timeout": HOUR, "socket_connect_timeout": 3, "socket_keepalive": True}
 
 
+sandbox.hide()
+# It logs whole addresses, and a presigned one is a key for whoever reads the log.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 app = configured(settings.read().broker)
 
 

@@ -23,7 +23,7 @@ from hub.runtime import predict, weights
 from hub.runtime.attach import Attached
 from hub.runtime.base import Backbone
 from hub.runtime.heads import ClassificationHead
-from hub.spec import manifest, report, tasks, validation
+from hub.spec import benchmark, manifest, report, scan, tasks, validation
 from hub.spec.components import Component
 from hub.spec.snapshot import MemorySnapshot, Snapshot
 from hub.spec.validation import Inspection
@@ -70,7 +70,8 @@ class Run:
         """Tell the story; returns the report. Whatever is raised from here is a fault of ours."""
         started = time.monotonic()
         self.tell("checks")
-        inspection = validation.inspect(self.snapshot, self.backbone.base, _labels(self.prepared))
+        asked = benchmark.common_labels(item.benchmark.labels for item in self.prepared.values())
+        inspection = validation.inspect(self.snapshot, self.backbone.base, asked)
         self.ledger.adopt(inspection.checks)
         self.problems = [problem.to_json() for problem in inspection.problems]
         for component in inspection.components:
@@ -246,7 +247,7 @@ class Run:
         refused = self.ledger.failed or report.failed_gates(written)
         written["verdict"] = "failed" if refused else "passed"
         written["summary"] = report.summary_line(written)
-        return written | {"result_digest": report.result_digest(written)}
+        return written | {"result_digest": f"sha256:{report.result_digest(written)}"}
 
 
 def judge(
@@ -264,8 +265,10 @@ def in_memory(folder: Path) -> MemorySnapshot:
     """The bytes of a pulled adapter that are evidence, unparsed. What a README says must not matter here: another
     version may have the same evidence and another README."""
     found = runtime.open_snapshot(folder)
-    wanted = {path: size for path, size in found.files.items() if manifest.is_evidence(path)}
-    return MemorySnapshot({path: found.read(path, 0, size) for path, size in wanted.items()})
+    sizes = {path: size for path, size in found.files.items() if manifest.is_evidence(path)}
+    return MemorySnapshot(
+        {path: found.read(path, 0, size if scan.is_read(path) else scan.HEAD) for path, size in sizes.items()}, sizes
+    )
 
 
 def warm(backbone: Backbone) -> None:
@@ -300,12 +303,6 @@ def _of_adapter(component: Component, tensors: Mapping[str, torch.Tensor]) -> di
     """Only what the component's parts name: nothing else of an upload comes near the backbone."""
     wanted = {key for part in component.parts for key in part.tensors.values()}
     return {key: tensor for key, tensor in tensors.items() if key in wanted}
-
-
-def _labels(prepared: Mapping[str, Prepared]) -> tuple[str, ...] | None:
-    """The labels that the head has to have, where all benchmarks agree."""
-    found = {item.benchmark.labels for item in prepared.values()}
-    return found.pop() if len(found) == 1 else None
 
 
 def _over(score: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 * JobError
   x Rejected     the adapter's: told to its publisher as a failed check, verdict `failed`
   x Fault        the machinery's (child killed, out of memory, time limit, base changed on disk):
-                 verdict `error`, tried again
+                 verdict `error`, tried again; an attempt if the adapter had started
   x LeaseLost    the run is no longer ours: stop at once, tell nobody
 """
 
@@ -26,7 +26,15 @@ class Rejected(JobError):
 
 
 class Fault(JobError):
-    """The infrastructure failed; says nothing about the adapter."""
+    """The infrastructure failed; says nothing about the adapter.
+
+    `started` tells whether the adapter's child was at work: only then does the run count an attempt (of three), for
+    only then can the adapter be what kills its workers.
+    """
+
+    def __init__(self, message: str, *, started: bool = True) -> None:
+        self.started = started
+        super().__init__(message)
 
 
 class LeaseLost(JobError):

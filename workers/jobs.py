@@ -22,6 +22,8 @@ BEATS = 4
 PATIENCE = 0.75
 """Share of the lease after which, unheard, a worker ends its child: before anybody else can hold the run."""
 
+REST_SECONDS = (5.0, 300.0)
+"""How long a worker rests that cannot get a run started, at first and at most: it must not burn the whole queue."""
 OPENED_AHEAD = 2
 """Base models opened before a run asks for one."""
 
@@ -55,9 +57,16 @@ class Worker:
         self._pulled = given.scratch / "runs" / name.replace("/", "_")
         self._starting = True
         self._announced: set[str] = set()
+        self._stumbled = 0
+        self._rests_until = 0.0
 
     def drain(self, run_id: str | None = None) -> None:
-        """Serve runs until none waits. The first claim of a process frees what it held before it was restarted."""
+        """Serve runs until none waits. The first claim of a process frees what it held before it was restarted.
+
+        A worker that could not get a run started (its disk is full, its base model is gone) rests for a while.
+        """
+        if time.monotonic() < self._rests_until:
+            return
         if self._starting:  # what was pulled for those runs goes, too: a worker that is killed cannot tidy up
             shutil.rmtree(self._pulled, ignore_errors=True)
         known = bases.find(self.settings.bases, self.settings.scratch / "bases")
@@ -69,27 +78,39 @@ class Worker:
             self._starting, run_id = False, None
             if lease is None:
                 return
-            self.serve(lease, known[lease.run["base_fingerprint"]])
+            if not self.serve(lease, known[lease.run["base_fingerprint"]]):
+                self._rest()
+                return
+            self._stumbled = 0
 
-    def serve(self, lease: Lease, base: bases.Base) -> None:
-        """Judge one claimed run and report it, whatever comes of it.
+    def _rest(self) -> None:
+        first, most = REST_SECONDS
+        seconds = min(most, first * 2**self._stumbled)
+        self._stumbled += 1
+        self._rests_until = time.monotonic() + seconds
+        logger.warning("%s could not get a run started and rests for %.0f s", self.name, seconds)
+
+    def serve(self, lease: Lease, base: bases.Base) -> bool:
+        """Judge one claimed run and report it, whatever comes of it; False where it could not be started here.
 
         Where the way to the registry or its store is bad, nothing is told: the lease runs out, no attempt is counted.
         """
         logger.info("run %s claimed, attempt %s", lease.id, lease.run.get("attempt"))
-        started = time.monotonic()
+        began, well = time.monotonic(), True
         try:
             with heart(lease) as beating:
                 try:
                     report = self._judged(lease, base, beating)
-                except Fault as fault:
+                except (Fault, OSError) as fault:
+                    well = isinstance(fault, Fault) and fault.started
                     logger.warning("run %s: %s", lease.id, fault)
-                    report = unjudged(str(fault), time.monotonic() - started)
+                    report = unjudged(str(fault), time.monotonic() - began, started=well)
                 self._deliver(lease, report)
         except LeaseLost as lost:
             logger.warning("run %s: %s", lease.id, lost)
         except HubError as error:
             logger.warning("run %s is left to others: %s", lease.id, error)
+        return well
 
     def _judged(self, lease: Lease, base: bases.Base, beating: "Heart") -> dict[str, Any]:
         scratch = self.settings.scratch
@@ -191,8 +212,8 @@ def heart(lease: Lease) -> Iterator[Heart]:
         thread.join(timeout=2)
 
 
-def unjudged(reason: str, seconds: float) -> dict[str, Any]:
-    """The report of a run that came to no verdict."""
+def unjudged(reason: str, seconds: float, *, started: bool = True) -> dict[str, Any]:
+    """The report of a run that came to no verdict; one whose adapter was never `started` counts no attempt."""
     return {
         "verdict": "error",
         "error": reason,
@@ -200,4 +221,5 @@ def unjudged(reason: str, seconds: float) -> dict[str, Any]:
         "checks": [],
         "components": [],
         "seconds": round(seconds, 3),
+        "started": started,
     }

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hub.runtime.predict import States
+from workers import statistics
 from workers.statistics import Labels
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -32,42 +33,44 @@ class Probe:
     facts: dict[str, Any]
 
 
-def fit(train: States, truth: Labels, scored: States) -> Probe | None:
-    """Fit the probe on the train split and predict the scored rows; None where the split cannot carry one."""
+def fit(train: States, truth: Labels, scored: States, metric: str, classes: int) -> Probe | None:
+    """Fit the probe on the train split and predict the scored rows; None where the split cannot carry one.
+
+    `metric` is the benchmark's: the probe that is best by it is the one to beat.
+    """
     from sklearn.linear_model import LogisticRegression
 
     counts = np.bincount(truth)
     if (counts > 0).sum() < 2 or counts[counts > 0].min() < FOLDS:
         return None
-    chosen = max(_candidates(train, truth), key=lambda found: found[0])
-    accuracy, name, strength = chosen
+    chosen = max(_candidates(train, truth, metric, classes), key=lambda found: found[0])
+    value, name, strength = chosen
     known, asked = _standard(_features(train)[name], _features(scored)[name])
     model = LogisticRegression(C=strength, max_iter=ITERATIONS, tol=TOLERANCE).fit(known, truth)
-    facts = {"features": name, "C": strength, "cross_validated": round(accuracy, 6), "train_rows": len(truth)}
+    facts = {"features": name, "C": strength, "cross_validated": round(value, 6), "train_rows": len(truth)}
     return Probe(np.asarray(model.predict(asked), dtype=np.int64), facts)
 
 
-def _candidates(train: States, truth: Labels) -> Iterator[tuple[float, str, float]]:
-    """(cross-validated accuracy, features, strength), weaker heads first: `max` keeps the first of equals."""
+def _candidates(train: States, truth: Labels, metric: str, classes: int) -> Iterator[tuple[float, str, float]]:
+    """(cross-validated metric, features, strength), weaker heads first: `max` keeps the first of equals."""
     from sklearn.model_selection import StratifiedKFold
 
     cuts = list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(truth, truth))
     for name, features in _features(train).items():
-        right = np.sum([_right(features, truth, known, asked) for known, asked in cuts], axis=0).tolist()
-        yield from ((count / len(truth), name, strength) for count, strength in zip(right, STRENGTHS, strict=True))
+        answers = np.empty((len(STRENGTHS), len(truth)), dtype=np.int64)
+        for known, asked in cuts:
+            answers[:, asked] = _answers(features, truth, known, asked)
+        for strength, predicted in zip(STRENGTHS, answers, strict=True):
+            yield statistics.measure(metric, truth, predicted, classes), name, strength
 
 
-def _right(features: Features, truth: Labels, known: Labels, asked: Labels) -> Labels:
-    """Rows answered right by each strength on one fold; every fit starts where the weaker one ended, in half the steps."""
+def _answers(features: Features, truth: Labels, known: Labels, asked: Labels) -> Labels:
+    """What each strength answers to one fold, [strengths, asked]; every fit starts where the weaker one ended."""
     from sklearn.linear_model import LogisticRegression
 
     seen, held = _standard(features[known], features[asked])
     model = LogisticRegression(max_iter=ITERATIONS, tol=TOLERANCE, warm_start=True)
-    found = []
-    for strength in STRENGTHS:
-        model.set_params(C=strength).fit(seen, truth[known])
-        found.append(int((model.predict(held) == truth[asked]).sum()))
-    return np.array(found, dtype=np.int64)
+    return np.stack([model.set_params(C=strength).fit(seen, truth[known]).predict(held) for strength in STRENGTHS])
 
 
 def _features(states: States) -> dict[str, Features]:

@@ -1,6 +1,7 @@
 """The worker's end of the backbone process: start it, hand it assignments, end it."""
 
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -15,6 +16,8 @@ import workers
 from workers import pipes
 from workers.assignment import Assignment
 from workers.errors import Fault, LeaseLost
+
+logger = logging.getLogger("workers")
 
 GRACE = 60.0
 """Seconds beyond a run's limit before the process itself is ended: it may be stuck where no child is."""
@@ -53,14 +56,14 @@ class BackboneProcess:
             pipes.send(self._commands, {**assignment.to_json()})
         except BrokenPipeError:
             self.stop()
-            raise Fault("the backbone process has died") from None
+            raise Fault("the backbone process has died", started=False) from None
         for message in self._messages(time.monotonic() + self._patience(assignment), lost):
             if "stage" in message:
                 tell(message["stage"])
             elif "report" in message:
                 return dict(message["report"])
             elif "fault" in message:
-                raise Fault(message["fault"])
+                raise Fault(message["fault"], started=bool(message.get("started", True)))
             else:
                 raise LeaseLost("the lease is lost; the child has been ended")
         self.stop()
@@ -86,8 +89,10 @@ class BackboneProcess:
         hello = next(self._messages(time.monotonic() + START_SECONDS, lambda: False), None)
         if hello is None:
             self.stop()
-            raise Fault("the backbone process did not start")
+            raise Fault("the backbone process did not start", started=False)
         self.isolated, self._ready = bool(hello.get("isolated")), True
+        if not self.isolated:
+            logger.warning("no network namespace can be had here: what judges adapters can reach the network")
 
     @property
     def _alive(self) -> bool:

@@ -70,7 +70,8 @@ class Lease:
     def _benchmark(self, shape: dict[str, Any], folder: Path) -> BenchmarkFiles:
         found = benchmark.from_json(shape["definition"])
         if found.digest != str(shape["digest"]).removeprefix("sha256:"):
-            raise Fault(f"benchmark {found.name}: its definition hashes to {found.digest}, not to {shape['digest']}")
+            message = f"benchmark {found.name}: its definition hashes to {found.digest}, not to {shape['digest']}"
+            raise Fault(message, started=False)
         place = folder / found.digest
         with _pulling(f"benchmark {found.name}"):
             self._client.download(shape["files"], place, token=self._token)
@@ -115,4 +116,4 @@ def _pulling(what: str) -> Iterator[None]:
     except NetworkError:
         raise
     except HubError as error:
-        raise Fault(f"{what} could not be pulled: {error}") from error
+        raise Fault(f"{what} could not be pulled: {error}", started=False) from error

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from workers.assignment import Limits
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
-UNUSED_ID = 59_437
-"""User and group of a run's child where the worker runs as root; owns nothing, is in no passwd file."""
+UNUSED_IDS = range(59_437, 64_437)
+"""Users of runs' children where the worker runs as root: they own nothing and are in no passwd file. Each child that
+runs has its own, so that it cannot signal another tenant's."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,14 @@ def die_with_parent(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
+
+
+def hide() -> None:
+    """Close this process's memory and environment to others of the same user: /proc/<pid>/environ and ptrace.
+
+    For the worker, which holds tokens, where it does not run as root and its children keep its user.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def leave_network() -> bool:
@@ -72,6 +82,7 @@ def fork(enter: Callable[[], Callable[[int], None]], close: tuple[int, ...], lim
         os.setpgid(0, 0)
         for descriptor in (reading, *close):
             os.close(descriptor)
+        _limit(resource.RLIMIT_DATA, int(limits.memory_gb * (1 << 30)))  # what `enter` reads is the publisher's, too
         work = enter()
         _confine(limits, writes)
         die_with_parent(parent)
@@ -91,7 +102,6 @@ def _confine(limits: Limits, writes: bool) -> None:
         _become_nobody()
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_CPU, int(limits.seconds) + 5)
-    _limit(resource.RLIMIT_DATA, int(limits.memory_gb * (1 << 30)))
     _limit(resource.RLIMIT_NOFILE, 64)
     if not writes:
         _limit(resource.RLIMIT_NPROC, 0)
@@ -100,9 +110,10 @@ def _confine(limits: Limits, writes: bool) -> None:
 
 def _become_nobody() -> None:
     """Give root up for a user id that nobody has: not even one's own other processes can be signalled."""
+    mine = UNUSED_IDS[os.getpid() % len(UNUSED_IDS)]
     os.setgroups([])
-    os.setresgid(UNUSED_ID, UNUSED_ID, UNUSED_ID)
-    os.setresuid(UNUSED_ID, UNUSED_ID, UNUSED_ID)
+    os.setresgid(mine, mine, mine)
+    os.setresuid(mine, mine, mine)
 
 
 def _limit(which: int, amount: int) -> None:

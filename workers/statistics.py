@@ -1,4 +1,4 @@
-"""Metrics and 95 % intervals from confusion counts: thousands of resamples in one array operation.
+"""Metrics and 95 % intervals from counts per class: thousands of resamples in one array operation.
 
 Wilson's interval for a proportion: E. B. Wilson, JASA 22 (1927). The paired bootstrap resamples rows; rows
 with the same (truth, prediction, other prediction) are alike, so drawing rows is drawing from a multinomial
@@ -35,20 +35,41 @@ def seed_of(digest: str) -> int:
     return int(digest.removeprefix("sha256:")[:16], 16)
 
 
-def confusion(truth: Labels, predicted: Labels, classes: int) -> NDArray[np.float64]:
-    """Counts [classes, classes]: rows are the truth, columns the predictions."""
+@dataclass(frozen=True)
+class Counts:
+    """What every metric here is made of, per class: rows answered right, rows that are it, rows answered with it.
+
+    Each [..., classes]; of resamples the first axis is the resample.
+    """
+
+    right: Values
+    truth: Values
+    predicted: Values
+
+
+def count(truth: Labels, predicted: Labels, classes: int) -> Counts:
+    """Counts [classes] of one set of predictions."""
+    right, true, said = (
+        np.bincount(labels, minlength=classes).astype(np.float64)
+        for labels in (truth[truth == predicted], truth, predicted)
+    )
+    return Counts(right, true, said)
+
+
+def confusion(truth: Labels, predicted: Labels, classes: int) -> Values:
+    """The table [classes, classes]: rows are the truth, columns the predictions."""
     flat = np.bincount(truth * classes + predicted, minlength=classes * classes)
     return flat.reshape(classes, classes).astype(np.float64)
 
 
-def metric(name: str, counts: Values) -> Values:
-    """A metric over confusion counts [..., classes, classes] -> [...]; 0 where it is undefined."""
+def metric(name: str, counts: Counts) -> Values:
+    """A metric over counts [..., classes] -> [...]; 0 where it is undefined."""
     return _METRICS[name](counts)
 
 
 def measure(name: str, truth: Labels, predicted: Labels, classes: int) -> float:
     """One metric of one set of predictions."""
-    return float(metric(name, confusion(truth, predicted, classes)))
+    return float(metric(name, count(truth, predicted, classes)))
 
 
 def estimate(name: str, truth: Labels, predicted: Labels, classes: int, seed: int) -> Estimate:
@@ -80,26 +101,33 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 def _resampled(
     name: str, truth: Labels, first: Labels, second: Labels, classes: int, seed: int
 ) -> tuple[Values, Values]:
+    """The metric of both predictions over resamples of the rows: two arrays [RESAMPLES]."""
+    if (
+        name == "accuracy"
+    ):  # whether a row was answered right is all that counts: four kinds of rows, however many classes
+        ones = np.ones_like(truth)
+        truth, first, second, classes = ones, (first == truth).astype(np.int64), (second == truth).astype(np.int64), 2
     codes = (truth * classes + first) * classes + second
     kinds, counts = np.unique(codes, return_counts=True)
     y, a, b = kinds // (classes * classes), kinds // classes % classes, kinds % classes
     shares = counts / counts.sum()
+    is_true, ours_said, theirs_said = (_places(labels, classes) for labels in (y, a, b))
     generator = np.random.Generator(np.random.PCG64(seed))
     ours, theirs = np.empty(RESAMPLES), np.empty(RESAMPLES)
-    step = max(1, _CHUNK // max(classes * classes, len(kinds)))
+    step = max(1, _CHUNK // (len(kinds) + 5 * classes))
     for at in range(0, RESAMPLES, step):
         size = min(step, RESAMPLES - at)
         drawn = generator.multinomial(len(truth), shares, size=size).astype(np.float64)
-        ours[at : at + size] = metric(name, _tables(drawn, y * classes + a, classes))
-        theirs[at : at + size] = metric(name, _tables(drawn, y * classes + b, classes))
+        true = drawn @ is_true
+        for found, labels, said in ((ours, a, ours_said), (theirs, b, theirs_said)):
+            right = (drawn * (labels == y)) @ is_true
+            found[at : at + size] = metric(name, Counts(right, true, drawn @ said))
     return ours, theirs
 
 
-def _tables(drawn: Values, cell: Labels, classes: int) -> Values:
-    """Counts per triple [draws, kinds] -> confusion counts [draws, classes, classes]."""
-    place = np.zeros((len(cell), classes * classes))
-    place[np.arange(len(cell)), cell] = 1.0
-    return (drawn @ place).reshape(-1, classes, classes)
+def _places(labels: Labels, classes: int) -> Values:
+    """[kinds, classes] with a one where a kind of row has that class: a product with it sums up classes."""
+    return np.eye(classes)[labels]
 
 
 def _bounds(draws: Values) -> tuple[float, float]:
@@ -112,23 +140,21 @@ def _share(above: Values, below: Values) -> Values:
     return np.divide(above, below, out=np.zeros_like(above, dtype=np.float64), where=below > 0)
 
 
-def _accuracy(counts: Values) -> Values:
-    return _share(np.trace(counts, axis1=-2, axis2=-1), counts.sum((-2, -1)))
+def _accuracy(counts: Counts) -> Values:
+    return _share(counts.right.sum(-1), counts.truth.sum(-1))
 
 
-def _f1(counts: Values) -> Values:
+def _f1(counts: Counts) -> Values:
     """Of the second class where there are two (GLUE's reading), unweighted mean over classes otherwise."""
-    right = np.diagonal(counts, axis1=-2, axis2=-1)
-    each = _share(2 * right, counts.sum(-1) + counts.sum(-2))
-    return each[..., 1] if counts.shape[-1] == 2 else each.mean(-1)
+    each = _share(2 * counts.right, counts.truth + counts.predicted)
+    return each[..., 1] if each.shape[-1] == 2 else each.mean(-1)
 
 
-def _matthews(counts: Values) -> Values:
+def _matthews(counts: Counts) -> Values:
     """Matthews' correlation for any number of classes (J. Gorodkin, Comput. Biol. Chem. 28, 2004)."""
-    n, right = counts.sum((-2, -1)), np.trace(counts, axis1=-2, axis2=-1)
-    truth, predicted = counts.sum(-1), counts.sum(-2)
-    above = right * n - (truth * predicted).sum(-1)
-    below = np.sqrt((n * n - (predicted**2).sum(-1)) * (n * n - (truth**2).sum(-1)))
+    n, right = counts.truth.sum(-1), counts.right.sum(-1)
+    above = right * n - (counts.truth * counts.predicted).sum(-1)
+    below = np.sqrt((n * n - (counts.predicted**2).sum(-1)) * (n * n - (counts.truth**2).sum(-1)))
     return _share(above, below)
 
 

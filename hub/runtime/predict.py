@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hub import errors
 from hub.runtime.attach import Attached
 from hub.runtime.base import Backbone
 from hub.runtime.heads import ClassificationHead
@@ -63,7 +64,8 @@ class AdaptedModel(nn.Module):
         self.head = head
         self.labels = tuple(labels)
         self.config = backbone.model.config
-        self.base_model_fingerprint = backbone.fingerprint
+        self.base = backbone.base
+        self.max_length = backbone.max_length
         self.eval()
 
     def forward(
@@ -152,10 +154,15 @@ def logits(head: ClassificationHead, seen: States) -> torch.Tensor:
 def classify(
     model: AdaptedModel, tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
-    """The most likely label of each text: [{"label": "positive", "score": 0.98}, ...]."""
-    limit = min(int(model.config.max_position_embeddings), 512)
+    """The most likely label of each text: [{"label": "positive", "score": 0.98}, ...]. Texts are cut at what the base
+    model takes. Raises UsageError for an adapter without a head."""
+    if model.head is None:
+        raise errors.UsageError(
+            "this adapter has no head, so it answers with hidden states, not with labels",
+            hint="model, tokenizer = adapter.load() gives the encoder with the adapter on it",
+        )
     found: list[dict[str, Any]] = [{} for _ in texts]
-    for batch in batches(tokenise(tokenizer, texts, pairs, limit), tokenizer.pad_token_id or 0):
+    for batch in batches(tokenise(tokenizer, texts, pairs, model.max_length), tokenizer.pad_token_id or 0):
         with torch.inference_mode():
             chances = torch.softmax(model(**batch.inputs).logits, dim=-1)
         for row, chance in zip(batch.rows, chances, strict=True):

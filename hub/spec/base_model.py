@@ -117,10 +117,11 @@ class BaseModel:
         """Width of the hidden states (0 if the configuration does not say)."""
         return _first_int(self.config, "hidden_size", "n_embd", "d_model", "dim")
 
-    @property
-    def layers(self) -> int:
-        """Number of layers (0 if the configuration does not say)."""
-        return _first_int(self.config, "num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    @functools.cached_property
+    def layers(self) -> frozenset[int]:
+        """Numbers of the layers, as the tensors' names give them: a configuration may claim any number."""
+        found = (layer_of(leaf.name) for leaf in self.leaves)
+        return frozenset(number for number in found if number is not None)
 
     @property
     def model_type(self) -> str:
@@ -208,8 +209,8 @@ def root(leaves: Iterable[Leaf]) -> str:
 
 
 def fingerprint(leaves: Iterable[Leaf]) -> str:
-    """Return `base:<64 hex>` of leaves with canonical names."""
-    return PREFIX + root(canonical_leaves(leaves))
+    """Return `base:<64 hex>` of leaves under canonical names, without tied copies: those of a `BaseModel`."""
+    return PREFIX + root(leaves)
 
 
 def roots(leaves: Iterable[Leaf]) -> dict[str, str]:
@@ -222,6 +223,11 @@ def roots(leaves: Iterable[Leaf]) -> dict[str, str]:
         if part == "embeddings":
             parts["backbone"].append(leaf)
     return {name: root(members) for name, members in parts.items() if members}
+
+
+def layer_of(path: str) -> int | None:
+    """Return the layer's number in the path of a module or tensor, None where there is none."""
+    return next((int(part) for part in path.split(".") if part.isdecimal() and len(part) < 6), None)
 
 
 def part_of(name: str) -> str:

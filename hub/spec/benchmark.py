@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from hub.spec import documents, errors, reference, tasks
 
-DIRECTIONS = ("up", "down")
 VISIBILITIES = ("public", "private")
 MAX_LABELS = 1000
 MAX_ROWS = 1_000_000
@@ -21,6 +20,9 @@ _KEYS = frozenset(
     {"name", "task", "data", "train", "columns", "labels", "metric", "direction", "max_length", "visibility",
      "description"}
 )  # fmt: skip
+
+
+_PROSE = ("description", "visibility")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +54,13 @@ class Benchmark:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 (64 hex) over everything a score depends on: the definition and the data, not the prose."""
-        meaning = {key: value for key, value in self.to_json().items() if key not in ("description", "visibility")}
+        """SHA-256 (64 hex) over everything a score depends on: the definition and the data, not the prose.
+
+        Optional fields count only where they say something: a field that a later edition adds changes no digest.
+        """
+        value = self.to_json()
+        silent = {field.name for field in dataclasses.fields(self) if value[field.name] == field.default}
+        meaning = {key: item for key, item in value.items() if key not in {*_PROSE, *silent}}
         return documents.digest({"benchmark": 1, **meaning})
 
     @property
@@ -68,12 +75,24 @@ class Benchmark:
 
 
 def from_json(value: Any) -> Benchmark:
-    """Read what `to_json` wrote; further keys, such as URLs, are ignored. Raises SpecError."""
+    """Read what `to_json` wrote, whichever edition wrote it; keys that are not known here are ignored.
+
+    It was judged when it was added, by the rules of that day. Raises SpecError where it is no such thing.
+    """
     if not isinstance(value, dict):
         raise _error("benchmark", f"must be an object, not {documents.kind(value)}", _EXAMPLE)
-    definition = {key: item for key, item in value.items() if key in _KEYS and item is not None}
-    digests = {str(value.get(key)): value.get(f"{key}_sha256") for key in ("data", "train") if value.get(key)}
-    return parse(definition, {key: str(item) for key, item in digests.items()})
+    fields = {field.name: value[field.name] for field in dataclasses.fields(Benchmark) if field.name in value}
+    try:
+        return Benchmark(**{**fields, "labels": tuple(fields["labels"]), "columns": dict(fields["columns"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise _error("benchmark", f"is no stored definition ({error})", _EXAMPLE) from None
+
+
+def common_labels(labels: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
+    """Return the labels that a head has to have, from those of its benchmarks; None where there are none, or they
+    differ."""
+    found = set(labels)
+    return found.pop() if len(found) == 1 else None
 
 
 def parse(definition: dict[str, Any] | bytes, digests: Mapping[str, str]) -> Benchmark:
@@ -133,7 +152,7 @@ class _Definition:
             "columns": self.columns(),
             "labels": self.labels(),
             "metric": metric,
-            "direction": self.choice("direction", DIRECTIONS, "up"),
+            "direction": self.direction(task, metric),
             "max_length": self.max_length(),
             "visibility": self.choice("visibility", VISIBILITIES, "public"),
             "data": data,
@@ -170,13 +189,23 @@ class _Definition:
             return tasks.get(name) if name else None
         return None
 
-    def choice(self, key: str, allowed: tuple[str, ...] | None, default: str | None = None) -> str:
+    def choice(self, key: str, allowed: Collection[str] | None, default: str | None = None) -> str:
         value = self.raw.get(key, default)
         if not isinstance(value, str) or (allowed is not None and value not in allowed):
             known = f"known are {', '.join(allowed)}" if allowed else _EXAMPLE
             self.fault(key, f"{documents.shorten(value)!r} is not known", known)
             return ""
         return value
+
+    def direction(self, task: tasks.Task | None, metric: str) -> str:
+        """The metric's own; a definition may repeat it, and cannot turn it round."""
+        known = task.metrics[metric].direction if task and metric in task.metrics else "up"
+        said = self.raw.get("direction", known)
+        if said != known:
+            self.fault(
+                "direction", f"{documents.shorten(said)!r}, but {metric} gets better going {known}", "leave it out"
+            )
+        return known
 
     def max_length(self) -> int:
         value = self.raw.get("max_length", 128)

@@ -33,7 +33,7 @@ class Part:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Part:
         """Read what `Component.to_json` wrote."""
-        return cls(**{**value, "shapes": _shapes(value["shapes"])})
+        return cls(**{**_known(cls, value), "shapes": _shapes(value["shapes"])})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Head:
         labels = value["labels"]
         return cls(
             **{
-                **value,
+                **_known(cls, value),
                 "labels": None if labels is None else tuple(labels),
                 "shapes": _shapes(value["shapes"]),
             }
@@ -82,17 +82,22 @@ class Component:
     parameters: int
     head_parameters: int
 
+    @property
+    def task(self) -> str | None:
+        """The ML task that the head proves, whatever the files say; None where there is no head."""
+        return None if self.head is None else "text-classification"
+
     def to_json(self) -> dict[str, Any]:
         """The component as a plain JSON object; `from_json` reads it back."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Component:
-        """Read what `to_json` wrote."""
+        """Read what `to_json` wrote, in this edition or a later one: keys that are not known here are ignored."""
         head = value["head"]
         return cls(
             **{
-                **value,
+                **_known(cls, value),
                 "parts": tuple(Part.from_json(part) for part in value["parts"]),
                 "head": None if head is None else Head.from_json(head),
             }
@@ -154,6 +159,10 @@ def count(shapes: dict[str, Shape]) -> int:
 def shown(shape: Shape) -> str:
     """Return a shape as a person reads it: [8, 384]."""
     return str(list(shape))
+
+
+def _known(cls: type[Any], value: dict[str, Any]) -> dict[str, Any]:
+    return {field.name: value[field.name] for field in dataclasses.fields(cls) if field.name in value}
 
 
 def _shapes(value: dict[str, Any]) -> dict[str, Shape]:

@@ -21,6 +21,8 @@ from hub.spec import errors
 MAX_BYTES = 1 << 20
 MAX_YAML_BYTES = 1 << 17
 MAX_DEPTH = 32
+MAX_NODES = 100_000
+"""Values in a document. Memory and time go by their number, not by bytes: 8 MiB of `[],` are 400 MiB of lists."""
 # Possessive, and an unclosed string ends with the data: a million quotes must not be a million searches.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -37,6 +39,7 @@ _HINTS = {
     "json.duplicate_key": "keep one of the two",
     "json.not_canonical": "use objects, lists, text, finite numbers, true, false and null",
     "json.not_finite": "write null or a finite number",
+    "json.nodes": "leave out what nobody needs to read",
     "json.number": "write it as text, or smaller",
     "json.object": "write {...} around it",
     "json.syntax": "write the file with a JSON library, as UTF-8 without a byte order mark",
@@ -76,10 +79,17 @@ def is_digest(value: Any) -> bool:
     return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
 
 
-def loads_json(data: bytes, *, where: str, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:
+def loads_json(
+    data: bytes,
+    *,
+    where: str,
+    max_bytes: int = MAX_BYTES,
+    max_depth: int = MAX_DEPTH,
+    max_nodes: int = MAX_NODES,
+) -> Any:
     """Parse JSON strictly. Raises SpecError naming `where`."""
     text = _text(data, where, max_bytes)
-    _check_depth(data, where, max_depth)
+    _check_size(_STRING.sub(b"", data), where, max_depth, max_nodes)
     reader = _Reader(where)
     try:
         value = json.loads(
@@ -91,7 +101,8 @@ def loads_json(data: bytes, *, where: str, max_bytes: int = MAX_BYTES, max_depth
         raise _error("json.syntax", where, message) from error
     except RecursionError as error:  # the byte scan counts brackets outside strings; this is the second fence
         raise _error("json.depth", where, "is nested too deeply") from error
-    _check_strings(value, where)
+    if b"\\u" in data:  # UTF-8 holds no surrogate and JSON no raw NUL: only an escape can bring one in
+        _check_strings(value, where)
     return value
 
 
@@ -251,10 +262,12 @@ def _text(data: bytes, where: str, max_bytes: int) -> str:
         raise _error("document.encoding", where, f"is not UTF-8 text (byte {error.start})") from error
 
 
-def _check_depth(data: bytes, where: str, max_depth: int) -> None:
-    """Count brackets before the recursive parser sees them."""
+def _check_size(bare: bytes, where: str, max_depth: int, max_nodes: int) -> None:
+    """Count values and nested brackets before the recursive parser sees them; `bare` is the text without its strings."""
+    if bare.count(b",") + bare.count(b"[") + bare.count(b"{") > max_nodes:
+        raise _error("json.nodes", where, f"holds more than {max_nodes} values")
     depth = 0
-    for match in _BRACKETS.finditer(_STRING.sub(b"", data)):
+    for match in _BRACKETS.finditer(bare):
         depth += 1 if match.group() in b"[{" else -1
         if depth > max_depth:
             raise _error("json.depth", where, f"is nested deeper than {max_depth} levels")

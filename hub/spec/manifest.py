@@ -34,7 +34,7 @@ _SUFFIXES = (".safetensors", ".json", ".md", ".txt", ".jsonl", ".yaml", ".yml", 
 _PROSE = ("readme", "license", "licence", "notice", "copying", "authors", "citation")
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
 # Windows opens a device for these, whatever the suffix
-_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9]|lpt[0-9])(\..*)?")
+_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?")
 _PICKLE = "holds Python objects that can run code when they are loaded"
 _ARCHIVE = "is an archive"
 _FOREIGN = "holds weights in a format this hub does not read"

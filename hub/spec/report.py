@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hub.spec import documents, errors, policy
+from hub.spec import documents, errors, policy, tasks
 
 CHECKS = (
     "files",
@@ -95,12 +95,17 @@ def validate(report: Any, plan: Mapping[str, Any]) -> None:
     if report["verdict"] == "error":
         return
     collector = errors.Collector()
+    for key in ("base_model", "environment"):
+        if not isinstance(report.get(key), dict | None):
+            collector.add(_problem(key, "must be an object"))
+    if report.get("seconds") is not None and not _number(report["seconds"]):
+        collector.add(_problem("seconds", "must be a number"))
     _validate_checks(report.get("checks"), collector)
     _validate_components(report.get("components"), plan, collector)
     _validate_predictions(report.get("predictions"), plan, collector)
     collector.finalize()
     _validate_verdict(report, plan, collector)
-    if report.get("result_digest", "").removeprefix("sha256:") != result_digest(report):
+    if str(report.get("result_digest")).removeprefix("sha256:") != result_digest(report):
         collector.add(_problem("result_digest", "is not the digest of this result"))
     collector.finalize()
 
@@ -150,8 +155,8 @@ def _validate_checks(checks: Any, collector: errors.Collector) -> None:
     for item in checks:
         if not isinstance(item, dict) or item.get("status") not in STATUSES or not isinstance(item.get("name"), str):
             collector.add(_problem("checks", f"{documents.shorten(item)} is no check"))
-        elif not isinstance(item.get("message"), str):
-            collector.add(_problem(f"checks.{item['name']}", "has no message"))
+        elif not isinstance(item.get("message"), str) or not isinstance(item.get("hint", ""), str):
+            collector.add(_problem(f"checks.{item['name']}", "message and hint are text"))
     names = [item["name"] for item in checks if isinstance(item, dict) and isinstance(item.get("name"), str)]
     if len(set(names)) != len(names):
         collector.add(_problem("checks", "the same check is there twice"))
@@ -188,8 +193,14 @@ def _validate_score(score: Any, where: str, plan: Mapping[str, Any], collector: 
     if not _number(score.get("value")) or not _interval(score.get("interval")):
         collector.add(_problem(where, "needs a value and an interval [low, high]"))
         return
+    metric = tasks.METRICS.get(str(score.get("metric")))
+    if metric and not all(metric.low <= value <= metric.high for value in (score["value"], *score["interval"])):
+        collector.add(_problem(where, f"{score['metric']} lies between {metric.low} and {metric.high}"))
     if not all(_difference(score.get(key)) for key in ("gain", "change")):
         collector.add(_problem(where, "gain and change are null or {value, interval}"))
+        return
+    if not _baselines(score.get("baselines")):
+        collector.add(_problem(where, f"baselines are numbers or null, of {', '.join(_BASELINES)}"))
         return
     if score.get("gates") != policy.decide(score, plan["gates"]):
         collector.add(_problem(where, "its gates do not follow from its intervals"))
@@ -203,6 +214,16 @@ def _validate_predictions(predictions: Any, plan: Mapping[str, Any], collector: 
     good = predictions is None or isinstance(predictions, dict)
     if not good or any(key.removeprefix("sha256:") not in plan["benchmarks"] for key in predictions or {}):
         collector.add(_problem("predictions", "must map digests of the plan's benchmarks to predictions"))
+        return
+    for key, found in (predictions or {}).items():
+        folders = found.get("folders", {}) if isinstance(found, dict) else None
+        lists = (
+            [found.get("labels"), *folders.values()]
+            if isinstance(found, dict) and isinstance(folders, dict)
+            else [None]
+        )
+        if not all(isinstance(item, list) and all(type(label) is int for label in item) for item in lists):
+            collector.add(_problem("predictions", f"{documents.shorten(key)} holds something other than class numbers"))
 
 
 def _validate_verdict(report: Mapping[str, Any], plan: Mapping[str, Any], collector: errors.Collector) -> None:
@@ -239,8 +260,19 @@ def _interval(value: Any) -> bool:
 
 
 def _difference(value: Any) -> bool:
+    if value is None:
+        return True
+    words = isinstance(value, dict) and all(
+        isinstance(value.get(key, ""), str) for key in ("method", "over", "against")
+    )
+    return words and _number(value.get("value")) and _interval(value.get("interval"))
+
+
+def _baselines(value: Any) -> bool:
     return value is None or (
-        isinstance(value, dict) and _number(value.get("value")) and _interval(value.get("interval"))
+        isinstance(value, dict)
+        and set(value) <= set(_BASELINES)
+        and all(item is None or _number(item) for item in value.values())
     )
 
 

@@ -8,8 +8,11 @@ import re
 from hub.spec import documents, errors, manifest, snapshot, tensors
 
 MAX_JSON = 32 << 20
-MAX_JSON_TOGETHER = 64 << 20
-_HEAD = 512
+MAX_NODES = 2_000_000
+MAX_TEXT = 16 << 20
+MAX_TEXT_TOGETHER = 64 << 20
+HEAD = 512
+"""Bytes that are looked at of a file that is neither weights nor JSON."""
 _SAFE = "save the weights as safetensors: save_pretrained(..., safe_serialization=True)"
 # what a file begins with that can run code or hide it, whatever its name says
 _MAGIC = (
@@ -53,6 +56,11 @@ def is_weights(path: str) -> bool:
     return path.lower().endswith(".safetensors")
 
 
+def is_read(path: str) -> bool:
+    """Tell whether more of a file matters than its first `HEAD` bytes: of all but pictures and SentencePiece models."""
+    return is_weights(path) or not path.lower().endswith(_BINARY)
+
+
 def check_files(files: snapshot.Snapshot, collector: errors.Collector) -> None:
     """Collect what is wrong with names, kinds, sizes and their number."""
     sizes = files.files
@@ -78,17 +86,17 @@ def check_contents(files: snapshot.Snapshot, collector: errors.Collector) -> Non
             if is_weights(path):
                 header(files, path)
                 continue
-            _check_head(path, files.read(path, 0, min(size, _HEAD)))
-            if path.lower().endswith(".json"):
+            _check_head(path, files.read(path, 0, min(size, HEAD)))
+            if is_read(path):
                 spent += size
-                _check_json(files, path, spent)
+                _check_text(files, path, size, spent)
 
 
 def header(files: snapshot.Snapshot, path: str) -> tuple[tensors.Tensor, ...]:
     """Return the tensors of a weights file from its header alone. Raises SpecError, naming what the bytes are
     instead where they are something else."""
     size = files.files[path]
-    first = files.read(path, 0, min(size, _HEAD))
+    first = files.read(path, 0, min(size, HEAD))
     try:
         length = tensors.header_length(first[:8], size, path)
         return tensors.parse_header(files.read(path, 0, 8 + length), size, path)
@@ -120,18 +128,29 @@ def _check_head(path: str, head: bytes) -> None:
     signs = _IMAGES.get(suffix)
     if signs and not head.startswith(signs):
         raise _error("scan.image", path, "is not the image its name says", "leave it out")
-    if suffix not in _BINARY and b"\0" in head:
+
+
+def _check_text(files: snapshot.Snapshot, path: str, size: int, spent: int) -> None:
+    """JSON has to be JSON, and other text UTF-8 to its end: what is neither may be read by a program that runs it."""
+    if spent > MAX_TEXT_TOGETHER:
+        message = f"text and JSON are more than {MAX_TEXT_TOGETHER} bytes together"
+        raise _error("scan.text_size", path, message, "leave logs out")
+    if path.lower().endswith(".json"):
+        check = check_of(path)
+        limit, nodes = (MAX_JSON, MAX_NODES) if check == "scan" else (documents.MAX_BYTES, documents.MAX_NODES)
+        with errors.as_check(check):
+            documents.loads_json(snapshot.whole(files, path, limit), where=path, max_bytes=limit, max_nodes=nodes)
+        return
+    if size > MAX_TEXT:
+        raise _error("scan.text_size", path, f"is {size} bytes; at most {MAX_TEXT} of text are taken", "leave it out")
+    data = files.read(path, 0, size)
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        message = f"is no text: byte {error.start} is not UTF-8"
+        raise _error("scan.binary", path, message, "leave it out, or save it as UTF-8") from None
+    if b"\0" in data:
         raise _error("scan.binary", path, "is no text: it holds NUL bytes", "leave it out, or save it as UTF-8")
-
-
-def _check_json(files: snapshot.Snapshot, path: str, spent: int) -> None:
-    if spent > MAX_JSON_TOGETHER:
-        message = f"the JSON files are more than {MAX_JSON_TOGETHER} bytes together"
-        raise _error("scan.json_size", path, message, "leave logs out")
-    check = check_of(path)
-    limit = documents.MAX_BYTES if check != "scan" else MAX_JSON
-    with errors.as_check(check):
-        documents.loads_json(snapshot.whole(files, path, limit), where=path, max_bytes=limit)
 
 
 def _error(code: str, where: str, message: str, hint: str) -> errors.SpecError:

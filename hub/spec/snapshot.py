@@ -23,11 +23,11 @@ class Snapshot(Protocol):
 
 
 class MemorySnapshot:
-    """A snapshot made of bytes in memory."""
+    """A snapshot made of bytes in memory. `sizes` are those of the files where only their beginnings are held."""
 
-    def __init__(self, contents: Mapping[str, bytes]) -> None:
+    def __init__(self, contents: Mapping[str, bytes], sizes: Mapping[str, int] | None = None) -> None:
         self.contents = dict(contents)
-        self.files: Mapping[str, int] = {path: len(data) for path, data in self.contents.items()}
+        self.files: Mapping[str, int] = sizes or {path: len(data) for path, data in self.contents.items()}
 
     def read(self, path: str, start: int, end: int) -> bytes:
         """Return the bytes `start` to `end` (exclusive) of a file."""

@@ -75,7 +75,9 @@ def parse_header(head: bytes, file_size: int, where: str = "weights") -> tuple[T
     if not raw.startswith(b"{"):
         raise _error("tensors.header", where, "the header does not begin with '{': no safetensors bytes")
     with errors.as_check("scan"):
-        header = documents.loads_json(raw, where=where, max_bytes=MAX_HEADER, max_depth=4)
+        header = documents.loads_json(
+            raw, where=where, max_bytes=MAX_HEADER, max_depth=4, max_nodes=8 * MAX_TENSORS + MAX_NAME
+        )
     _check_metadata(header.pop("__metadata__", {}), where)
     if len(header) > MAX_TENSORS:
         message = f"holds {len(header)} tensors; at most {MAX_TENSORS} are read"

@@ -41,6 +41,21 @@ class Inspection:
         """Whether nothing is wrong."""
         return not self.problems
 
+    @property
+    def task(self) -> str | None:
+        """The ML task that the heads prove; None where there is none, or they differ."""
+        found = {component.task for component in self.components}
+        return found.pop() if len(found) == 1 else None
+
+    def against(self, labels: tuple[str, ...] | None) -> Inspection:
+        """The same with every head held against a benchmark's labels (by class index; None: not known)."""
+        more = [] if labels is None else [problem for item in self.components if (problem := _classes(item, labels))]
+        if not more:
+            return self
+        of_heads = [problem for problem in (*self.problems, *more) if problem.check == "head"]
+        checks = tuple(_refused("head", of_heads) if check["name"] == "head" else check for check in self.checks)
+        return dataclasses.replace(self, checks=checks, problems=(*self.problems, *more))
+
 
 def inspect(files: Snapshot, base: base_model.BaseModel | None, labels: tuple[str, ...] | None = None) -> Inspection:
     """Check a snapshot against a base model and a benchmark's labels (by class index), as far as they are known.
@@ -48,12 +63,12 @@ def inspect(files: Snapshot, base: base_model.BaseModel | None, labels: tuple[st
     Without a base the comparison of shapes is skipped. Never raises for what is in the files: all problems are in
     the answer at once.
     """
-    return _Inspector(files, base, labels).run()
+    return _Inspector(files, base).run().against(labels)
 
 
 class _Inspector:
-    def __init__(self, files: Snapshot, base: base_model.BaseModel | None, labels: tuple[str, ...] | None) -> None:
-        self.files, self.base, self.labels = files, base, labels
+    def __init__(self, files: Snapshot, base: base_model.BaseModel | None) -> None:
+        self.files, self.base = files, base
         self.collector = errors.Collector()
         self.notices: list[str] = []
         self.facts = card.Facts()
@@ -67,6 +82,7 @@ class _Inspector:
         self.read_facts()
         self.read_components()
         self.check_leftovers()
+        self.check_task()
         problems = self.collector.all()
         notices = (*self.facts.notices, *self.notices)
         return Inspection(self.facts, tuple(self.components), self.checks(), problems, notices)
@@ -106,7 +122,6 @@ class _Inspector:
         component = method.reader()(source)
         if component is not None:
             self.components.append(component)
-            self.check_labels(component)
 
     def add_head_files(self, source: Source) -> None:
         """AdapterHub keeps the head in files of its own."""
@@ -125,14 +140,19 @@ class _Inspector:
         source = self.facts.sources.get("labels", "")
         return self.facts.labels if posixpath.basename(source) != _HEAD_CONFIG else None
 
-    def check_labels(self, component: Component) -> None:
-        head = component.head
-        if head and self.labels is not None and head.num_labels != len(self.labels):
-            names = ", ".join(self.labels[:10])
-            message = (
-                f"the head has {head.num_labels} classes, but the benchmark has {len(self.labels)} labels: {names}"
-            )
-            self.problem("head", "head.classes", head.weights, message, "choose a benchmark with as many labels")
+    def check_task(self) -> None:
+        """What a head proves is believed before what a file says: by another word nobody slips out of a benchmark."""
+        said, where = self.facts.task, self.facts.sources.get("task", "")
+        proven = {component.task for component in self.components if component.task}
+        if not proven or said in proven:
+            return
+        task = sorted(proven)[0]
+        if where == card.HUB_JSON:
+            message = f"says the task {said!r}, but the adapter's head is one for {task}"
+            self.problem("config", "facts.task", where, message, "name the task of the head, or leave it out")
+        elif said:
+            self.notices.append(f"{where} names the task {said}; the head is one for {task}, which counts")
+        self.facts = dataclasses.replace(self.facts, task=task)
 
     def check_leftovers(self) -> None:
         """Weights that no adapter uses are not stored along: nobody would ever have judged them."""
@@ -161,11 +181,22 @@ class _Inspector:
 
 def _check(name: str, found: _Inspector) -> dict[str, Any]:
     problems = [problem for problem in found.collector.problems if problem.check == name]
-    if problems:
-        codes = sorted({problem.code for problem in problems})
-        hint = next((problem.hint for problem in problems if problem.hint), "")
-        return report.check(name, "failed", _told(problems), hint, {"problems": len(problems), "codes": codes})
-    return _PASSED[name](found)
+    return _refused(name, problems) if problems else _PASSED[name](found)
+
+
+def _refused(name: str, problems: list[errors.Problem]) -> dict[str, Any]:
+    codes = sorted({problem.code for problem in problems})
+    hint = next((problem.hint for problem in problems if problem.hint), "")
+    return report.check(name, "failed", _told(problems), hint, {"problems": len(problems), "codes": codes})
+
+
+def _classes(component: Component, labels: tuple[str, ...]) -> errors.Problem | None:
+    head = component.head
+    if head is None or head.num_labels == len(labels):
+        return None
+    names = ", ".join(labels[:10])
+    message = f"the head has {head.num_labels} classes, but the benchmark has {len(labels)} labels: {names}"
+    return errors.Problem("head.classes", head.weights, message, "choose a benchmark with as many labels", "head")
 
 
 def _told(problems: list[errors.Problem], limit: int = 3) -> str:
@@ -200,7 +231,7 @@ def _scan(found: _Inspector) -> dict[str, Any]:
     count = sum(len(header) for header in found.headers.values())
     if not found.headers:
         return report.check("scan", "skipped", "there were no weights to scan")
-    message = f"{count} tensors in {len(found.headers)} safetensors files; nothing in any file can run"
+    message = f"{count} tensors in {len(found.headers)} safetensors files; no file is loaded as code"
     return report.check("scan", "passed", message, "", {"tensors": count})
 
 

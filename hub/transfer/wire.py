@@ -179,9 +179,12 @@ class Wire:
             token = token if self.is_home(url) else None  # once away from home it stays away
             sent = {**headers, "Authorization": f"Bearer {token}"} if token else dict(headers)
             limits = httpx2.Timeout(timeout or 60.0, connect=10.0)
-            request = client.build_request(
-                method, url, params=params if hop == 0 else None, headers=sent, timeout=limits, **body
-            )
+            try:
+                request = client.build_request(
+                    method, url, params=params if hop == 0 else None, headers=sent, timeout=limits, **body
+                )
+            except httpx2.InvalidURL as error:
+                raise errors.NetworkError(f"the hub gave an address that is none: {error}") from None
             with _closing(client.send(request, stream=True, follow_redirects=False)) as response:
                 self._reached = True
                 if response.status_code not in {301, 302, 303, 307, 308}:

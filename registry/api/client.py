@@ -7,7 +7,7 @@ repository API, PEP 503) for sites that have no other.
 
 from collections.abc import Iterable
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.html import format_html, format_html_join
 from django.views.decorators.http import require_safe
 
@@ -38,7 +38,7 @@ def requirements(request: HttpRequest, extra: str = "") -> HttpResponse:
 
 
 @require_safe
-def wheel(request: HttpRequest, filename: str) -> HttpResponse:
+def wheel(request: HttpRequest, filename: str) -> HttpResponseBase:
     """The bytes of a wheel."""
     found = client_wheel.wheels().get(filename)
     if found is None:
@@ -46,9 +46,10 @@ def wheel(request: HttpRequest, filename: str) -> HttpResponse:
     return _attachment(found)
 
 
-def _attachment(found: Wheel) -> HttpResponse:
-    answer = HttpResponse(found.content, content_type="application/octet-stream")
-    answer["Content-Disposition"] = f'attachment; filename="{found.filename}"'
+def _attachment(found: Wheel) -> FileResponse:
+    answer = FileResponse(
+        found.open(), as_attachment=True, filename=found.filename, content_type="application/octet-stream"
+    )
     answer["ETag"] = f'"{found.sha256}"'
     answer["Cache-Control"] = "public, max-age=60"
     return answer

@@ -17,6 +17,7 @@ class StrictJSONParser(BaseParser):
 
     media_type = "application/json"
     limit = MIB
+    nodes = documents.MAX_NODES
 
     def parse(
         self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
@@ -26,7 +27,7 @@ class StrictJSONParser(BaseParser):
         if len(data) > self.limit:
             raise TooLarge(f"The body is longer than {self.limit} bytes.")
         try:
-            return documents.loads_json(data, where="body", max_bytes=self.limit)
+            return documents.loads_json(data, where="body", max_bytes=self.limit, max_nodes=self.nodes)
         except SpecError as error:
             raise BadRequest.from_spec(error) from None
 
@@ -35,3 +36,4 @@ class LongJSONParser(StrictJSONParser):
     """For tensor tables and reports with their predictions."""
 
     limit = 32 * MIB
+    nodes = 2_000_000

@@ -40,8 +40,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
 
 
 def body(error: RegistryError) -> dict[str, Any]:
-    """Return the JSON of a problem."""
+    """Return the JSON of a problem. What an error brings along stands beside the members of RFC 9457, never in their place."""
     return {
+        **error.extra,
         "type": "about:blank",
         "title": error.title,
         "status": error.status,
@@ -50,7 +51,6 @@ def body(error: RegistryError) -> dict[str, Any]:
         "hint": error.hint,
         "problems": [problem.to_json() for problem in error.problems],
         "request_id": request_id.get(),
-        **error.extra,
     }
 
 

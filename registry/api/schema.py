@@ -35,8 +35,6 @@ PROBLEM: dict[str, Any] = {
     },
 }
 
-PATH_NS = OpenApiParameter("namespace", str, OpenApiParameter.PATH)
-
 
 def shape(kind: type) -> dict[str, Any]:
     """Return the reference to a type of registry.queries.shapes."""

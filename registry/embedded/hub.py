@@ -246,8 +246,8 @@ def held(folder: folders.Folder, url: str) -> Iterator[None]:
 def up(options: Options, tell: Callable[[str], None], welcome: Callable[[Hub], None]) -> None:
     """Run a hub until somebody stops it; `welcome` is called when it is ready.
 
-    Raises EmbeddedError when it cannot start, or cannot go on because a child cannot be kept alive; by then
-    all children have been stopped.
+    Raises EmbeddedError when it cannot start, or cannot go on because a server cannot be kept alive (PostgreSQL,
+    Redis, web); by then all children have been stopped.
     """
     folder = folders.Folder(options.data)
     with (

@@ -147,6 +147,7 @@ class Postgres:
             stop=((signal.SIGINT, 15.0), (signal.SIGQUIT, 5.0)),
             death_signal=signal.SIGINT,
             stage=4,
+            vital=True,
             before=lambda: clear_stale_pid(self.data),
         )
 

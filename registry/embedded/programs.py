@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BACKLOG = 1024
 # When a hub stops, its children do so in this order.
 WEB, WORK, RELAY = 0, 1, 2
-# What a process needs to find its programs, libraries and devices. Nothing here opens anything.
+# What a process needs to find its programs, libraries and devices, and the limits of a run. Nothing here opens anything.
 NECESSITIES = (
     "PATH",
     "LANG",
@@ -31,6 +31,8 @@ NECESSITIES = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "PYTHONDONTWRITEBYTECODE",
+    "HUB_RUN_SECONDS",
+    "HUB_RUN_MEMORY_GB",
 )
 
 
@@ -75,7 +77,7 @@ class Programs:
             grace=7.0,
         )
         # SIGQUIT is its quick stop: when we die by force, the port has to be free for the next start.
-        return dataclasses.replace(program, pass_fds=(handle,), death_signal=signal.SIGQUIT)
+        return dataclasses.replace(program, pass_fds=(handle,), death_signal=signal.SIGQUIT, vital=True)
 
     def relay(self) -> Program:
         """Sends the outbox, frees expired leases, ends forgotten uploads."""

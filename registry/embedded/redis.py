@@ -109,6 +109,7 @@ class Redis:
             stop=((signal.SIGTERM, 5.0),),
             death_signal=signal.SIGTERM,
             stage=3,
+            vital=True,
         )
 
     def is_ready(self) -> bool:

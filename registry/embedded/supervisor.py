@@ -25,8 +25,8 @@ from registry.embedded.errors import EmbeddedError, StoppedError
 
 LAUNCH = Path(__file__).with_name("launch.py")
 QUICK_SECONDS = 8.0  # a child that lived longer has started well: its next death counts as the first
-FAILURES = 5  # so many quick deaths in a row and the hub gives up; being killed by SIGKILL is not the child's failure
-LONGEST_PAUSE = 5.0
+FAILURES = 5  # so many quick deaths in a row of a vital child and the hub gives up; SIGKILL is not the child's failure
+LONGEST_PAUSE = 60.0
 LONGEST_PAUSE_WHEN_KILLED = 1.0
 LOG_BYTES = 16 << 20
 STEP_SECONDS = 0.25
@@ -45,6 +45,7 @@ class Program:
     stop: tuple[tuple[signal.Signals, float], ...] = ((signal.SIGTERM, 5.0),)  # then SIGKILL
     death_signal: signal.Signals = signal.SIGKILL
     stage: int = 0  # the lowest stops first
+    vital: bool = False  # without it there is no hub: if it cannot be kept alive, the hub ends
     pass_fds: tuple[int, ...] = ()
     before: Callable[[], None] | None = None
 
@@ -110,8 +111,8 @@ class Supervisor:
     def step(self, seconds: float = STEP_SECONDS) -> None:
         """Sleep until something happens or the time is over, then look after the children.
 
-        Raises StoppedError when somebody asked the hub to stop, EmbeddedError when a child cannot be kept
-        alive.
+        Raises StoppedError when somebody asked the hub to stop, EmbeddedError when a vital child cannot be
+        kept alive.
         """
         self._sleep(seconds)
         if self.asked_to_stop:
@@ -131,22 +132,29 @@ class Supervisor:
                 self._wake.recv(4096)
 
     def _mourn(self, child: Child) -> None:
-        """Tell of a death and plan the next start, or give up."""
+        """Tell of a death and plan the next start; give up where a vital child keeps dying.
+
+        What reads messages (jobs, workers) or talks to others (relay) may be made to die from outside: that must not end
+        the hub.
+        """
         name, code = child.program.name, child.process.returncode
         signal_group(child.process.pid, signal.SIGTERM)  # whoever it left behind
         quick = time.monotonic() - child.started < QUICK_SECONDS
         child.deaths = child.deaths + 1 if quick else 1
         child.failures = 0 if not quick else child.failures + (code != -signal.SIGKILL)
         told = f"{name} ended unexpectedly ({how_it_ended(code)})"
-        if child.failures >= FAILURES:
+        if child.program.vital and child.failures >= FAILURES:
             raise EmbeddedError(
                 f"{told} {child.failures} times in a row, soon after its start\n{last_words(child.program.log)}",
                 f"its whole log: {child.program.log}",
             )
         longest = LONGEST_PAUSE_WHEN_KILLED if code == -signal.SIGKILL else LONGEST_PAUSE
-        pause = 0.0 if child.deaths == 1 else min(0.1 * 2**child.deaths, longest)
+        pause = 0.0 if child.deaths == 1 else min(0.1 * 2 ** min(child.deaths, 16), longest)
         child.due = time.monotonic() + pause
-        self.tell(f"{told}; starting it again{f' in {pause:.1f} s' if pause else ''}")
+        again = f"starting it again{f' in {pause:.1f} s' if pause else ''}"
+        if child.failures == FAILURES:  # once: the hub goes on without it, and somebody should look
+            again += f". The hub goes on without it meanwhile\n{last_words(child.program.log)}"
+        self.tell(f"{told}; {again}")
 
     def _start_again(self, child: Child) -> None:
         child.due = None

@@ -1,6 +1,6 @@
 """Columns, constraints and QuerySet filters. What each constraint is for: docs/data-model.md."""
 
-from registry.models.adapters import Adapter, Commit, Redirect, Ref, Tombstone, Visibility
+from registry.models.adapters import Adapter, Commit, Pull, Redirect, Ref, Tombstone, Visibility
 from registry.models.base_models import BaseAlias, BaseModel
 from registry.models.benchmarks import Benchmark, Direction, Policy
 from registry.models.blobs import Blob, Component, Manifest, ManifestFile
@@ -12,6 +12,6 @@ from registry.models.versions import Alias, Version
 
 __all__ = [
     "Adapter", "Alias", "BaseAlias", "BaseModel", "Benchmark", "Blob", "Commit", "Component", "Direction", "Event",
-    "Evidence", "Manifest", "ManifestFile", "Membership", "Namespace", "Outbox", "Policy", "Redirect", "Ref", "Role",
-    "Run", "Scope", "Score", "Token", "Tombstone", "Upload", "UploadBlob", "User", "Version", "Visibility",
+    "Evidence", "Manifest", "ManifestFile", "Membership", "Namespace", "Outbox", "Policy", "Pull", "Redirect", "Ref",
+    "Role", "Run", "Scope", "Score", "Token", "Tombstone", "Upload", "UploadBlob", "User", "Version", "Visibility",
 ]  # fmt: skip

@@ -47,7 +47,10 @@ def _search() -> CombinedExpression:
 
 
 class Adapter(models.Model):
-    """`namespace/name`. Task, method and base are those of the newest published version, kept here for searching."""
+    """`namespace/name`. Task, method and base are those of the newest published version, kept here for searching.
+
+    `description` is what is shown: the publisher's `own_description`, else what the README of that version says.
+    """
 
     Visibility = Visibility
 
@@ -60,6 +63,7 @@ class Adapter(models.Model):
     )
     visibility = models.CharField(max_length=16, choices=Visibility.choices, default=Visibility.PUBLIC)
     description = models.CharField(max_length=4000, default="", blank=True)
+    own_description = models.CharField(max_length=4000, default="", blank=True)
     task = models.CharField(max_length=64, default="", blank=True)
     method = models.CharField(max_length=64, default="", blank=True)
     base_fingerprint = models.CharField(max_length=69, null=True, blank=True)
@@ -89,6 +93,12 @@ class Adapter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+
+class Pull(models.Model):
+    """A pull that is not counted in `Adapter.pulls` yet: whoever pulls must not wait for the row of the adapter."""
+
+    adapter = models.ForeignKey(Adapter, models.CASCADE, related_name="uncounted_pulls")
 
 
 class Commit(models.Model):

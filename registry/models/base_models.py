@@ -17,12 +17,12 @@ class BaseState(models.TextChoices):
     LOCATED = "located"
 
 
-class BaseModelQuerySet(models.QuerySet["BaseModel"]):
-    """Questions about base models."""
+class BaseModelManager(models.Manager["BaseModel"]):
+    """Leaves the table of leaves in the database: it has thousands of rows, and hardly anybody looks at it."""
 
-    def observed(self) -> Self:
-        """Return those whose bytes a worker has hashed."""
-        return self.filter(observed=True)
+    def get_queryset(self) -> models.QuerySet["BaseModel"]:
+        """Return the base models; `tensors` is read when somebody asks for it."""
+        return super().get_queryset().defer("tensors")
 
 
 class BaseModel(models.Model):
@@ -56,9 +56,10 @@ class BaseModel(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now)
 
-    objects = BaseModelQuerySet.as_manager()
+    objects = BaseModelManager()
 
     class Meta:
+        base_manager_name = "objects"  # whoever comes from a version or run goes without the leaves, too
         constraints = [
             rules.fingerprint("basemodel", "fingerprint"),
             *rules.digests("basemodel", "architecture", "tokenizer_digest"),

@@ -1,11 +1,11 @@
 """Runs: the queue of record and the evidence of publication."""
 
 import uuid
-from datetime import datetime
 from typing import Self
 
 from django.db import models
 from django.db.models import CheckConstraint, ExpressionWrapper, F, GeneratedField, Index, Q, UniqueConstraint
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from registry.models import rules
@@ -30,9 +30,9 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Return the queue, oldest first."""
         return self.filter(status=RunStatus.QUEUED).order_by("created_at", "pk")
 
-    def expired(self, now: datetime) -> Self:
-        """Return those whose worker has not been heard of in time."""
-        return self.filter(status=RunStatus.LEASED, lease_expires_at__lte=now)
+    def claimable(self) -> Self:
+        """Return those of the queue that may be claimed now, by the clock of the database: the others pause."""
+        return self.waiting().filter(Q(not_before=None) | Q(not_before__lte=Now()))
 
     def evidence_for(self, adapter_digest: str, base_fingerprint: str, plan_digest: str) -> Self:
         """Return the run, at most one, that waits, runs or was judged under this key."""
@@ -48,7 +48,8 @@ class Run(models.Model):
     """One judgement of one adapter on one base under one plan: the triple is the evidence key.
 
     While leased, `lease_token_digest` is the SHA-256 of the run token; when the report comes in it moves to
-    `report_token_digest`, by which the same report, sent twice, is known again.
+    `report_token_digest`, by which the same report, sent twice, is known again. While queued after a fault, it may not be
+    claimed `not_before` an hour (null: at once), so that one broken worker cannot use up the attempts of a whole queue.
     """
 
     Status = RunStatus
@@ -73,6 +74,7 @@ class Run(models.Model):
     worker = models.CharField(max_length=200, default="", blank=True)
     attempt = models.PositiveIntegerField(default=0)
     takeovers = models.PositiveIntegerField(default=0)
+    not_before = models.DateTimeField(null=True, blank=True)
     report = models.JSONField(null=True, blank=True)
     result_digest = rules.DigestField(null=True, blank=True)
     error = models.TextField(default="", blank=True)

@@ -41,7 +41,11 @@ class UploadQuerySet(models.QuerySet["Upload"]):
 
 
 class Upload(models.Model):
-    """A push under way. `manifest` and `digest` are what the client announced; neither is believed before ingest."""
+    """A push under way. `manifest` and `digest` are what the client announced; neither is believed before ingest.
+
+    `attempt` numbers the leases of the ingest, `faults` counts those that a mistake of ours has ended. After a fault
+    nobody holds the lease and its time is a pause: the ingest begins again when it is over.
+    """
 
     State = UploadState
 
@@ -60,6 +64,7 @@ class Upload(models.Model):
     idempotency_key = models.CharField(max_length=200, null=True, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     attempt = models.PositiveIntegerField(default=0)
+    faults = models.PositiveIntegerField(default=0)
     version = models.ForeignKey(Version, models.SET_NULL, null=True, blank=True, related_name="uploads")
     problems = models.JSONField(null=True, blank=True)
 

@@ -83,10 +83,6 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         """Return those whose role may push."""
         return self.filter(role__in=[Role.OWNER, Role.ADMIN, Role.WRITE])
 
-    def administering(self) -> Self:
-        """Return those whose role may set policies and invite others."""
-        return self.filter(role__in=[Role.OWNER, Role.ADMIN])
-
 
 class Membership(models.Model):
     """What one user may do in one namespace."""

@@ -3,7 +3,7 @@
 from typing import Self
 
 from django.db import models
-from django.db.models import CheckConstraint, F, Index, Q, UniqueConstraint
+from django.db.models import CheckConstraint, Exists, F, Index, OuterRef, Q, UniqueConstraint
 from django.db.models.functions import Cast
 from django.utils import timezone
 
@@ -35,8 +35,13 @@ class VersionQuerySet(models.QuerySet["Version"]):
         return self.filter(status__in=[VersionStatus.PUBLISHED, VersionStatus.HOSTED], quarantined_at=None)
 
     def offered(self) -> Self:
-        """Return the served ones that are not yanked: what `latest` chooses from."""
-        return self.served().filter(yanked_at=None)
+        """Return the served ones that are not yanked: what `latest` chooses from.
+
+        A hosted one is offered only where nothing was ever published: a yank must not lead to what nobody has judged.
+        """
+        judged = Version.objects.published().filter(adapter=OuterRef("adapter"))
+        unjudged = Q(status=VersionStatus.HOSTED) & Exists(judged)
+        return self.served().filter(~unjudged, yanked_at=None)
 
     def newest_first(self) -> Self:
         """Order by number, highest first."""

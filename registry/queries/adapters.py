@@ -5,18 +5,18 @@ from collections.abc import Iterable
 from django.db.models import Sum
 
 from registry.models import Adapter, Alias, Component, Score, Version
-from registry.queries import base_models, blobs, shapes, versions
+from registry.queries import base_models, benchmarks, blobs, shapes, versions
 from registry.queries.viewers import Viewer
 from registry.queries.visibility import get_adapter, visible_versions
 
 README_BYTES = 1 << 20
 
 
-def summaries(adapters: Iterable[Adapter]) -> list[shapes.Summary]:
+def summaries(adapters: Iterable[Adapter], viewer: Viewer) -> list[shapes.Summary]:
     """Return adapters as a list shows them, in the given order; a fixed number of queries for any length."""
     rows = list(adapters)
     newest = versions.latest_of(rows)
-    scores = scores_of([version for version in newest.values() if version.run_id])
+    scores = scores_of([version for version in newest.values() if version.run_id], viewer)
     totals = parameters_of({version.digest for version in newest.values() if version.digest})
     bases = base_models.refs({row.base_fingerprint for row in rows if row.base_fingerprint})
     return [
@@ -60,11 +60,12 @@ def _latest(version: Version, scores: dict[str, list[shapes.ScoreShort]], totals
     }
 
 
-def scores_of(rows: Iterable[Version]) -> dict[str, list[shapes.ScoreShort]]:
-    """Return the scores of these versions' runs, by run id."""
+def scores_of(rows: Iterable[Version], viewer: Viewer) -> dict[str, list[shapes.ScoreShort]]:
+    """Return the scores of these versions' runs on benchmarks that the viewer may see, by run id."""
     found: dict[str, list[shapes.ScoreShort]] = {}
     runs = {row.run_id for row in rows}
-    for score in Score.objects.filter(run__in=runs).defer("predictions").select_related("benchmark").order_by("pk"):
+    seen = Score.objects.filter(run__in=runs, benchmark__in=benchmarks.visible(viewer))
+    for score in seen.defer("predictions").select_related("benchmark").order_by("pk"):
         found.setdefault(str(score.run_id), []).append(score_short(score))
     return found
 
@@ -97,7 +98,7 @@ def detail(namespace: str, name: str, viewer: Viewer) -> shapes.AdapterDetail:
     shown = seen.newest_first().select_related("manifest", "adapter__namespace")[: versions.PAGE]
     aliases = Alias.objects.filter(adapter=adapter, version__in=seen).select_related("version").order_by("name")
     return {
-        **summaries([adapter])[0],
+        **summaries([adapter], viewer)[0],
         "versions": [versions.short(version) for version in shown],
         "aliases": [{"name": alias.name, "version": versions.name_of(alias.version)} for alias in aliases],
         "readme": readme(adapter, viewer),

@@ -32,7 +32,7 @@ def find(name: str, viewer: Viewer) -> BaseModel | None:
     bases = visible(viewer)
     if name.startswith("base:"):
         return bases.filter(pk=name).first()
-    live = BaseAlias.objects.live().filter(base__in=bases).select_related("base")
+    live = BaseAlias.objects.live().filter(base__in=bases).select_related("base").defer("base__tensors")
     alias = live.filter(namespace=None, name=name).first()
     namespace, _, rest = name.partition("/")
     if alias is None and rest:
@@ -65,11 +65,14 @@ def to_spec(base: BaseModel) -> spec.BaseModel:
 
 
 def name_of(base: BaseModel) -> str:
-    """Return the best name of a base model: its own, else its first alias, else nothing."""
+    """Return the best name of a base model: its own, else one that the library gives it, else nothing.
+
+    An alias in somebody's namespace is that person's word for it; anybody may have one for any base.
+    """
     if base.name:
         return base.name
-    names = alias_names(base)
-    return names[0] if names else ""
+    ours = [alias for alias in base.aliases.all() if alias.state == "live" and alias.namespace_id is None]
+    return min(ours, key=lambda alias: alias.pk).name if ours else ""
 
 
 def alias_names(base: BaseModel) -> list[str]:
@@ -98,9 +101,7 @@ def ref(base: BaseModel | None) -> shapes.BaseRef | None:
 
 def refs(fingerprints: set[str]) -> dict[str, shapes.BaseRef]:
     """Return the mentions of many base models at once, by fingerprint."""
-    rows = (
-        BaseModel.objects.filter(pk__in=fingerprints).defer("tensors", "config").prefetch_related("aliases__namespace")
-    )
+    rows = BaseModel.objects.filter(pk__in=fingerprints).defer("config").prefetch_related("aliases__namespace")
     return {row.pk: {"fingerprint": row.pk, "name": name_of(row), "state": row.state} for row in rows}
 
 

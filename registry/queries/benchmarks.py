@@ -1,5 +1,6 @@
 """Benchmarks: by name (the newest of a name is what the name means) or by digest."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db.models import Q
@@ -31,6 +32,17 @@ def find(name: str, viewer: Viewer) -> Benchmark | None:
     return rows.filter(pk=digest).first() if digest != name else rows.filter(name=name).newest_first().first()
 
 
+def unknown(names: Iterable[str], viewer: Viewer) -> list[str]:
+    """Return those of these names and `sha256:<hex>` that mean no benchmark for this viewer; one query for all."""
+    wanted = list(names)
+    if not wanted:
+        return []
+    digests = [name.removeprefix("sha256:") for name in wanted if name.startswith("sha256:")]
+    rows = visible(viewer).filter(Q(name__in=wanted) | Q(pk__in=digests)).values_list("name", "pk")
+    known = {word for name, digest in rows for word in (name, f"sha256:{digest}")}
+    return [name for name in wanted if name not in known]
+
+
 def get(name: str, viewer: Viewer) -> Benchmark:
     """Return the benchmark that a name or digest means. Raises NotFound."""
     found = find(name, viewer)
@@ -42,8 +54,9 @@ def get(name: str, viewer: Viewer) -> Benchmark:
 def listing(viewer: Viewer, task: str = "") -> list[shapes.BenchmarkShape]:
     """Return the newest benchmark of each name, by name."""
     rows = visible(viewer).filter(task=task) if task else visible(viewer)
-    newest = rows.order_by("name", "-created_at", "digest").distinct("name")[:PAGE]
-    return [shape(benchmark) for benchmark in newest]
+    newest = list(rows.order_by("name", "-created_at", "digest").distinct("name")[:PAGE])
+    sizes = sizes_of(newest)
+    return [shape(benchmark, sizes=sizes) for benchmark in newest]
 
 
 def file_of(digest: str, name: str, viewer: Viewer) -> Blob:
@@ -60,16 +73,22 @@ def to_spec(benchmark: Benchmark) -> spec.Benchmark:
     return spec.from_json(benchmark.definition)
 
 
-def shape(benchmark: Benchmark, url: str = "/api/v1/benchmarks/sha256:{digest}/files/{name}") -> shapes.BenchmarkShape:
-    """Return a benchmark as the API shows it; `url` says where its files lie for the one who asks."""
+def sizes_of(rows: Iterable[Benchmark]) -> dict[str, int]:
+    """Return the sizes in bytes of the data files of these benchmarks, by SHA-256; one query for all."""
+    wanted = {sha256 for row in rows for sha256 in row.files.values()}
+    return dict(Blob.objects.filter(pk__in=wanted).values_list("sha256", "size"))
+
+
+def shape(benchmark: Benchmark, *, sizes: Mapping[str, int] | None = None) -> shapes.BenchmarkShape:
+    """Return a benchmark as the API shows it; `sizes` saves a query to who shows many."""
     value = to_spec(benchmark)
-    sizes = dict(Blob.objects.filter(pk__in=benchmark.files.values()).values_list("sha256", "size"))
+    sizes = sizes_of([benchmark]) if sizes is None else sizes
     files: list[shapes.FileShape] = [
         {
             "path": name,
             "sha256": sha256,
             "size": sizes.get(sha256, 0),
-            "url": url.format(digest=benchmark.pk, name=name, sha256=sha256),
+            "url": f"/api/v1/benchmarks/sha256:{benchmark.pk}/files/{name}",
         }
         for name, sha256 in sorted(benchmark.files.items())
     ]

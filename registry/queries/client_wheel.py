@@ -1,7 +1,8 @@
 """The client as a wheel, made from the `hub` package that this very server runs on: client and server always match.
 
 A wheel of pure Python is a zip of its files with three pages of metadata (PyPA's binary distribution format). It is
-made in memory, once a process, and is the same bytes every time.
+made in memory, once a process, and is the same bytes every time. The wheels that an operator laid beside it stay on the
+disk: they may be large, and anybody may ask for them.
 """
 
 import base64
@@ -14,7 +15,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from django.conf import settings
 
@@ -28,19 +29,34 @@ ROOT = Path(hub.__file__).resolve().parent
 
 @dataclasses.dataclass(frozen=True)
 class Wheel:
-    """A wheel: its file name, its bytes and their SHA-256."""
+    """A wheel: its file name, and its bytes in memory or where they lie."""
 
     filename: str
-    content: bytes
+    content: bytes | Path
 
-    @functools.cached_property
+    @property
     def sha256(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()
+        """Its SHA-256. A file is read once, and again when its size or time has changed."""
+        if isinstance(self.content, bytes):
+            return hashlib.sha256(self.content).hexdigest()
+        facts = self.content.stat()
+        return _digest(self.content, facts.st_size, facts.st_mtime_ns)
 
     @property
     def project(self) -> str:
         """The normalised name of the project."""
         return self.filename.partition("-")[0].replace("_", "-").lower()
+
+    def open(self) -> BinaryIO:
+        """Return its bytes as a file."""
+        return io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content.open("rb")
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest(path: Path, size: int, mtime_ns: int) -> str:
+    """Return the SHA-256 of a file as it was with this size and time."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @functools.cache
@@ -65,14 +81,14 @@ def requirement(extra: str = "") -> str:
 
 
 def wheels() -> dict[str, Wheel]:
-    """Return every wheel that is served, by file name: ours, and what an operator laid beside it."""
+    """Return every wheel that is served, by file name: ours, and what an operator laid beside it. Reads none of them."""
     mine = own()
-    return {path.name: Wheel(path.name, path.read_bytes()) for path in _beside()} | {mine.filename: mine}
+    return {path.name: Wheel(path.name, path) for path in _beside()} | {mine.filename: mine}
 
 
 def _beside() -> Iterator[Path]:
     folder = settings.HUB_CLIENT_WHEELS
-    return Path(folder).glob("*.whl") if folder else iter(())
+    return (path for path in Path(folder).glob("*.whl") if path.is_file()) if folder else iter(())
 
 
 def _sources() -> Iterator[tuple[str, bytes]]:

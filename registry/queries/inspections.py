@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from hub.spec import benchmark as spec
 from hub.spec import card, validation
 from hub.spec.errors import Problem, SpecError
 from registry.models import Adapter, BaseModel, Benchmark
@@ -32,14 +33,14 @@ def inspect(digest: str, adapter: Adapter, viewer: Viewer, *, judged: bool) -> F
     base = base_models.find(facts.base, viewer) if facts and facts.base else None
     if judged and facts is not None and base is None:
         problems += (_no_base(facts.base),)
+    inspection = validation.inspect(snapshot, base_models.to_spec(base) if base else None)
     chosen: tuple[Benchmark, ...] = ()
     if facts is not None:
         try:
-            chosen = plans.chosen(adapter, facts.benchmarks, facts.task, viewer)
+            chosen = plans.chosen(adapter, facts.benchmarks, inspection.task, viewer)
         except SpecError as error:
             problems += error.problems
-    labels = benchmarks.to_spec(chosen[0]).labels if chosen else None
-    inspection = validation.inspect(snapshot, base_models.to_spec(base) if base else None, labels)
+    inspection = inspection.against(spec.common_labels(benchmarks.to_spec(row).labels for row in chosen))
     return Findings(inspection, base, chosen, _all(inspection.problems, problems if judged else ()))
 
 

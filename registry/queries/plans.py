@@ -23,8 +23,9 @@ class Plan:
 def chosen(adapter: Adapter, asked: tuple[str, ...], task: str | None, viewer: Viewer) -> tuple[Benchmark, ...]:
     """Return the benchmarks a push must run: those it asks for and those its namespace's policy requires.
 
-    A publisher may add benchmarks, never remove one. A required benchmark of another ML task is left out. Raises
-    SpecError naming every benchmark that is unknown or of another task.
+    A publisher may add benchmarks, never remove one: a required benchmark is left out only where the adapter's head
+    proves another ML task (`task`), never because a file says so. Raises SpecError naming every benchmark that is
+    unknown or of another task.
     """
     collector = Collector()
     found: dict[str, Benchmark] = {}
@@ -51,7 +52,7 @@ def _required(adapter: Adapter, task: str | None, viewer: Viewer, known: set[str
     """The policy's benchmarks, whoever may see them: a private one still has to be passed."""
     names = policies.of(adapter.namespace).required
     rows = [Benchmark.objects.filter(name=name).newest_first().first() for name in names]
-    return tuple(row for row in rows if row is not None and row.pk not in known and task in (None, "", row.task))
+    return tuple(row for row in rows if row is not None and row.pk not in known and task in (None, row.task))
 
 
 def make(adapter: Adapter, adapter_digest: str, found: tuple[Benchmark, ...], facts: card.Facts) -> Plan:

@@ -1,9 +1,14 @@
-"""Reports: what was found out about a version, or how far the finding out has come."""
+"""Reports: what was found out about a version, or how far the finding out has come.
 
+Who may not see a benchmark does not see what was measured on it, but for the gates and whether they were passed: the answers
+to its rows are in the predictions, and exact scores tell them one by one to who may push often.
+"""
+
+import json
 from typing import Any
 
-from registry.models import Run, Version
-from registry.queries import runs, versions
+from registry.models import Benchmark, Run, Version
+from registry.queries import benchmarks, runs, versions
 from registry.queries.viewers import Viewer
 
 
@@ -13,13 +18,17 @@ def get(namespace: str, name: str, version: str, viewer: Viewer, *, predictions:
     While it is being validated, `verdict` is None and `stage` and `queue` say how far it has come. After an error
     of the infrastructure the verdict is `error`: nothing was judged. `predictions` adds the predicted classes.
     """
-    return of(versions.get(namespace, name, version, viewer), predictions=predictions)
+    return of(versions.get(namespace, name, version, viewer), viewer, predictions=predictions)
 
 
-def of(version: Version, *, predictions: bool = False) -> dict[str, Any]:
+def of(version: Version, viewer: Viewer, *, predictions: bool = False) -> dict[str, Any]:
     """Return the report of a version that was looked up already; see `get`."""
-    scores = list(version.run.scores.select_related("benchmark").order_by("pk")) if version.run else []
-    body = {
+    hidden = _hidden(version, viewer)
+    scores = []
+    if version.run:
+        rows = version.run.scores.select_related("benchmark").exclude(benchmark__in=hidden).order_by("pk")
+        scores = list(rows if predictions else rows.defer("predictions"))
+    body: dict[str, Any] = {
         **(_judged(version) or _pending(version)),
         "version": versions.ref_of(version),
         "status": version.status,
@@ -29,16 +38,68 @@ def of(version: Version, *, predictions: bool = False) -> dict[str, Any]:
         body["predictions"] = {
             f"sha256:{score.benchmark_id}": score.predictions for score in scores if score.predictions is not None
         }
-    return body
+    return _redacted(body, hidden) if hidden else body
+
+
+def _hidden(version: Version, viewer: Viewer) -> dict[str, str]:
+    """Return the benchmarks of a version's run that the viewer may not see, digest -> name."""
+    asked = runs.plan_benchmarks(version.run.plan) if version.run else []
+    if not asked:
+        return {}
+    seen = benchmarks.visible(viewer).filter(pk__in=asked).values("pk")
+    return dict(Benchmark.objects.filter(pk__in=asked).exclude(pk__in=seen).values_list("pk", "name"))
+
+
+def _redacted(body: dict[str, Any], hidden: dict[str, str]) -> dict[str, Any]:
+    """Return a report without what tells of these benchmarks. Of a score stays, under `hidden`, which gates it passed."""
+    told = {**body, "components": [_without(part, hidden) for part in body.get("components") or []]}
+    told["checks"] = [_discreet(check, hidden) for check in body.get("checks") or []]
+    if body.get("verdict") in ("passed", "failed"):
+        failed = [str(check["name"]) for check in told["checks"] if check.get("status") == "failed"]
+        reasons = f" Failed checks: {', '.join(failed)}." if failed else ""
+        told["summary"] = f"{body['verdict']}, by a benchmark that is not public, among others.{reasons}"
+    told.pop("problems", None)
+    return told
+
+
+def _without(part: dict[str, Any], hidden: dict[str, str]) -> dict[str, Any]:
+    scores = part.get("scores") or []
+    secret = [score for score in scores if _digest(score) in hidden]
+    return {
+        **part,
+        "scores": [score for score in scores if _digest(score) not in hidden],
+        "hidden": [{"gates": [_outcome(gate) for gate in score.get("gates") or []]} for score in secret],
+    }
+
+
+def _digest(score: dict[str, Any]) -> str:
+    return str(score.get("digest")).removeprefix("sha256:")
+
+
+def _outcome(gate: dict[str, Any]) -> dict[str, Any]:
+    return {key: gate.get(key) for key in ("gate", "passed", "decided")}
+
+
+def _discreet(check: dict[str, Any], hidden: dict[str, str]) -> dict[str, Any]:
+    """Return a check without its words and evidence where they tell of one of these benchmarks."""
+    words = json.dumps([check.get("message"), check.get("hint"), check.get("evidence")], ensure_ascii=False)
+    if check.get("name") != "benchmark" and not any(name in words for name in hidden.values()):
+        return check
+    return {
+        "name": check.get("name"),
+        "status": check.get("status"),
+        "message": "by a benchmark that is not public",
+        "hint": "",
+    }
 
 
 def _judged(version: Version) -> dict[str, Any] | None:
+    if version.status == Version.Status.VALIDATING:
+        return None
     if version.report is not None:
         return dict(version.report)
     run = version.run
-    if run is None or run.report is None or version.status == Version.Status.VALIDATING:
-        return None
-    return dict(run.report)
+    return dict(run.report) if run is not None and run.report is not None else None
 
 
 def _pending(version: Version) -> dict[str, Any]:
@@ -49,6 +110,8 @@ def _pending(version: Version) -> dict[str, Any]:
         told = run.report or {}
         body |= {**told, "verdict": "error", "summary": told.get("summary") or f"not judged: {run.error}"}
         body |= {"error": run.error, "attempts": run.attempt, "takeovers": run.takeovers}
+    elif version.stage == "error" and version.report is not None:  # the files were never read: see services.ingest
+        body |= version.report
     if version.status == Version.Status.HOSTED:
         body["summary"] = "hosted, not validated"
     return body

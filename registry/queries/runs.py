@@ -19,8 +19,8 @@ NO_LEASE_HINT = "Stop working on it and claim the next one."
 
 def stage_of(version: Version) -> str:
     """Return how far a version has come: its run's stage while a run is at work."""
-    run = version.run
-    if version.status != "validating" or run is None:
+    run = version.run if version.status == "validating" else None
+    if run is None:
         return version.stage
     if run.status == Run.Status.ERROR:
         return "error"
@@ -29,17 +29,17 @@ def stage_of(version: Version) -> str:
 
 def place_of(version: Version) -> shapes.QueuePlace | None:
     """Return where the run of a version stands, None where none is waited for."""
-    run = version.run
-    if version.status != "validating" or run is None:
+    run = version.run if version.status == "validating" else None
+    if run is None:
         return None
     older = Q(created_at__lt=run.created_at) | Q(created_at=run.created_at, pk__lt=run.pk)
-    ahead = Run.objects.waiting().filter(older).count() if run.status == Run.Status.QUEUED else 0
+    ahead = Run.objects.claimable().filter(older).count() if run.status == Run.Status.QUEUED else 0
     return {"position": ahead, "run": str(run.pk), "status": str(run.status)}
 
 
 def waiting(seconds: int, limit: int) -> list[uuid.UUID]:
-    """Return the oldest runs of the queue that were made at least so many seconds ago."""
-    old = Run.objects.waiting().filter(created_at__lte=Now() - datetime.timedelta(seconds=seconds))
+    """Return the oldest runs of the queue that may be claimed and were made at least so many seconds ago."""
+    old = Run.objects.claimable().filter(created_at__lte=Now() - datetime.timedelta(seconds=seconds))
     return list(old.values_list("pk", flat=True)[:limit])
 
 
@@ -65,6 +65,17 @@ def leased(run_id: uuid.UUID | str, secret: str | None) -> Run:
     if run is None:
         raise LeaseLost(NO_LEASE, hint=NO_LEASE_HINT)
     return run
+
+
+def require_holder(run_id: uuid.UUID | str, secret: str | None) -> None:
+    """Raise Unauthenticated or LeaseLost unless this run token holds the run, or held it when its report came in.
+
+    The latter may send its report again. Whether it changes anything is for the service to say.
+    """
+    digest = tokens.digest_of(require_token(secret))
+    if held(run_id, secret or "").exists() or Run.objects.filter(pk=run_id, report_token_digest=digest).exists():
+        return
+    raise LeaseLost(NO_LEASE, hint=NO_LEASE_HINT)
 
 
 def blob_for_worker(run_id: uuid.UUID | str, secret: str | None, sha256: str) -> tuple[str, int]:
@@ -102,7 +113,7 @@ def claim(run: Run, secret: str) -> shapes.Claim:
         "run": _claimed(run),
         "token": secret,
         "files": [_file(run, row.path, row.blob_id, row.size) for row in blobs.files_of(run.manifest_id)],
-        "benchmarks": [_benchmark(run, benchmark) for benchmark in benchmarks_of(run)],
+        "benchmarks": _benchmarks(run),
         "base_model": base_models.shape(base),
         "facts": _facts(run),
         "previous": previous_predictions(run),
@@ -134,10 +145,12 @@ def _file(run: Run, path: str, sha256: str, size: int) -> shapes.FileShape:
     return {"path": path, "sha256": sha256, "size": size, "url": address or f"/api/v1/runs/{run.pk}/blobs/{sha256}"}
 
 
-def _benchmark(run: Run, benchmark: Benchmark) -> shapes.BenchmarkShape:
-    value = benchmarks.shape(benchmark)
-    value["files"] = [_file(run, file["path"], file["sha256"], file["size"]) for file in value["files"]]
-    return value
+def _benchmarks(run: Run) -> list[shapes.BenchmarkShape]:
+    rows = benchmarks_of(run)
+    found = [benchmarks.shape(row, sizes=benchmarks.sizes_of(rows)) for row in rows]
+    for value in found:
+        value["files"] = [_file(run, file["path"], file["sha256"], file["size"]) for file in value["files"]]
+    return found
 
 
 def _facts(run: Run) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import binascii
 import dataclasses
 import datetime
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,16 +13,20 @@ from django.db.models import Case, Exists, F, FloatField, OuterRef, Q, QuerySet,
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast
 
+from hub.spec import documents
+from hub.spec.errors import SpecError
 from registry.errors import BadRequest
 from registry.models import Adapter, Component, Score, Version
 from registry.models.adapters import AdapterQuerySet
 from registry.models.versions import VersionQuerySet
-from registry.queries import adapters, base_models, shapes
+from registry.queries import adapters, base_models, benchmarks, shapes
 from registry.queries.versions import LATEST_FIRST
 from registry.queries.viewers import Viewer
 from registry.queries.visibility import visible_adapters
 
 SORTS = ("recent", "pulls", "size", "score", "gain", "name")
+INDEXED = ("recent", "pulls")
+"""The orders by a column of the adapter that is never null and has an index in just this order."""
 STATUSES = ("published", "hosted", "validating", "rejected", "draft")
 PAGE = 50
 LONGEST = 256
@@ -63,12 +68,12 @@ class Found:
 
 def search(query: SearchQuery, viewer: Viewer) -> Found:
     """Return a page of the adapters that match, of those the viewer may know of."""
-    rows = _ordered(_filtered(query, viewer), query)
+    rows = _ordered(_filtered(query, viewer), query, viewer)
     rows = rows.select_related("namespace").defer("search")
     size = max(1, min(query.limit, PAGE))
     page = list(_after(rows, query)[: size + 1])
     more = _cursor(page[size - 1]) if len(page) > size else ""
-    return Found(adapters.summaries(page[:size]), more)
+    return Found(adapters.summaries(page[:size], viewer), more)
 
 
 def _filtered(query: SearchQuery, viewer: Viewer) -> AdapterQuerySet:
@@ -85,7 +90,7 @@ def _filtered(query: SearchQuery, viewer: Viewer) -> AdapterQuerySet:
     if query.method:
         rows = rows.filter(Q(method=query.method) | Exists(_components(query.method)))
     if query.benchmark:
-        rows = rows.filter(Exists(_scores(query.benchmark)))
+        rows = rows.filter(Exists(_scores(query.benchmark, viewer)))
     if query.status:
         rows = rows.filter(Exists(Version.objects.filter(adapter=OuterRef("pk"), status=query.status)))
         if query.status not in ("published", "hosted"):
@@ -111,14 +116,14 @@ def _components(method: str) -> QuerySet[Component]:
     return rows.filter(Q(method=method) | Q(variant=method))
 
 
-def _scores(benchmark: str) -> QuerySet[Score]:
-    """The scores of the latest version, on one benchmark or on any."""
+def _scores(benchmark: str, viewer: Viewer) -> QuerySet[Score]:
+    """The scores of the latest version, on one benchmark or on any, of those that the viewer may see."""
     latest = Version.objects.offered().filter(adapter=OuterRef(OuterRef("pk"))).order_by(*LATEST_FIRST)
-    rows = Score.objects.filter(run=Subquery(latest.values("run")[:1]))
+    rows = Score.objects.filter(run=Subquery(latest.values("run")[:1]), benchmark__in=benchmarks.visible(viewer))
     return rows.filter(benchmark__name=benchmark) if benchmark else rows
 
 
-def _ordered(rows: AdapterQuerySet, query: SearchQuery) -> AdapterQuerySet:
+def _ordered(rows: AdapterQuerySet, query: SearchQuery, viewer: Viewer) -> AdapterQuerySet:
     """Annotate `key`, the value that the order goes by, and sort: highest first (names: lowest), unknown last."""
     if query.sort == "name":
         return rows.annotate(key=F("name")).order_by("key", "pk")
@@ -126,17 +131,19 @@ def _ordered(rows: AdapterQuerySet, query: SearchQuery) -> AdapterQuerySet:
         "recent": F("updated_at"),
         "pulls": F("pulls"),
         "size": Subquery(_latest().values("manifest__size")[:1]),
-        "score": Subquery(_best(query.benchmark, "score")),
-        "gain": Subquery(_best(query.benchmark, "gain")),
+        "score": Subquery(_best(query.benchmark, "score", viewer)),
+        "gain": Subquery(_best(query.benchmark, "gain", viewer)),
     }
-    return rows.annotate(key=keys[query.sort]).order_by(F("key").desc(nulls_last=True), "-pk")
+    # A column that is never null goes without NULLS LAST: only so is the order that of its index.
+    unknown_last = True if query.sort not in INDEXED else None
+    return rows.annotate(key=keys[query.sort]).order_by(F("key").desc(nulls_last=unknown_last), "-pk")
 
 
-def _best(benchmark: str, what: str) -> QuerySet[Score, Any]:
+def _best(benchmark: str, what: str, viewer: Viewer) -> QuerySet[Score, Any]:
     """The best score (or gain) of the latest version; where low is good, its negative."""
     value = F("value") if what == "score" else Cast(KT("gain__value"), FloatField())
     good = Case(When(direction="down", then=Value(-1.0)), default=Value(1.0), output_field=FloatField())
-    rows = _scores(benchmark).annotate(good=good * value).exclude(good=None)
+    rows = _scores(benchmark, viewer).annotate(good=good * value).exclude(good=None)
     return rows.order_by("-good").values("good")[:1]
 
 
@@ -149,6 +156,8 @@ def _after(rows: AdapterQuerySet, query: SearchQuery) -> AdapterQuerySet:
         return rows.filter(Q(name__gt=key) | Q(name=key, pk__gt=pk))
     if key is None:
         return rows.filter(Q(key=None, pk__lt=pk))
+    if query.sort in INDEXED:
+        return rows.filter(Q(key__lte=key), Q(key__lt=key) | Q(pk__lt=pk))
     return rows.filter(Q(key__lt=key) | Q(key=key, pk__lt=pk) | Q(key=None))
 
 
@@ -158,17 +167,50 @@ def _cursor(row: Adapter) -> str:
     return base64.urlsafe_b64encode(json.dumps([value, row.pk]).encode()).decode().rstrip("=")
 
 
-_KEYS: dict[str, Callable[[Any], Any]] = {"recent": datetime.datetime.fromisoformat, "name": str}
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):  # `nan` and `inf` may come as text
+        raise ValueError(value)
+    return number
+
+
+def _moment(value: Any) -> datetime.datetime:
+    moment = datetime.datetime.fromisoformat(value)
+    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise ValueError(value)
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+_KEYS: dict[str, Callable[[Any], Any]] = {
+    "recent": _moment,
+    "pulls": _whole,
+    "size": _finite,
+    "score": _finite,
+    "gain": _finite,
+    "name": _text,
+}
 
 
 def _read_cursor(query: SearchQuery) -> tuple[Any, int]:
     try:
         padded = query.cursor + "=" * (-len(query.cursor) % 4)
-        key, pk = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
+        key, pk = documents.loads_json(base64.urlsafe_b64decode(padded.encode("ascii")), where="cursor", max_bytes=2000)
+        if key is None and query.sort in (*INDEXED, "name"):
+            raise ValueError(key)
         if key is not None:
-            key = _KEYS.get(query.sort, float)(key)
+            key = _KEYS[query.sort](key)
         if not isinstance(pk, int) or not 0 <= pk < 1 << 63:
             raise ValueError(pk)
-    except (ValueError, TypeError, binascii.Error, RecursionError):
+    except (ValueError, TypeError, OverflowError, binascii.Error, SpecError):
         raise BadRequest("The cursor cannot be read.", hint="Begin again without it.") from None
     return key, pk

@@ -322,8 +322,3 @@ class Reported(TypedDict):
     """The status of the run after its report: passed, failed, queued (tried again) or error."""
 
     status: str
-
-
-class Page(TypedDict):
-    results: list[Any]
-    next: str | None

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from registry.errors import Unauthenticated
 from registry.models import Token
+from registry.queries.viewers import Viewer, require_user
 
 PREFIX = "ahub_"
 RUN_PREFIX = "ahubrun_"
@@ -41,6 +42,11 @@ def wellformed(secret: str, prefix: str = PREFIX) -> bool:
 def digest_of(secret: str) -> str:
     """Return the SHA-256 under which a secret is kept."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def of_viewer(viewer: Viewer) -> list[Token]:
+    """Return the tokens of whoever asks: those in use first, the newest first. Raises Unauthenticated."""
+    return list(Token.objects.filter(user=require_user(viewer)).order_by("revoked_at", "-created_at"))
 
 
 def find(secret: str) -> Token:

@@ -15,7 +15,7 @@ from registry.queries.visibility import get_adapter, visible_versions
 
 PAGE = 100
 LATEST_FIRST = ("-status", "-number")
-"""Of offered versions: `published` before `hosted` (what was validated comes first), then the highest number."""
+"""Of offered versions: the highest number. Of one adapter they are all published or all hosted; `-status` uses the index."""
 LIVING_FIRST = (F("published_at").desc(nulls_last=True), "-number")
 """A label may be given again after a refusal: what was published counts before what was not."""
 
@@ -47,7 +47,8 @@ def get(namespace: str, name: str, version: str, viewer: Viewer) -> Version:
 
 def pick(adapter: Adapter, name: str, viewer: Viewer) -> Version:
     """Return the version of this adapter that `name` means; see `get`."""
-    rows = visible_versions(adapter, viewer).select_related("manifest", "run", "author", "adapter__namespace")
+    # Without the run: its report may be long, and who wants a file or a public version in full has no use for it.
+    rows = visible_versions(adapter, viewer).select_related("manifest", "author", "adapter__namespace")
     version = _latest(rows, adapter) if name == "latest" else _named(rows, name)
     if version is None:
         known = [name_of(row) for row in rows.newest_first()[:5]]
@@ -56,12 +57,17 @@ def pick(adapter: Adapter, name: str, viewer: Viewer) -> Version:
     return version
 
 
+def newest(namespace: str, name: str, viewer: Viewer) -> Version | None:
+    """Return the version of an adapter with the highest number, whatever became of it. Raises NotFound."""
+    rows = visible_versions(get_adapter(namespace, name, viewer), viewer).newest_first()
+    return rows.select_related("run", "adapter__namespace").first()
+
+
 def _latest(rows: VersionQuerySet, adapter: Adapter) -> Version | None:
-    served = rows.filter(status__in=["published", "hosted"], quarantined_at=None)
-    offered = served.filter(yanked_at=None).order_by(*LATEST_FIRST).first()
-    if offered is None and served.exists():
+    offered = rows.offered().order_by(*LATEST_FIRST).first()
+    if offered is None and rows.served().exists():
         raise Yanked(
-            f"Every version of {adapter.namespace.name}/{adapter.name} is yanked.",
+            f"Every published version of {adapter.namespace.name}/{adapter.name} is yanked.",
             hint="If you must have one, pull it by its digest: name@sha256:...",
         )
     return offered
@@ -85,12 +91,18 @@ def yank_of(version: Version) -> shapes.Yank | None:
 def report_url(version: Version) -> str:
     """Return where the report of a version is served."""
     adapter = version.adapter
-    return f"/api/v1/adapters/{adapter.namespace.name}/{adapter.name}/versions/{name_of(version)}/report"
+    return f"/api/v1/adapters/{adapter.namespace.name}/{adapter.name}/versions/{_lasting_name(version)}/report"
 
 
 def page_url(version: Version) -> str:
     """Return the page of a version."""
-    return f"/a/{version.adapter.namespace.name}/{version.adapter.name}/v/{name_of(version)}"
+    return f"/a/{version.adapter.namespace.name}/{version.adapter.name}/v/{_lasting_name(version)}"
+
+
+def _lasting_name(version: Version) -> str:
+    """Return a name that means this version for good: the label of one that was refused is free for another."""
+    public = version.status in (Version.Status.PUBLISHED, Version.Status.HOSTED)
+    return name_of(version) if public else str(version.number)
 
 
 def file_url(version: Version, path: str) -> str:

@@ -1,5 +1,7 @@
 """Adapters: make one, describe it, count its pulls."""
 
+from typing import Any
+
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
@@ -7,11 +9,13 @@ from django.utils import timezone
 from hub.spec import reference
 from hub.spec.errors import SpecError
 from registry.errors import Conflict, Forbidden, Invalid, LookAlike
-from registry.models import Adapter, Namespace, Role, Visibility
+from registry.models import Adapter, Namespace, Pull, Role, Visibility
 from registry.queries import resolve, shapes, versions, viewers
 from registry.queries.viewers import Viewer
 from registry.queries.visibility import get_adapter
 from registry.services import events
+
+LONGEST_DESCRIPTION = 4000
 
 
 @transaction.atomic
@@ -22,8 +26,8 @@ def create(*, viewer: Viewer, namespace: str, name: str, private: bool = False, 
         raise Conflict(f"{namespace}/{name} is there already.", hint="Push to it: no need to make it first.")
     adapter = ensure(viewer=viewer, home=home, name=name, private=private)
     if description:
-        adapter.description = description
-        adapter.save(update_fields=["description"])
+        adapter.own_description = adapter.description = description
+        adapter.save(update_fields=["own_description", "description"])
     return adapter
 
 
@@ -50,7 +54,7 @@ def ensure(*, viewer: Viewer, home: Namespace, name: str, private: bool = False)
 
 
 def _locked(home: Namespace, name: str) -> Adapter | None:
-    rows = Adapter.objects.select_for_update(of=("self",)).select_related("namespace")
+    rows = Adapter.objects.select_for_update(of=("self",), no_key=True).select_related("namespace")
     return rows.filter(namespace=home, name=name).first()
 
 
@@ -95,44 +99,73 @@ def _revive(viewer: Viewer, adapter: Adapter, private: bool) -> Adapter:
 def change(
     *, viewer: Viewer, namespace: str, name: str, description: str | None = None, private: bool | None = None
 ) -> Adapter:
-    """Change description or visibility. Raises NotFound for who may not see it, Forbidden for who may not write."""
+    """Change description or visibility. Raises NotFound for who may not see it, Forbidden for who may not write.
+
+    An empty description gives the word back to the README.
+    """
     adapter = get_adapter(namespace, name, viewer)
     viewers.require_writer(viewer, namespace)
-    adapter = Adapter.objects.select_for_update(of=("self",)).select_related("namespace").get(pk=adapter.pk)
+    rows = Adapter.objects.select_for_update(of=("self",), no_key=True).select_related("namespace")
+    adapter = rows.get(pk=adapter.pk)
     if description is not None:
-        adapter.description = description
+        adapter.own_description = adapter.description = description
     if private is not None:
         adapter.visibility = Visibility.PRIVATE if private else Visibility.PUBLIC
-    adapter.save(update_fields=["description", "visibility"])
+    adapter.save(update_fields=["own_description", "description", "visibility"])
+    if description is not None:
+        refresh(adapter=adapter)
     events.record(actor=viewer.name, kind="adapter.changed", subject=str(adapter), visibility=adapter.visibility)
     return adapter
 
 
+@transaction.atomic
 def refresh(*, adapter: Adapter, news: bool = False) -> None:
-    """Bring the columns that searches look at in line with the version that `latest` names (else with the newest).
+    """Bring the columns that searches look at in line with the version that `latest` names.
 
-    Only `news`, something that is served from now on, moves the adapter to the head of the lists.
+    Where it names none, with the newest that is served all the same (every one is yanked); where none is served, they are
+    empty: strangers read these columns, and what was never published is no business of theirs. What the publisher says of
+    it counts before what the README says. Only `news`, something that is served from now on, moves the adapter to the head
+    of the lists.
     """
+    adapter = _row(adapter)
     latest = versions.latest_of([adapter]).get(adapter.pk)
-    shown = latest or adapter.versions.exclude(digest=None).newest_first().first()
-    if shown is None:
-        return
-    if news:
-        adapter.updated_at = timezone.now()
-    components = versions.components_of(shown.digest)
+    shown = latest or adapter.versions.served().newest_first().first()
+    components = versions.components_of(shown.digest if shown else None)
     facts = versions.facts_of(components)
+    changes: dict[str, Any] = {"updated_at": timezone.now()} if news else {}
     Adapter.objects.filter(pk=adapter.pk).update(
         task=facts.get("task") or "",
         method=components[0].method if components else "",
-        description=(facts.get("description") or adapter.description)[:4000],
-        base_fingerprint=shown.base_fingerprint,
-        updated_at=adapter.updated_at,
+        description=(adapter.own_description or facts.get("description") or "")[:LONGEST_DESCRIPTION],
+        base_fingerprint=shown.base_fingerprint if shown else None,
+        **changes,
     )
 
 
+def _row(adapter: Adapter) -> Adapter:
+    """Return the adapter as it is now, locked: of two that refresh it at once, the second must see what the first did."""
+    return Adapter.objects.select_for_update(no_key=True).defer("search").get(pk=adapter.pk)
+
+
 def resolve_for_pull(*, viewer: Viewer, ref: str, base: str | None) -> shapes.Resolved:
-    """Answer a reference for a pull and count it. Raises what queries.resolve raises."""
+    """Answer a reference for a pull and note it, to be counted (`count_pulls`). Raises what queries.resolve raises."""
     found = resolve.resolve(ref, viewer, base=base)
     pulled = Adapter.objects.filter(namespace__name=found["namespace"], name=found["name"])
-    pulled.update(pulls=F("pulls") + 1)
+    Pull.objects.bulk_create(Pull(adapter_id=pk) for pk in pulled.values_list("pk", flat=True))
     return found
+
+
+@transaction.atomic
+def count_pulls(*, limit: int = 100) -> int:
+    """Add the pulls noted since the last round to their adapters; return how many. For the relay.
+
+    An adapter that somebody holds is left for the next round, so that nobody waits here in the wrong order.
+    """
+    pulled = Pull.objects.values("adapter")
+    free = Adapter.objects.filter(pk__in=pulled).select_for_update(skip_locked=True, no_key=True)
+    total = 0
+    for pk in list(free.values_list("pk", flat=True)[:limit]):
+        n = Pull.objects.filter(adapter=pk).delete()[0]
+        Adapter.objects.filter(pk=pk).update(pulls=F("pulls") + n)
+        total += n
+    return total

@@ -1,6 +1,5 @@
 """Base models: register by their leaves, give them names."""
 
-import math
 from typing import Any
 
 from django.db import transaction
@@ -9,19 +8,20 @@ from django.utils import timezone
 from hub.spec import base_model as spec
 from hub.spec.errors import SpecError
 from registry.errors import Conflict, Forbidden, Invalid
-from registry.models import BaseAlias, BaseModel, Namespace, Scope
+from registry.models import BaseAlias, BaseModel, Event, Scope
 from registry.queries import viewers
 from registry.queries.viewers import Viewer
-from registry.services import events
+from registry.services import events, namespaces
 
 KINDS = ("hub", "mirror", "folder")
+MOST_PARAMETERS = (1 << 63) - 1  # what the column holds
 
 
 @transaction.atomic
 def register(
     *,
     viewer: Viewer,
-    leaves: list[Any],
+    leaves: Any,
     config: dict[str, Any],
     tokenizer_digest: str | None = None,
     name: str = "",
@@ -31,13 +31,18 @@ def register(
 
     Fingerprint, roots and architecture are computed here. What a person sends is `claimed`; what a worker sends, who
     hashed the bytes it loaded, is `observed`, and stays so. A name `namespace/name` needs the write role there; a bare
-    name, a Hugging Face name and locations are the library's and need an operator. Raises Invalid, Forbidden, Conflict.
+    name, a Hugging Face name and locations are the library's and need an operator. What a base is called that has no name
+    yet is for whoever registered it, or an operator, to say: others get an alias. Raises Invalid, Forbidden, Conflict.
     """
     viewers.require_scope(viewer, Scope.PUSH, Scope.WORKER)
     try:
         value = spec.from_leaves(spec.parse_leaves(leaves), config, tokenizer_digest)
     except SpecError as error:
         raise Invalid.from_spec(error) from None
+    if value.parameters > MOST_PARAMETERS:
+        raise Invalid(
+            f"The tensors have more than {MOST_PARAMETERS} parameters together.", hint="No model is that large."
+        )
     base, made = _keep(viewer, value, name)
     if name:
         _name(viewer, base, name)
@@ -59,7 +64,7 @@ def _keep(viewer: Viewer, value: spec.BaseModel, name: str) -> tuple[BaseModel, 
             "architecture": value.architecture,
             "tokenizer_digest": value.tokenizer_digest,
             "tensors": [leaf.to_json() for leaf in value.leaves],
-            "parameters": sum(math.prod(leaf.shape) for leaf in value.leaves),
+            "parameters": value.parameters,
         },
     )
     if made:
@@ -90,31 +95,22 @@ def _name(viewer: Viewer, base: BaseModel, name: str) -> None:
         or not name.strip("/")
     ):
         raise Invalid(f"{name[:80]!r} is not a name for a base model.", hint="Such as acme/my-base.")
-    namespace, short = _place(viewer, name)
+    namespace, short = namespaces.place(viewer, name)
     known = BaseAlias.objects.live().select_for_update().filter(namespace=namespace, name=short).first()
     if known is not None and known.base_id == base.pk:
         return
     if known is not None:
         _move(viewer, known, name)
     BaseAlias.objects.create(name=short, kind="hub", base=base, namespace=namespace)
-    if not base.name:
+    if not base.name and (viewer.is_admin or _registered_by(viewer, base)):
         BaseModel.objects.filter(pk=base.pk).update(name=name)
         base.name = name
     events.record(actor=viewer.name, kind="base.named", subject=base.pk, name=name)
 
 
-def _place(viewer: Viewer, name: str) -> tuple[Namespace | None, str]:
-    """Return where an alias lives: in the caller's namespace, or with an operator in the library (None)."""
-    head, _, rest = name.partition("/")
-    home = Namespace.objects.filter(name=head).first() if rest else None
-    if home is not None and viewer.scope != Scope.WORKER and viewers.role_in(viewer, home) in viewers.WRITING:
-        return home, rest
-    if viewer.is_admin:
-        return None, name
-    raise Forbidden(
-        f"The name {name!r} is not yours to give.",
-        hint="Use namespace/name in a namespace of yours; bare and Hugging Face names are for operators of the hub.",
-    )
+def _registered_by(viewer: Viewer, base: BaseModel) -> bool:
+    """Whether this viewer sent the base first, as the log tells. A worker's base would else be called what anybody says."""
+    return Event.objects.filter(kind="base.registered", subject=base.pk, actor=viewer.name).exists()
 
 
 def _move(viewer: Viewer, known: BaseAlias, name: str) -> None:

@@ -7,16 +7,17 @@ from django.db import transaction
 
 from hub.spec import benchmark as spec
 from hub.spec.errors import Problem, SpecError
-from registry.errors import Forbidden, Invalid, TooLarge
-from registry.models import Benchmark, Blob, Namespace, Scope
+from registry.errors import Invalid, TooLarge
+from registry.models import Benchmark, Namespace, Scope
 from registry.queries import blobs, viewers
 from registry.queries.viewers import Viewer
-from registry.services import events
+from registry.services import blobs as blob_rows
+from registry.services import events, namespaces
+from registry.storage.base import Stored
 
 MAX_FILE = 64 << 20
 
 
-@transaction.atomic
 def add(*, viewer: Viewer, definition: bytes, files: Mapping[str, bytes]) -> tuple[Benchmark, bool]:
     """Add a benchmark from its YAML and its data files, and return it, and whether it is new. Again: the same one.
 
@@ -26,7 +27,17 @@ def add(*, viewer: Viewer, definition: bytes, files: Mapping[str, bytes]) -> tup
     """
     viewers.require_scope(viewer, Scope.PUSH)
     value, rows = _read(definition, files)
-    owner = _owner(viewer, value.name)
+    owner, _ = namespaces.place(viewer, value.name)
+    # The store may take its time: no transaction waits for it. Bytes without a row do no harm.
+    known = Benchmark.objects.filter(pk=value.digest).exists()
+    stored = [] if known else [blobs.store().put(files[name], expected_sha256=sha) for name, sha in value.files.items()]
+    return _keep(viewer, value, rows, owner, stored)
+
+
+@transaction.atomic
+def _keep(
+    viewer: Viewer, value: spec.Benchmark, rows: int, owner: Namespace | None, stored: list[Stored]
+) -> tuple[Benchmark, bool]:
     benchmark, made = Benchmark.objects.get_or_create(
         digest=value.digest,
         defaults={
@@ -42,7 +53,8 @@ def add(*, viewer: Viewer, definition: bytes, files: Mapping[str, bytes]) -> tup
         },
     )
     if made:
-        _store(value, files)
+        for each in stored:
+            blob_rows.keep(stored=each)
         events.record(actor=viewer.name, kind="benchmark.added", subject=value.name, digest=value.digest)
     return benchmark, made
 
@@ -64,22 +76,3 @@ def _read(definition: bytes, files: Mapping[str, bytes]) -> tuple[spec.Benchmark
         )
         raise Invalid(f"The definition does not name {', '.join(unused)}.", problems=problems)
     return value, rows[value.data]
-
-
-def _owner(viewer: Viewer, name: str) -> Namespace | None:
-    head = name.partition("/")[0]
-    home = Namespace.objects.filter(name=head).first()
-    if home is not None and viewers.role_in(viewer, home) in viewers.WRITING:
-        return home
-    if viewer.is_admin:
-        return None
-    raise Forbidden(
-        f"The benchmark name {name!r} is not yours to give.",
-        hint="Use namespace/name in a namespace of yours; other names are for operators of the hub.",
-    )
-
-
-def _store(value: spec.Benchmark, files: Mapping[str, bytes]) -> None:
-    for name, sha256 in value.files.items():
-        stored = blobs.store().put(files[name], expected_sha256=sha256)
-        Blob.objects.get_or_create(sha256=stored.sha256, defaults={"size": stored.size})

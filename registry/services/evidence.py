@@ -5,11 +5,13 @@ asked twice: a version whose key was answered before is published or refused at 
 worked on waits for that run.
 """
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from registry.models import BaseModel, Manifest, Run, Version
 from registry.queries.plans import Plan
 from registry.services import outbox, versions
+
+TRIES = 5
 
 
 def run_for(*, manifest: Manifest, base: BaseModel, plan: Plan) -> Run:
@@ -22,9 +24,15 @@ def run_for(*, manifest: Manifest, base: BaseModel, plan: Plan) -> Run:
     wanted = Run(
         adapter_digest=key[0], base_fingerprint=key[1], plan_digest=key[2], plan=plan.definition, manifest=manifest
     )
-    # Two pushes of the same bytes may come here at once: the unique key lets one in, the other finds it.
-    Run.objects.bulk_create([wanted], ignore_conflicts=True)
-    run = Run.objects.select_for_update().evidence_for(*key).get()
+    # Two pushes of the same bytes may come here at once: the unique key lets one in, the other finds it; or finds
+    # nothing where that run has ended in an error meanwhile, and the key is free again.
+    for _ in range(TRIES):
+        Run.objects.bulk_create([wanted], ignore_conflicts=True)
+        run = Run.objects.select_for_update().evidence_for(*key).first()
+        if run is not None:
+            break
+    else:
+        raise OperationalError(f"the runs of {key} end faster than one can be found")
     if run.pk == wanted.pk:
         outbox.hint_run(run.pk)
     return run

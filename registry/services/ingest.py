@@ -3,15 +3,19 @@
 Runs within the request that completes a small upload, else as a job. It may be killed anywhere and begun again:
 bytes that are stored are not read twice, rows that are there are found, and only the holder of the upload's lease
 (numbered by `attempt`) may write the outcome.
+
+What fails is tried again after a pause that grows: for ever where the store or the database is at fault, and at most
+MAX_FAULTS times where we are. Then the version stays unjudged, and says so: a mistake of ours is no verdict.
 """
 
+import contextlib
 import datetime
 import logging
 import uuid
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -24,12 +28,21 @@ from registry.queries import base_models, blobs, inspections, plans
 from registry.queries import versions as version_queries
 from registry.queries.inspections import ADD_BASE, Findings
 from registry.queries.viewers import Viewer
-from registry.services import commits, evidence, versions
+from registry.services import blobs as blob_rows
+from registry.services import commits, events, evidence, outbox, versions
+from registry.services.pauses import pause_after
 from registry.storage import base as storage
 
-__all__ = ["ADD_BASE", "now", "refusal", "run"]
+__all__ = ["ADD_BASE", "again", "now", "refusal", "run"]
 
 logger = logging.getLogger(__name__)
+
+MAX_FAULTS = 5
+NOT_OURS = (
+    *(storage.StorageUnavailable, storage.StorageFull, storage.StagingChanged, storage.BlobRotten),
+    *(OperationalError, InterfaceError),
+)
+"""Faults of the store and of the database. They say nothing of the files and nothing of our code, and pass."""
 
 
 class _Refused(Exception):
@@ -55,7 +68,7 @@ def now(*, upload_id: uuid.UUID) -> None:
 def run(*, upload_id: str | uuid.UUID) -> bool:
     """Ingest a completed upload; return False where there is nothing to do or somebody else is at it.
 
-    Faults of the store go through after the lease is freed, so that the next message begins again.
+    A fault goes through after it was noted: a later message begins again, or the upload has failed (see above).
     """
     upload = _claim(upload_id)
     if upload is None:
@@ -68,7 +81,13 @@ def run(*, upload_id: str | uuid.UUID) -> bool:
         _refuse(upload=upload, problems=refused.problems)
     except _Overtaken:
         return False
-    except BaseException:
+    except NOT_OURS:
+        _pause(upload, upload.attempt)
+        raise
+    except Exception as error:
+        _count_fault(upload, error)
+        raise
+    except BaseException:  # this process is told to end
         _free(upload)
         raise
     _forget_staging(upload)
@@ -101,6 +120,50 @@ def _free(upload: Upload) -> None:
     _mine(upload).update(lease_expires_at=None)
 
 
+def _pause(upload: Upload, failures: int, **changes: Any) -> None:
+    """Let nobody begin again for a while: a lease that nobody holds."""
+    until = timezone.now() + datetime.timedelta(seconds=pause_after(failures))
+    _mine(upload).update(lease_expires_at=until, **changes)
+
+
+def _count_fault(upload: Upload, error: Exception) -> None:
+    """Note that our own code failed. Nothing says that it will do better, so it is tried only a few times."""
+    faults = upload.faults + 1
+    if faults < MAX_FAULTS:
+        _pause(upload, faults, faults=faults)
+        return
+    with contextlib.suppress(_Overtaken):
+        _give_up(upload=upload, error=error)
+
+
+@transaction.atomic
+def _give_up(*, upload: Upload, error: Exception) -> None:
+    """Fail an upload that we cannot ingest. Its version stays unjudged; its bytes stay for an operator to try again."""
+    version = _locked(upload)
+    reason = (
+        f"the hub failed {MAX_FAULTS} times to read the files ({type(error).__name__}); the log tells its operator why"
+    )
+    version.stage = "error"
+    version.report = {"verdict": "error", "error": reason, "summary": f"not judged: {reason}"}
+    version.save(update_fields=["stage", "report"])
+    _mine(upload).update(state=Upload.State.FAILED, faults=MAX_FAULTS, lease_expires_at=None, reserved_bytes=0)
+    events.record(
+        actor=upload.user.username, kind="ingest.error", subject=version_queries.ref_of(version), upload=str(upload.pk)
+    )
+
+
+@transaction.atomic
+def again(*, version: Version, actor: str) -> None:
+    """Ingest once more what we gave up on. Again: nothing happens."""
+    upload = Upload.objects.select_for_update().filter(version=version, state=Upload.State.FAILED).first()
+    if upload is None or version.stage != "error":
+        return
+    Version.objects.filter(pk=version.pk).update(stage="ingest", report=None)
+    Upload.objects.filter(pk=upload.pk).update(state=Upload.State.INGESTING, faults=0, lease_expires_at=None)
+    outbox.hint_upload(upload.pk)
+    events.record(actor=actor, kind="ingest.requeued", subject=version_queries.ref_of(version), upload=str(upload.pk))
+
+
 def _take(upload: Upload) -> None:
     """Store every file under its digest, computed here over what is written. Raises _Refused."""
     store, problems = blobs.store(), []
@@ -122,13 +185,7 @@ def _take(upload: Upload) -> None:
 
 @transaction.atomic
 def _keep(row: UploadBlob, stored: storage.Stored) -> None:
-    """Note a stored blob. One that was on its way out is wanted again."""
-    known, made = Blob.objects.get_or_create(sha256=stored.sha256, defaults={"size": stored.size})
-    if not made:
-        changes: dict[str, Any] = {"last_referenced_at": timezone.now()}
-        if known.state != Blob.State.LIVE:
-            changes |= {"state": Blob.State.LIVE, "version": F("version") + 1}
-        Blob.objects.filter(pk=known.pk).update(**changes)
+    blob_rows.keep(stored=stored)
     UploadBlob.objects.filter(pk=row.pk).update(done=True, received=row.size)
 
 
@@ -138,8 +195,7 @@ def _missing(upload: Upload) -> list[Problem]:
     problems = []
     for file in _content(upload).files:
         if file.size == 0:
-            stored = blobs.store().put(b"")
-            Blob.objects.get_or_create(sha256=stored.sha256, defaults={"size": 0})
+            blob_rows.keep(stored=blobs.store().put(b""))
         elif file.sha256 not in sent and not Blob.objects.live().filter(pk=file.sha256, size=file.size).exists():
             problems.append(Problem("gone", file.path, "is no longer stored here", "Push again: it will be sent."))
     return problems
@@ -235,7 +291,11 @@ def _locked(upload: Upload) -> Version:
     """Return the version of an upload, locked with its adapter, if this attempt still counts. Raises _Overtaken."""
     if _mine(upload).select_for_update().first() is None:
         raise _Overtaken
-    adapter = Adapter.objects.select_for_update(of=("self",)).select_related("namespace").get(pk=upload.adapter_id)
+    adapter = (
+        Adapter.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("namespace")
+        .get(pk=upload.adapter_id)
+    )
     rows = Version.objects.select_for_update(of=("self",)).select_related("author")
     version = rows.get(uploads=upload)
     version.adapter = adapter
@@ -293,6 +353,5 @@ def refusal(upload: Upload, version: Version) -> Rejected:
         hint=problems[0].hint if problems else "",
         problems=problems,
         version=version_queries.detail(version),
-        status=version.status,
         report_url=version_queries.report_url(version),
     )

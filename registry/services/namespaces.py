@@ -4,8 +4,10 @@ from django.db import IntegrityError, transaction
 
 from hub.spec import reference
 from hub.spec.errors import SpecError
-from registry.errors import Invalid, LookAlike, RegistryError
-from registry.models import Membership, Namespace, Role, Tombstone, User
+from registry.errors import Forbidden, Invalid, LookAlike, RegistryError
+from registry.models import Membership, Namespace, Role, Scope, Tombstone, User
+from registry.queries import viewers
+from registry.queries.viewers import Viewer
 from registry.services import events
 
 
@@ -44,6 +46,25 @@ def _refusal(name: str, error: IntegrityError) -> RegistryError:
     if "looks_like_no_other" in str(error):
         return LookAlike(f"The namespace {name!r} looks like one that exists.", hint="Choose another name.")
     return Invalid(f"The namespace {name!r} is reserved or not well-formed.", hint="Choose another name.")
+
+
+def place(viewer: Viewer, name: str) -> tuple[Namespace | None, str]:
+    """Return where something that the whole hub may look up under `name` lives, and how it is called there.
+
+    `namespace/name` lives in that namespace where the viewer may write there. Every other name, a bare one too, belongs
+    to the library (None) and is given by operators only: else a user `reviews` could take over what `reviews` means.
+    Raises Forbidden.
+    """
+    head, _, rest = name.partition("/")
+    home = Namespace.objects.filter(name=head).first() if rest else None
+    if home is not None and viewer.scope != Scope.WORKER and viewers.role_in(viewer, home) in viewers.WRITING:
+        return home, rest
+    if viewer.is_admin:
+        return None, name
+    raise Forbidden(
+        f"The name {name!r} is not yours to give.",
+        hint="Use namespace/name in a namespace of yours; bare and Hugging Face names are for operators of the hub.",
+    )
 
 
 @transaction.atomic

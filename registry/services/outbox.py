@@ -33,11 +33,6 @@ ANSWER_SECONDS = 5
 BROKER_ERRORS = (KombuError, CeleryError, OSError)
 
 
-def add(*, kind: str, payload: dict[str, str]) -> None:
-    """Note a message. It leaves after the transaction of the caller has committed, and never if that fails."""
-    Outbox.objects.create(queue=KINDS[kind][0], kind=kind, payload=payload)
-
-
 def hint_run(run_id: uuid.UUID | str) -> None:
     """Tell the workers that a run waits."""
     _hint(VALIDATE, [run_id])

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from django.conf import settings
 
-from registry.models import Upload
+from registry.models import Upload, UploadBlob
 from registry.queries import blobs
 from registry.queries import runs as queue
-from registry.services import outbox, runs, uploads
+from registry.services import adapters, outbox, runs, uploads
 
 KEEP_SENT_SECONDS = 60
 SWEEP_SECONDS = 3600
@@ -58,14 +58,14 @@ def forget_sent() -> int:
 def sweep_staging() -> int:
     """Once an hour, discard staged bytes that outlived their upload: whoever should have done so was killed.
 
-    Nothing is swept while an upload waits to be ingested: its bytes were acknowledged, however long ago.
+    The bytes of an upload that waits to be ingested stay: they were acknowledged, however long ago.
     """
     if swept and time.monotonic() - swept[-1] < SWEEP_SECONDS:
         return 0
     swept[:] = [time.monotonic()]
-    if Upload.objects.filter(state=Upload.State.INGESTING).exists():
-        return 0
-    return blobs.store().sweep_staging(2 * 3600 * settings.HUB_UPLOAD_HOURS)
+    waiting = UploadBlob.objects.filter(upload__state=Upload.State.INGESTING)
+    keep = frozenset(waiting.values_list("staging_key", flat=True))
+    return blobs.store().sweep_staging(2 * 3600 * settings.HUB_UPLOAD_HOURS, keep=keep)
 
 
 PARTS: dict[str, Callable[[], int]] = {
@@ -74,6 +74,7 @@ PARTS: dict[str, Callable[[], int]] = {
     "ingests hinted again": hint_uploads,
     "messages sent": outbox.send_due,
     "uploads expired": uploads.expire,
+    "pulls counted": adapters.count_pulls,
     "messages forgotten": forget_sent,
     "staging swept": sweep_staging,
 }

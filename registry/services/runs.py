@@ -6,6 +6,9 @@ of two workers that believe they hold the same run, at most one is right, and th
 
 An *attempt* is counted when a worker lived to report that it could not finish (at most 3). A lease that was lost
 counts as a *takeover* (at most 20), and so does an error before the adapter was started (`"started": false`).
+
+A run that is queued again pauses (`not_before`), longer each time: a broken worker that takes whatever comes would
+else use up the attempts of every run that waits before anybody has noticed.
 """
 
 import datetime
@@ -14,17 +17,18 @@ import uuid
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
 from django.db.models.functions import Now
 
 from hub.spec import report as reports
-from hub.spec.errors import Collector, SpecError
-from registry.errors import Invalid, LeaseLost
-from registry.models import BaseModel, Run, Scope, Score, Version
+from hub.spec.errors import Collector, Problem, SpecError
+from registry.errors import Conflict, Invalid, LeaseLost, NotFound
+from registry.models import BaseModel, Component, Run, Scope, Score, Version
 from registry.queries import runs, tokens, viewers
 from registry.queries.viewers import Viewer
 from registry.services import events, evidence, outbox
 from registry.services import tokens as secrets
+from registry.services.pauses import pause_after
 
 MAX_ATTEMPTS = 3
 MAX_TAKEOVERS = 20
@@ -32,20 +36,23 @@ LONGEST_STAGE = 64
 LONGEST_WORKER = 200
 LONGEST_ERROR = 4000
 
-# SKIP LOCKED: of many workers that ask at once each gets another run, and none waits. The hinted run comes first.
+# SKIP LOCKED: of many workers that ask at once each gets another run, and none waits. `{wanted}` is either a key, for the
+# run that a message spoke of, or nothing, for the head of the queue: one statement that may be both would read it all.
 CLAIM = """
     UPDATE registry_run SET
         status = 'leased',
         stage = '',
         lease_no = lease_no + 1,
+        not_before = NULL,
         lease_token_digest = %(digest)s,
         lease_expires_at = STATEMENT_TIMESTAMP() + make_interval(secs => %(seconds)s),
         worker = %(worker)s,
         started_at = STATEMENT_TIMESTAMP()
     WHERE id = (
         SELECT id FROM registry_run
-        WHERE status = 'queued' AND base_fingerprint = ANY(%(bases)s)
-        ORDER BY {hinted} created_at, id
+        WHERE {wanted} status = 'queued' AND base_fingerprint = ANY(%(bases)s)
+            AND (not_before IS NULL OR not_before <= STATEMENT_TIMESTAMP())
+        ORDER BY created_at, id
         LIMIT 1
         FOR UPDATE SKIP LOCKED
     )
@@ -76,9 +83,13 @@ def claim(
         "bases": bases,
         "run": run,
     }
-    rows = Run.objects.raw(CLAIM.format(hinted="(id = %(run)s) DESC," if run else ""), values)
-    found = next(iter(rows), None)
+    found = _take("id = %(run)s AND", values) if run else None
+    found = found or _take("", values)
     return (found, secret) if found else None
+
+
+def _take(wanted: str, values: dict[str, Any]) -> Run | None:
+    return next(iter(Run.objects.raw(CLAIM.format(wanted=wanted), values)), None)
 
 
 @transaction.atomic
@@ -113,16 +124,27 @@ def report(*, run_id: uuid.UUID, secret: str | None, report: dict[str, Any]) -> 
         raise LeaseLost(runs.NO_LEASE, hint=runs.NO_LEASE_HINT)
     kept = {key: value for key, value in report.items() if key != "predictions"}
     if not runs.held(run_id, secret or "").exists():
-        if run.report_token_digest == digest and run.report == kept:
+        if run.report_token_digest == digest and _is_same(run.report or {}, kept):
             return str(run.status)
         raise LeaseLost(runs.NO_LEASE, hint=runs.NO_LEASE_HINT)
     _check(run, report)
     run.report, run.report_token_digest = kept, digest
-    if report["verdict"] == "error":
-        _count_attempt(run, report)
-    else:
-        _judge(run, report)
+    try:
+        if report["verdict"] == "error":
+            _count_attempt(run, report)
+        else:
+            _judge(run, report)
+    except DataError as error:  # a NUL character, a number that no column can hold
+        problem = Problem(
+            "report", "report", f"holds a value that cannot be kept: {str(error).splitlines()[0]}", "", ""
+        )
+        raise Invalid("The report does not fit its run.", problems=(problem,)) from None
     return str(run.status)
+
+
+def _is_same(stored: dict[str, Any], told: dict[str, Any]) -> bool:
+    """Whether a report is the one we have. The summary that a report leaves out is written by us (`_judge`)."""
+    return {"summary": stored.get("summary"), **told} == {"summary": None, **stored}
 
 
 def _check(run: Run, report: dict[str, Any]) -> None:
@@ -131,6 +153,7 @@ def _check(run: Run, report: dict[str, Any]) -> None:
         reports.validate(report, run.plan)
         if report["verdict"] != "error":
             _check_subject(run, report)
+            _check_components(run, report)
             _check_scores(run, report)
     except SpecError as error:
         raise Invalid.from_spec(error, "The report does not fit its run.") from None
@@ -149,8 +172,26 @@ def _check_subject(run: Run, report: dict[str, Any]) -> None:
     collector.finalize()
 
 
+def _check_components(run: Run, report: dict[str, Any]) -> None:
+    """The components are those of the adapter, each once: a pass is about all of them, a failure may have come before some."""
+    collector = Collector()
+    known = set(Component.objects.filter(manifest=run.manifest_id).values_list("folder", flat=True))
+    told = [part["folder"] for part in report["components"]]
+    for folder in sorted(set(told) - known):
+        collector.problem("report", folder, "is no component of the adapter", "", "files")
+    if len(set(told)) != len(told):
+        collector.problem("report", "components", "the same component is there twice", "", "files")
+    if report["verdict"] == "passed":
+        for folder in sorted(known - set(told)):
+            collector.problem("report", folder, "is a component of the adapter that was not judged", "", "files")
+    collector.finalize()
+
+
 def _check_scores(run: Run, report: dict[str, Any]) -> None:
-    """Metric and direction are the benchmark's: a score that turns its direction round would turn the gates round."""
+    """Name, metric, direction and number of rows are the benchmark's.
+
+    A score that turned its direction round would turn the gates round, one of a single row would be no measurement.
+    """
     collector, seen = Collector(), set()
     benchmarks = {benchmark.pk: benchmark for benchmark in runs.benchmarks_of(run)}
     for folder, score in _scores_in(report):
@@ -162,6 +203,9 @@ def _check_scores(run: Run, report: dict[str, Any]) -> None:
             collector.problem(
                 "report", where, f"has another metric or direction than the benchmark ({wanted})", "", "benchmark"
             )
+        elif (score["benchmark"], score["n"]) != (benchmark.name, benchmark.rows):
+            wanted = f"{benchmark.name}, {benchmark.rows} rows"
+            collector.problem("report", where, f"has another name or number of rows ({wanted})", "", "benchmark")
         key = (folder, _bare(score["digest"]), _runtime(score))
         if key in seen:
             collector.problem("report", where, "is there twice", "", "benchmark")
@@ -253,14 +297,18 @@ def _count_attempt(run: Run, report: dict[str, Any]) -> None:
     if run.attempt >= MAX_ATTEMPTS:
         _give_up(run)
     else:
-        _queue_again(run, "run.attempt_failed")
+        _queue_again(run, "run.attempt_failed", pause_after(run.attempt + run.takeovers))
 
 
-def _queue_again(run: Run, kind: str) -> None:
+def _queue_again(run: Run, kind: str, pause: float, *, actor: str | None = None) -> None:
+    """Let a run wait again, for `pause` seconds at least by the clock of the database."""
     run.status, run.stage = Run.Status.QUEUED, ""
+    run.not_before = Now() + datetime.timedelta(seconds=pause) if pause else None
     _write(run)
-    outbox.hint_run(run.pk)
-    events.record(actor=run.worker, kind=kind, subject=str(run.pk), lease_no=run.lease_no, error=run.error)
+    if not pause:  # else the relay hints when it is time
+        outbox.hint_run(run.pk)
+    actor = run.worker if actor is None else actor
+    events.record(actor=actor, kind=kind, subject=str(run.pk), lease_no=run.lease_no, error=run.error)
 
 
 def _give_up(run: Run) -> None:
@@ -290,7 +338,7 @@ def _write(run: Run) -> None:
                 "attempt",
                 "takeovers",
             ),
-            *("report", "result_digest", "error", "finished_at"),
+            *("report", "result_digest", "error", "finished_at", "not_before"),
         ]
     )
 
@@ -306,17 +354,18 @@ def release_expired(*, limit: int = 100) -> int:
 def release_own(*, worker: str) -> int:
     """Take back what a worker of this name held before it was started again; return how many."""
     own = Run.objects.filter(status=Run.Status.LEASED, worker=worker).order_by("pk")
-    return sum(_take_back(run) for run in own.select_for_update())
+    # A worker that was restarted is no sign of a fault; one that dies on the same run again is.
+    return sum(_take_back(run, pausing=run.takeovers > 0) for run in own.select_for_update())
 
 
-def _take_back(run: Run) -> int:
+def _take_back(run: Run, *, pausing: bool = True) -> int:
     run.takeovers += 1
     if run.takeovers >= MAX_TAKEOVERS:
         last = f"; the last fault told: {run.error}" if run.error else ""
         run.error = f"{run.takeovers} workers were lost on it, the last one was {run.worker}{last}"[:LONGEST_ERROR]
         _give_up(run)
     else:
-        _queue_again(run, "run.taken_back")
+        _queue_again(run, "run.taken_back", pause_after(run.attempt + run.takeovers) if pausing else 0)
     return 1
 
 
@@ -324,10 +373,19 @@ def _take_back(run: Run) -> int:
 def requeue(*, viewer: Viewer, run_id: uuid.UUID) -> Run:
     """Let a run that ended in an error wait again, with its counts at zero. For operators; again: nothing happens.
 
-    Raises Forbidden, and Invalid for a run that was judged.
+    Raises Forbidden, NotFound, Invalid for a run that was judged, and Conflict where another run has the same question
+    by now: its answer settles what waits for this one, too.
     """
     viewers.require_scope(viewer, Scope.ADMIN)
-    run = Run.objects.select_for_update().get(pk=run_id)
+    return again(run_id=run_id, actor=viewer.name)
+
+
+@transaction.atomic
+def again(*, run_id: uuid.UUID, actor: str) -> Run:
+    """Let a run wait again, for whom that was granted; see `requeue`. Raises NotFound, Invalid, Conflict."""
+    run = Run.objects.select_for_update().filter(pk=run_id).first()
+    if run is None:
+        raise NotFound(f"There is no run {run_id}.")
     if run.status in (Run.Status.QUEUED, Run.Status.LEASED):
         return run
     if run.status != Run.Status.ERROR:
@@ -336,6 +394,16 @@ def requeue(*, viewer: Viewer, run_id: uuid.UUID) -> Run:
         )
     run.attempt = run.takeovers = 0
     run.finished_at = None
-    _queue_again(run, "run.requeued")
+    try:
+        with transaction.atomic():
+            _queue_again(run, "run.requeued", 0, actor=actor)
+    except IntegrityError:
+        raise _answered_by_another(run) from None
     Version.objects.filter(run=run, status=Version.Status.VALIDATING).update(stage="queued")
     return run
+
+
+def _answered_by_another(run: Run) -> Conflict:
+    other = Run.objects.evidence_for(run.adapter_digest, run.base_fingerprint, run.plan_digest).first()
+    told = f"by the run {other.pk} ({other.status})" if other else "by another run"
+    return Conflict(f"The files of the run {run.pk} are being judged already, {told}.", hint="Look at that one.")

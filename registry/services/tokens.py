@@ -28,10 +28,14 @@ def issue(*, user: User, scope: str, name: str = "", expires_at: datetime.dateti
     Raises Invalid for an unknown scope or a date that is over, Forbidden where the scope is for operators and
     the user is none.
     """
-    if scope not in Scope.values:
-        raise Invalid(f"There is no scope {scope!r}.", hint=f"One of: {', '.join(Scope.values)}.")
     if scope in (Scope.WORKER, Scope.ADMIN) and not user.is_staff:
         raise Forbidden(f"A token with the scope {scope} is for operators of the hub.", hint="Use push or read.")
+    return _make(user=user, scope=scope, name=name, expires_at=expires_at)
+
+
+def _make(*, user: User, scope: str, name: str, expires_at: datetime.datetime | None = None) -> tuple[Token, str]:
+    if scope not in Scope.values:
+        raise Invalid(f"There is no scope {scope!r}.", hint=f"One of: {', '.join(Scope.values)}.")
     if expires_at is not None and expires_at <= timezone.now():
         raise Invalid("The token would have expired already.", hint="Give a date to come, or none.")
     secret = mint()
@@ -51,17 +55,19 @@ def issue(*, user: User, scope: str, name: str = "", expires_at: datetime.dateti
 def issue_by_operator(*, username: str, scope: str, create: bool = False, name: str = "") -> str:
     """Make a token from the server's own console and return its secret.
 
-    `create` makes the user where there is none. The console is trusted: a scope for operators makes the user one.
+    `create` makes the user where there is none. The console is trusted: it gives every scope to whom it names. An admin
+    token makes its user an operator, for good. A worker's token does not: it claims runs, and its user stays what they are.
     """
     user = User.objects.filter(username__iexact=username).first()
     if user is None:
         if not create:
             raise NotFound(f"There is no user {username!r}.", hint="Add --create to make one.")
         user = users.create(username=username)
-    if scope in (Scope.WORKER, Scope.ADMIN) and not user.is_staff:
+    if scope == Scope.ADMIN and not user.is_staff:
         user.is_staff = True
         user.save(update_fields=["is_staff"])
-    return issue(user=user, scope=scope, name=name or "made on the server")[1]
+        events.record(actor="console", kind="user.operator", subject=user.username)
+    return _make(user=user, scope=scope, name=name or "made on the server")[1]
 
 
 @transaction.atomic

@@ -9,8 +9,8 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from hub.spec import card, reference
 from hub.spec import manifest as manifests
-from hub.spec import reference
 from hub.spec.errors import Collector, SpecError
 from registry.errors import (
     Conflict,
@@ -26,7 +26,7 @@ from registry.errors import (
 from registry.models import Adapter, Upload, UploadBlob, Version
 from registry.queries import base_models, benchmarks, blobs, uploads, viewers
 from registry.queries.viewers import Viewer
-from registry.services import adapters, ingest, outbox, versions
+from registry.services import adapters, ingest, outbox, requeue, versions
 from registry.storage import base as storage
 
 EMPTY = hashlib.sha256(b"").hexdigest()
@@ -92,13 +92,15 @@ def _check_facts(facts: dict[str, Any], viewer: Viewer) -> None:
     base = facts.get("base")
     if isinstance(base, str) and base and base_models.find(base, viewer) is None:
         raise UnknownBase(f"This hub does not know the base model {base!r}.", hint=ingest.ADD_BASE)
-    asked = facts.get("benchmarks")
-    for name in asked if isinstance(asked, list) else []:
-        if isinstance(name, str) and benchmarks.find(name, viewer) is None:
-            raise UnknownBenchmark(
-                f"This hub has no benchmark {name!r}.",
-                hint="List them: hub benchmark ls. Add one: hub benchmark add FILE.yaml",
-            )
+    told = facts.get("benchmarks")
+    asked = dict.fromkeys(name for name in told if isinstance(name, str)) if isinstance(told, list) else {}
+    if len(asked) > card.MAX_BENCHMARKS:
+        raise Invalid(f"{len(asked)} benchmarks are asked for.", hint=f"At most {card.MAX_BENCHMARKS}.")
+    for name in benchmarks.unknown(asked, viewer):
+        raise UnknownBenchmark(
+            f"This hub has no benchmark {name!r}.",
+            hint="List them: hub benchmark ls. Add one: hub benchmark add FILE.yaml",
+        )
 
 
 def _replay(
@@ -207,9 +209,9 @@ def receive(
     """Take bytes of one file at `offset` and return (received, size). What arrived before a cut is kept.
 
     Not atomic on purpose: the bytes may take an hour, and the store is asked how many there are, not the table.
-    Raises NotFound, Conflict, OffsetMismatch, TooLarge.
+    Raises NotFound, Forbidden, Conflict, OffsetMismatch, TooLarge.
     """
-    upload = uploads.get(upload_id, viewer)
+    upload = _writable(viewer, upload_id)
     _require_open(upload)
     blob = uploads.blob(upload, n)
     store = blobs.store()
@@ -228,6 +230,13 @@ def receive(
     return received, blob.size
 
 
+def _writable(viewer: Viewer, upload_id: str | uuid.UUID) -> Upload:
+    """Return an upload of this viewer who still may push there: a role, or a token's scope, is asked for at every step."""
+    upload = uploads.get(upload_id, viewer)
+    viewers.require_writer(viewer, upload.adapter.namespace.name)
+    return upload
+
+
 def _require_open(upload: Upload) -> None:
     if upload.state == Upload.State.OPEN and upload.expires_at > timezone.now():
         return
@@ -239,26 +248,44 @@ def _require_open(upload: Upload) -> None:
 def complete(*, viewer: Viewer, upload_id: str | uuid.UUID) -> Version:
     """Declare an upload complete and return its version; again, the same version.
 
+    A version that was pushed before and never judged because of an error begins again: that is what pushing again asks for.
     Small bodies are ingested and judged at once; larger ones by a job, the version waiting in stage `ingest`. Raises
-    Incomplete where bytes are missing, and Rejected where the static checks refuse the files: the version is kept
-    with its report.
+    Incomplete where bytes are missing, Forbidden for who may not push there any more, and Rejected where the static checks
+    refuse the files: the version is kept with its report.
     """
-    uploads.get(upload_id, viewer)
-    upload = _close(upload_id=upload_id)
+    upload = _writable(viewer, upload_id)
+    if upload.state == Upload.State.OPEN:
+        _require_open(upload)
+        try:
+            _check_complete(upload)
+        except Incomplete:  # or completed and ingested by the same request, sent twice, and the staged bytes are gone
+            if Upload.objects.filter(pk=upload.pk, state=Upload.State.OPEN).exists():
+                raise
+    upload = _close(viewer=viewer, upload_id=upload_id)
+    if upload.version is not None:
+        requeue.push_again(version=upload.version, actor=viewer.name)
+        upload.refresh_from_db(fields=["state"])
     if upload.state == Upload.State.INGESTING and _is_small(upload):
         ingest.now(upload_id=upload.pk)
     return _outcome(upload_id)
 
 
 @transaction.atomic
-def _close(*, upload_id: str | uuid.UUID) -> Upload:
-    """Check that all bytes are there, make the version and the message of the ingest, in one transaction."""
-    upload = Upload.objects.select_for_update(of=("self",)).select_related("user").get(pk=upload_id)
+def _close(*, viewer: Viewer, upload_id: str | uuid.UUID) -> Upload:
+    """Make the version of an upload whose bytes are all there, and the message of its ingest, in one transaction.
+
+    The right to push is asked for again: looking at the bytes may have taken long.
+    """
+    upload = Upload.objects.select_for_update(of=("self",)).select_related("user", "version__run").get(pk=upload_id)
     if upload.state in (Upload.State.INGESTING, Upload.State.DONE, Upload.State.FAILED):
         return upload
     _require_open(upload)
-    _check_complete(upload)
-    adapter = Adapter.objects.select_for_update(of=("self",)).select_related("namespace").get(pk=upload.adapter_id)
+    adapter = (
+        Adapter.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("namespace")
+        .get(pk=upload.adapter_id)
+    )
+    viewers.require_writer(viewer, adapter.namespace.name)
     upload.version = versions.begin(adapter=adapter, author=upload.user, label=upload.label, message=upload.message)
     upload.state = Upload.State.INGESTING
     upload.save(update_fields=["state", "version"])
@@ -267,6 +294,7 @@ def _close(*, upload_id: str | uuid.UUID) -> Upload:
 
 
 def _check_complete(upload: Upload) -> None:
+    """Raise Incomplete unless all bytes are there. Outside of transactions: the store is asked once a file."""
     store, collector, received = blobs.store(), Collector(), {}
     for row in upload.blobs.order_by("n"):
         try:
@@ -290,21 +318,25 @@ def _outcome(upload_id: str | uuid.UUID) -> Version:
     upload = Upload.objects.get(pk=upload_id)
     rows = Version.objects.select_related("adapter__namespace", "author", "run", "manifest")
     version = rows.get(uploads=upload)
-    if upload.state == Upload.State.FAILED:
+    if upload.state == Upload.State.FAILED and version.status == Version.Status.REJECTED:
         raise ingest.refusal(upload, version)
     return version
 
 
-@transaction.atomic
 def expire(*, limit: int = 100) -> int:
     """End the uploads whose time is over and forget their bytes; return how many. For the relay."""
-    rows = Upload.objects.expired(timezone.now()).select_for_update(skip_locked=True)
-    due = list(rows.order_by("expires_at")[:limit])
-    for upload in due:
-        for row in upload.blobs.all():
-            blobs.store().discard(row.staging_key)
-    Upload.objects.filter(pk__in=[upload.pk for upload in due]).update(state=Upload.State.EXPIRED, reserved_bytes=0)
+    due = _end(limit=limit)
+    for key in UploadBlob.objects.filter(upload__in=due).values_list("staging_key", flat=True):
+        blobs.store().discard(key)  # after the commit: what is forgotten here, the sweep finds
     return len(due)
+
+
+@transaction.atomic
+def _end(*, limit: int) -> list[uuid.UUID]:
+    rows = Upload.objects.expired(timezone.now()).select_for_update(skip_locked=True)
+    due = list(rows.order_by("expires_at").values_list("pk", flat=True)[:limit])
+    Upload.objects.filter(pk__in=due).update(state=Upload.State.EXPIRED, reserved_bytes=0)
+    return due
 
 
 def stalled(*, limit: int = 100) -> list[uuid.UUID]:

@@ -2,7 +2,8 @@
 
 from django.db import transaction
 
-from registry.models import Namespace, User
+from hub.spec import reference
+from registry.models import Namespace, Role, User
 from registry.services import events, namespaces
 
 
@@ -22,3 +23,13 @@ def create(*, username: str, password: str | None = None, email: str = "", staff
     namespaces.create(name=username, kind=Namespace.Kind.USER, owner=user)
     events.record(actor=username, kind="user.created", subject=username)
     return user
+
+
+@transaction.atomic
+def make_operator(*, username: str, password: str) -> None:
+    """Make the first user of a hub, an operator and owner of the library, unless there is one by that name."""
+    if User.objects.filter(username=username).exists():
+        return
+    user = create(username=username, password=password, staff=True)
+    library = Namespace.objects.get(name=reference.LIBRARY)
+    namespaces.set_role(namespace=library, user=user, role=Role.OWNER, actor=username)

@@ -12,7 +12,7 @@ Stores know nothing of users, adapters or rows: who may read or write a blob is 
 import dataclasses
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from registry.storage.errors import (
     BadKey,
@@ -252,8 +252,11 @@ class BlobStore(typing.Protocol):
         """Forget everything received under `key`, open part uploads too. Idempotent."""
         ...
 
-    def sweep_staging(self, older_than: float) -> int:
-        """Discard leftovers untouched for `older_than` seconds (replays, too); return how many went."""
+    def sweep_staging(self, older_than: float, *, keep: Container[str] = ()) -> int:
+        """Discard leftovers untouched for `older_than` seconds (replays, too) and return how many went.
+
+        What was received under the keys in `keep` stays, however old.
+        """
         ...
 
     # --- self-test ------------------------------------------------------------------------------------------

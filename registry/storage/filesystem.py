@@ -17,7 +17,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 from registry.storage import base, filesystem_probe
@@ -130,9 +130,10 @@ class FileStore:
             with contextlib.suppress(OSError):  # other files of the upload are still there, or none ever were
                 path.parent.rmdir()
 
-    def sweep_staging(self, older_than: float) -> int:
+    def sweep_staging(self, older_than: float, *, keep: Container[str] = ()) -> int:
         before, gone = time.time() - older_than, 0
-        for path in [*self.root.glob("staging/*/*"), *self.root.glob("incoming/*")]:
+        staged = [path for path in self.root.glob("staging/*/*") if f"{path.parent.name}/{path.name}" not in keep]
+        for path in [*staged, *self.root.glob("incoming/*")]:
             with contextlib.suppress(FileNotFoundError):
                 if path.stat(follow_symlinks=False).st_mtime <= before:
                     path.unlink()

@@ -8,7 +8,7 @@ waits under a key that names its place ("tail"), so that a crash between two cal
 
 import contextlib
 import datetime
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from registry.storage import base, s3
@@ -115,17 +115,21 @@ class Staging:
         for found in self._uploads(place):
             self.abort(place, found["UploadId"])
 
-    def sweep(self, older_than: float) -> int:
-        """Remove objects and open uploads (of blobs, too) that nobody touched for `older_than` seconds."""
+    def sweep(self, older_than: float, keep: Container[str]) -> int:
+        """Remove objects and open uploads (of blobs, too) that nobody touched for `older_than` seconds.
+
+        Not those of the staging keys in `keep`.
+        """
         before, gone = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=older_than), 0
         for folder in ("staging/", "tails/"):
             for found in self._bucket.pages("list_objects_v2", "Contents", Prefix=self._prefix + folder):
-                if found["LastModified"] <= before:
+                if found["LastModified"] <= before and self._key(found["Key"]) not in keep:
                     self._bucket.call("delete_object", Key=found["Key"])
                     gone += 1
         for folder in ("staging/", "sha256/"):
             for found in self._bucket.pages("list_multipart_uploads", "Uploads", Prefix=self._prefix + folder):
-                if self._touched(found["Key"], found["UploadId"], found["Initiated"]) <= before:
+                touched = self._touched(found["Key"], found["UploadId"], found["Initiated"])
+                if touched <= before and self._key(found["Key"]) not in keep:
                     self.abort(found["Key"], found["UploadId"])
                     gone += 1
         return gone
@@ -206,6 +210,10 @@ class Staging:
 
     def _place(self, key: str) -> str:
         return f"{self._prefix}staging/{base.check_staging_key(key)}"
+
+    def _key(self, place: str) -> str:
+        """Return the staging key of an object of ours: the two parts behind its folder."""
+        return "/".join(place.removeprefix(self._prefix).split("/")[1:3])
 
     def _tails(self, key: str) -> str:
         return f"{self._prefix}tails/{base.check_staging_key(key)}/"

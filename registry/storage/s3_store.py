@@ -14,7 +14,7 @@ import logging
 import time
 import urllib.parse
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
 from registry.storage import base, s3, s3_probe, s3_staging
@@ -99,8 +99,8 @@ class S3Store:
     def discard(self, key: str) -> None:
         self._staging.discard(key)
 
-    def sweep_staging(self, older_than: float) -> int:
-        return self._staging.sweep(older_than)
+    def sweep_staging(self, older_than: float, *, keep: Container[str] = ()) -> int:
+        return self._staging.sweep(older_than, keep)
 
     # --- self-test ------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """How the pages write figures, digests and statuses, and the one picture that they draw: the score bar."""
 
 import json
+import math
 from datetime import datetime
 from typing import Any
 
@@ -24,16 +25,25 @@ STATUS = {
 }
 
 
+def number(value: Any) -> float | None:
+    """What a page may reckon with, None for everything else: an old report may hold anything."""
+    try:
+        found = float(value) if not isinstance(value, bool) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
 @register.filter
 def status_colour(status: str) -> str:
     """The style class of a status; one colour per status on every page."""
-    return STATUS.get(status, ("", ""))[0]
+    return STATUS.get(str(status), ("", ""))[0]
 
 
 @register.filter
 def status_icon(status: str) -> str:
     """The sign that stands before a status word (colour is never the only carrier)."""
-    return STATUS.get(status, ("", "·"))[1]
+    return STATUS.get(str(status), ("", "·"))[1]
 
 
 @register.filter
@@ -45,29 +55,33 @@ def verdict_colour(verdict: str) -> str:
 @register.filter
 def figure(value: float | str | None) -> str:
     """A score with three decimals; a dash where there is none."""
-    return "–" if value is None or value == "" else f"{float(value):.3f}"
+    known = number(value)
+    return "–" if known is None else f"{known:.3f}"
 
 
 @register.filter
 def signed(value: float | str | None) -> str:
     """A difference with its sign (a true minus) and three decimals."""
-    return "–" if value is None or value == "" else f"{float(value):+.3f}".replace("-", "−")
+    known = number(value)
+    return "–" if known is None else f"{known:+.3f}".replace("-", "−")
 
 
 @register.filter
 def seconds(value: float) -> str:
     """A duration as a person says it: 0.8 s, 42 s, 3 min 12 s."""
-    value = float(value)
-    if value < 10:
-        return f"{value:.1f} s"
-    whole = round(value)
+    known = number(value)
+    if known is None:
+        return "–"
+    if known < 10:
+        return f"{known:.1f} s"
+    whole = round(known)
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
 
 
 @register.filter
 def thousands(value: int | None) -> str:
     """An integer with thin spaces between the thousands."""
-    return "–" if value is None else f"{value:,}".replace(",", "\u2009")
+    return f"{value:,}".replace(",", "\u2009") if isinstance(value, int) else "–"
 
 
 @register.filter
@@ -75,26 +89,26 @@ def day(value: datetime | str | None) -> str:
     """A date as 2026-11-24; nothing where there is none. Takes what the database or the API's JSON holds."""
     if not value:
         return ""
-    return value[:10] if isinstance(value, str) else value.date().isoformat()
+    return value.date().isoformat() if isinstance(value, datetime) else str(value)[:10]
 
 
 @register.filter
 def short_digest(value: str | None) -> str:
     """The first 12 hex digits of a digest."""
-    return (value or "").removeprefix("sha256:")[:12] or "–"
+    return str(value or "").removeprefix("sha256:")[:12] or "–"
 
 
 @register.filter
 def short_fingerprint(value: str | None) -> str:
     """base: and the first 12 hex digits; a name passes through."""
-    value = value or ""
+    value = str(value or "")
     return value[: len("base:") + 12] if value.startswith("base:") else value
 
 
 @register.filter
 def pretty(value: Any) -> str:
     """JSON for reading."""
-    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True, default=str)
 
 
 LEFT, WIDTH, HEIGHT = 8.0, 304.0, 28.0
@@ -105,6 +119,10 @@ def _x(value: float) -> float:
     return round(LEFT + WIDTH * min(1.0, max(0.0, float(value))), 1)
 
 
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 @register.simple_tag
 def score_bar(score: dict[str, Any]) -> SafeString:
     """One score beside its baselines on an axis from 0 to 1, as inline SVG.
@@ -112,13 +130,16 @@ def score_bar(score: dict[str, Any]) -> SafeString:
     A band for the 95 % interval, a disc for the adapter, a ring for the probe, a dashed tick for the majority class.
     `score` is a score of a report, or one of an adapter's summary, which carries the gain but no baselines.
     """
-    value, baselines = score["value"], score.get("baselines") or {}
-    probe, majority, interval = baselines.get("probe"), baselines.get("majority"), score.get("interval")
+    value, baselines, gain = number(score.get("value")), _object(score.get("baselines")), _object(score.get("gain"))
+    probe, majority = number(baselines.get("probe")), number(baselines.get("majority"))
+    interval = [number(bound) for bound in score.get("interval") or ()]
     middle = HEIGHT / 2
-    if probe is None and score.get("gain"):
-        probe = value - score["gain"]["value"]
+    if value is None:
+        return SafeString()
+    if probe is None and number(gain.get("value")) is not None:
+        probe = value - (number(gain.get("value")) or 0.0)
     shapes = [format_html('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', LEFT, LEFT + WIDTH, middle, middle)]
-    if interval:
+    if len(interval) == 2 and interval[0] is not None and interval[1] is not None:
         low, high = _x(interval[0]), _x(interval[1])
         width = max(1.0, round(high - low, 1))
         shapes.append(

@@ -8,7 +8,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
-from registry.models import Token, User
+from registry.queries import tokens as questions
+from registry.queries import viewers
 from registry.services import tokens as service
 from registry.web.forms import TokenForm
 from registry.web.pages import page
@@ -26,8 +27,8 @@ logout = auth.LogoutView.as_view()
 @page
 def tokens(request: HttpRequest) -> HttpResponse:
     """List, make and revoke one's tokens. A new secret is shown by the next page once, and never again."""
-    user = request.user
-    assert isinstance(user, User)
+    viewer = viewers.of_session(request.user if request.user.is_authenticated else None)
+    user = viewers.require_user(viewer)
     form = TokenForm(user, request.POST if request.method == "POST" and "revoke" not in request.POST else None)
     if request.method == "POST" and "revoke" in request.POST:
         service.revoke(user=user, token_id=_number(request.POST["revoke"]))
@@ -38,12 +39,11 @@ def tokens(request: HttpRequest) -> HttpResponse:
         request.session[SECRET] = [chosen["name"], secret]
         return HttpResponseRedirect(reverse("web:tokens"))
     name, secret = request.session.pop(SECRET, ["", ""])
-    own = Token.objects.filter(user=user).order_by("revoked_at", "-created_at")
     now = timezone.now()
     rows = [
         {"pk": row.pk, "name": row.name, "prefix": row.prefix, "scope": row.scope, "expires_at": row.expires_at, "last_used_at": row.last_used_at,
          "revoked_at": row.revoked_at, "expired": row.expires_at is not None and row.expires_at <= now}
-        for row in own
+        for row in questions.of_viewer(viewer)
     ]  # fmt: skip
     context = {"section": "tokens", "tokens": rows, "form": form, "secret": secret, "secret_name": name}
     return render(request, "registry/tokens.html", context)

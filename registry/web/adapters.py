@@ -4,9 +4,11 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 
 from hub.spec import card
+from hub.spec.errors import SpecError
 from registry.queries import adapters, base_models, reports, shapes, versions
 from registry.queries.viewers import of_session
 from registry.web import markdown
@@ -23,7 +25,7 @@ def adapter(request: HttpRequest, namespace: str, name: str, version: str = "") 
     wanted = wanted or (shown["versions"][0]["version"] if shown["versions"] else "")
     chosen = versions.get(namespace, name, wanted, viewer) if wanted else None
     detail = versions.detail(chosen) if chosen else None
-    front, body = card.front_matter((shown["readme"] or "").encode()) if shown["readme"] else ({}, "")
+    readme, licence = described(shown["readme"] or "")
     base = chosen.base_model if chosen and chosen.base_fingerprint else None
     context = {
         "adapter": shown | {"base_model": base_models.ref(base) or shown["base_model"]},
@@ -31,10 +33,10 @@ def adapter(request: HttpRequest, namespace: str, name: str, version: str = "") 
         "versions": shown["versions"],
         "components": with_percent(detail["components"], base.parameters if base else 0) if detail else [],
         "labels": detail["labels"] if detail else None,
-        "scores": scores(reports.of(chosen)) if chosen and chosen.status == "published" else [],
+        "scores": scores(reports.of(chosen, viewer)) if chosen and chosen.status == "published" else [],
         "snippet": snippet(detail, version) if detail and detail["status"] in ("published", "hosted") else "",
-        "readme": markdown.render(body) if body.strip() else "",
-        "license": front.get("license", ""),
+        "readme": readme,
+        "license": licence,
     }
     return render(request, "registry/adapter.html", context)
 
@@ -48,15 +50,60 @@ def report(request: HttpRequest, namespace: str, name: str, version: str) -> Htt
     context = {
         "adapter": {"ref": f"{namespace}/{name}", "url": f"/a/{namespace}/{name}"},
         "version": versions.detail(chosen),
-        "report": reports.of(chosen),
+        "report": readable(reports.of(chosen, viewer)),
         "json_url": versions.report_url(chosen),
     }
     return render(request, "registry/report.html", context)
 
 
+def described(text: str) -> tuple[SafeString, str]:
+    """Return a README as HTML and the licence it names. One whose front matter is broken is shown as it is, and why."""
+    try:
+        front, body = card.front_matter(text.encode("utf-8", errors="replace"))
+    except SpecError as error:
+        return markdown.plain(text, str(error)), ""
+    licence = front.get("license")
+    return markdown.render(body) if body.strip() else SafeString(), licence if isinstance(licence, str) else ""
+
+
+def readable(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a report as the page goes through it: lists are lists and objects are objects, whatever an old one holds."""
+    environment = found.get("environment")
+    return found | {
+        "components": [
+            part
+            | {
+                "scores": [_score(score) for score in _objects(part.get("scores"))],
+                "hidden": _objects(part.get("hidden")),
+            }
+            for part in _objects(found.get("components"))
+        ],
+        "checks": _objects(found.get("checks")),
+        "environment": list(environment.items()) if isinstance(environment, dict) else [],
+    }
+
+
 def scores(found: dict[str, Any]) -> list[dict[str, Any]]:
     """Return every score of a report, in its order."""
-    return [score for component in found.get("components") or [] for score in component.get("scores") or []]
+    return [score for component in readable(found)["components"] for score in component["scores"]]
+
+
+def _score(score: dict[str, Any]) -> dict[str, Any]:
+    gain = score.get("gain")
+    return score | {
+        "interval": _pair(score.get("interval")),
+        "baselines": score["baselines"] if isinstance(score.get("baselines"), dict) else {},
+        "gain": gain | {"interval": _pair(gain.get("interval"))} if isinstance(gain, dict) else None,
+        "gates": _objects(score.get("gates")),
+    }
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _pair(value: Any) -> list[Any] | None:
+    return value if isinstance(value, list) and len(value) == 2 else None
 
 
 def with_percent(components: list[dict[str, Any]], base_parameters: int) -> list[dict[str, Any]]:

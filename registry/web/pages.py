@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 
-from registry.errors import RegistryError
+from registry.errors import BadRequest, RegistryError
 
 View = Callable[..., HttpResponse]
 
@@ -19,6 +19,7 @@ def page(view: View) -> View:
     @functools.wraps(view)
     def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
+            refuse_nul(request, kwargs)
             response = view(request, *args, **kwargs)
         except RegistryError as error:
             context = {"title": error.title, "detail": error.detail, "hint": error.hint}
@@ -28,6 +29,13 @@ def page(view: View) -> View:
         return response
 
     return shown
+
+
+def refuse_nul(request: HttpRequest, kwargs: dict[str, Any]) -> None:
+    """Raise BadRequest for an address with a character that no text column can hold, as the API does."""
+    given = [str(value) for value in kwargs.values()] + [request.GET.urlencode()]
+    if any("\0" in text or "%00" in text for text in given):
+        raise BadRequest("The address holds a NUL character.")
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

@@ -1,11 +1,13 @@
 """A worker between the registry and its child: which faults count as an attempt at a run, and which give it back."""
 
+import errno
 import hashlib
 import http.server
 import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,12 +98,52 @@ def test_a_registry_that_goes_away_during_the_pull_costs_no_attempt(registry: Re
 
 
 @pytest.mark.parametrize("registry", ["gone", "damaged"], indirect=True)
-def test_a_file_that_cannot_be_had_is_an_attempt(registry: Registry, tmp_path: Path) -> None:
-    """The control: what waiting does not mend is told, so that the run ends some day."""
+def test_a_file_that_cannot_be_had_is_told_and_is_no_attempt(registry: Registry, tmp_path: Path) -> None:
+    """The control: what waiting does not mend is told, so that the run ends some day. The adapter is not to blame."""
     serve(registry, tmp_path)
     (report,) = registry.reports
     assert report["verdict"] == "error"
+    assert report["started"] is False
     assert "could not be pulled" in report["error"]
+
+
+@pytest.mark.parametrize("registry", ["gone"], indirect=True)
+def test_a_full_scratch_disk_is_no_attempt_either(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Lease, "pull", full)
+    serve(registry, tmp_path)
+    (report,) = registry.reports
+    assert report["started"] is False
+    assert "No space left" in report["error"]
+
+
+@pytest.mark.parametrize("registry", ["gone"], indirect=True)
+def test_a_worker_that_cannot_get_a_run_started_rests_longer_each_time(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would burn the whole queue within seconds otherwise."""
+    claims: list[str] = []
+    clock = [0.0]
+    worker = jobs.Worker("w1", Settings(endpoint_of(registry), None, "", (makers.TINY,), tmp_path, Limits()))
+
+    def claim(*_: object, **__: object) -> Any:
+        claims.append("claimed")
+        return SimpleNamespace(run={"base_fingerprint": base_folder.fingerprint(makers.TINY)})
+
+    monkeypatch.setattr(worker.registry, "claim", claim)
+    monkeypatch.setattr(worker, "serve", lambda lease, base: False)
+    monkeypatch.setattr(jobs.time, "monotonic", lambda: clock[0])
+    try:
+        for moment, expected in ((1.0, 1), (2.0, 1), (6.5, 2), (12.0, 2), (17.0, 3)):
+            clock[0] = moment
+            worker.drain()
+            assert len(claims) == expected, moment
+    finally:
+        worker.process.stop()
 
 
 @pytest.mark.parametrize("registry", ["gone"], indirect=True)

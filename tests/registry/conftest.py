@@ -8,6 +8,8 @@ import django
 os.environ["DJANGO_SETTINGS_MODULE"] = "registry.settings"
 django.setup()
 
+import pytest  # noqa: E402
+
 from tests.flush import committed_tests_leave_the_seed  # noqa: E402
 from tests.registry.cast import (  # noqa: E402
     admin,
@@ -26,3 +28,9 @@ __all__ = [
     "admin", "anybody", "base", "benchmark", "committed_tests_leave_the_seed", "member", "owner", "published", "reader",
     "stranger", "worker",
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(settings: pytest.FixtureRequest) -> None:
+    """What failed may be tried again at once. The tests of the pauses set them."""
+    settings.HUB_RETRY_SECONDS = 0  # type: ignore[attr-defined]

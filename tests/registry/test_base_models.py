@@ -136,3 +136,28 @@ class TestWhoAndWhat:
     def test_leaves_that_cannot_be_are_refused(self, owner: Caller, leaves: list) -> None:
         answer = owner.post("base-models", {"leaves": leaves, "config": {"model_type": "bert"}})
         assert (answer.status, answer["code"]) == (422, "invalid")
+
+    @pytest.mark.parametrize("shape", [[2**62, 2**62], [2**62, 2], [2**40] * 8])
+    def test_more_parameters_than_can_be_kept_are_refused(self, owner: Caller, shape: list) -> None:
+        leaves = [["x", "F32", shape, "0" * 64]]
+        answer = owner.post("base-models", {"leaves": leaves, "config": {"model_type": "bert"}})
+        assert answer.status == 422
+
+    @pytest.mark.parametrize("leaves", [None, "x", 1, {}, {"a": []}])
+    def test_leaves_that_are_no_list_are_refused(self, owner: Caller, leaves: object) -> None:
+        assert owner.post("base-models", {"leaves": leaves, "config": {}}).status == 422
+
+
+class TestWhatItIsCalled:
+    def test_who_registered_it_says_what_it_is_called(self, owner: Caller, tiny: dict) -> None:
+        owner.post("base-models", tiny)
+        assert owner.post("base-models", {**tiny, "name": "acme/mine"})["name"] == "acme/mine"
+
+    def test_a_stranger_has_a_word_for_it_and_no_name(
+        self, worker: Caller, stranger: Caller, admin: Caller, anybody: Caller, tiny: dict
+    ) -> None:
+        made = worker.post("base-models", tiny)
+        answer = stranger.post("base-models", {**tiny, "name": "charlie/official-bert"})
+        assert (answer["name"], answer["aliases"]) == ("", ["charlie/official-bert"])
+        assert anybody.get("base-models/charlie/official-bert")["fingerprint"] == made["fingerprint"]
+        assert admin.post("base-models", {**tiny, "name": "bert"})["name"] == "bert"

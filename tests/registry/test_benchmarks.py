@@ -3,9 +3,13 @@
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from registry.models import Benchmark, Policy
+from hub.spec.report import check, result_digest, summary_line
+from registry.models import Benchmark, Blob, Policy, Run
+from registry.queries import benchmarks
+from registry.queries.viewers import ANYBODY
 from tests.registry import adapters
-from tests.registry.cast import Answer, Caller
+from tests.registry.cast import Answer, Caller, caller, report_for
+from tests.registry.workers import push, take
 
 pytestmark = pytest.mark.django_db
 
@@ -90,6 +94,30 @@ class TestWhose:
         assert add(owner, "glue/sst2").status == 403
         assert add(admin, "glue/sst2").status == 201
 
+    def test_a_user_whose_name_is_that_of_a_benchmark_cannot_take_it_over(self, admin: Caller, anybody: Caller) -> None:
+        theirs = add(admin, "reviews")
+        imposter = caller("reviews")
+        answer = add(imposter, "reviews", dev_tsv=adapters.DEV + b"more words\t1\n")
+        assert (answer.status, answer["code"]) == (403, "forbidden")
+        assert anybody.get("benchmarks/reviews")["digest"] == theirs["digest"]
+        assert add(imposter, "reviews/mine").status == 201
+
+    def test_a_list_of_many_costs_no_more_queries_than_one(self, owner: Caller, django_assert_num_queries) -> None:
+        add(owner)
+        for n in range(4):
+            add(owner, f"acme/tone-{n}")
+        with django_assert_num_queries(2):
+            assert len(benchmarks.listing(ANYBODY)) == 5
+
+    def test_the_store_is_written_outside_of_transactions_and_a_blob_that_went_comes_back(
+        self, owner: Caller, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        add(owner)
+        Blob.objects.update(state="deleting")
+        add(owner, "acme/other")
+        assert set(Blob.objects.values_list("state", flat=True)) == {"live"}
+        assert set(Blob.objects.values_list("version", flat=True)) == {1}
+
     def test_nobody_replaces_the_benchmark_of_another(self, owner: Caller, stranger: Caller, anybody: Caller) -> None:
         made = add(owner)
         add(stranger, dev_tsv=b"sentence\tlabel\neasy\t1\n")
@@ -111,6 +139,53 @@ class TestWhose:
         assert anybody.get(f"benchmarks/{made['digest']}/files/nothing.tsv").status == 404
         assert anybody.get(f"benchmarks/sha256:{'0' * 64}/files/dev.tsv").status == 404
         assert anybody.head(made["files"][0]["url"]).status == 200
+
+
+class TestWhatAPrivateOneMeasured:
+    """The report of a public adapter: everybody sees whether it passed, its members see how well."""
+
+    @pytest.fixture
+    def run(self, owner: Caller, worker: Caller, base) -> Run:
+        add(owner, definition=adapters.BENCHMARK + "visibility: private\n")
+        lease = take(worker, push(owner).base_fingerprint)
+        report = report_for(lease.run)
+        digest = lease.run.plan["benchmarks"][0]
+        report["predictions"] = {f"sha256:{digest}": {"labels": [1, 0, 1, 0]}}
+        report["checks"].append(check("benchmark", "passed", "acme/tone: accuracy 0.900", evidence={"acme/tone": {}}))
+        report["summary"] = summary_line(report)
+        report["result_digest"] = result_digest(report)
+        assert lease.report(report).status == 200
+        return lease.run
+
+    def test_its_members_see_every_figure(self, run: Run, reader: Caller, owner: Caller) -> None:
+        for who in (reader, owner):
+            told = who.get("adapters/acme/tone-bert/versions/1/report?predictions=1").json
+            assert told["components"][0]["scores"][0]["value"] == 0.9
+            assert told["predictions"]
+            assert who.get("adapters/acme/tone-bert")["latest"]["scores"]
+            assert len(who.get("adapters?benchmark=acme/tone")["results"]) == 1
+
+    def test_others_see_the_verdict_and_the_gates(self, run: Run, stranger: Caller, anybody: Caller) -> None:
+        for who in (stranger, anybody):
+            answer = who.get("adapters/acme/tone-bert/versions/1/report?predictions=1")
+            told, text = answer.json, answer.body.decode()
+            assert (told["verdict"], told["status"], told["benchmarks"]) == ("passed", "published", [])
+            assert told["predictions"] == {}
+            part = told["components"][0]
+            assert part["scores"] == []
+            assert part["hidden"] == [{"gates": [{"gate": "min_gain", "passed": True, "decided": True}]}]
+            pages = [who.client.get(f"/a/acme/tone-bert{more}") for more in ("", "/v/1/report")]
+            lists = who.get("adapters/acme/tone-bert").body.decode() + who.get("adapters?sort=score").body.decode()
+            for shown in (text, lists, *(page.content.decode() for page in pages)):
+                assert "0.9" not in shown
+                assert "acme/tone&quot;" not in shown and "acme/tone:" not in shown and '"acme/tone"' not in shown
+            assert who.get("adapters?benchmark=acme/tone")["results"] == []
+
+    def test_what_a_public_one_measured_is_for_everybody(self, published, anybody: Caller) -> None:
+        told = anybody.get("adapters/acme/tone-bert/versions/1/report?predictions=1").json
+        assert told["components"][0]["scores"][0]["value"] == 0.9
+        assert told["predictions"]
+        assert "hidden" not in told["components"][0]
 
 
 class TestPolicies:

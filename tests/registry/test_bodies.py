@@ -1,5 +1,6 @@
 """Whatever is sent, the answer is never a 500: JSON that is deep, hostile or no JSON at all."""
 
+import base64
 import json
 
 import pytest
@@ -84,6 +85,21 @@ def test_a_body_of_another_media_type_is_told(owner: Caller) -> None:
 )
 def test_a_nul_in_the_address_is_a_400_problem(owner: Caller, path: str) -> None:
     assert owner.get(path).status == 400
+
+
+@pytest.mark.parametrize("sort", ["recent", "pulls", "size", "score", "gain", "name"])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "[Infinity, 1]", "[NaN, 1]", '["inf", 1]', '["nan", 1]', '["-inf", 1]', "[1e999, 1]", '["a\\u0000", 1]',
+        '["\\ud800", 1]', '["\ud800", 1]', '[{"a": 1}, 1]', "[[], 1]", "[true, -1]", "[1, 1e3]", "[" * 1000,
+        f"[{'9' * 400}, 1]", '["x", 1, 2]', '["x"]', "{}", "1",
+    ],
+)  # fmt: skip
+def test_a_cursor_that_was_made_up_is_a_400_problem(owner: Caller, sort: str, cursor: str) -> None:
+    written = base64.urlsafe_b64encode(cursor.encode("utf-8", "surrogatepass")).decode()
+    answer = owner.get(f"adapters?sort={sort}&cursor={written}")
+    assert answer.status == 400, answer.json
 
 
 @pytest.mark.parametrize(

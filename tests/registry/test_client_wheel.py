@@ -42,7 +42,7 @@ def test_the_index_leads_to_the_wheel(anybody: Caller) -> None:
     found = re.search(r'href="\.\./([^#"]+)#sha256=([0-9a-f]{64})"', page)
     assert found
     wheel = anybody.client.get(f"/client/{found[1]}")
-    assert hashlib.sha256(wheel.content).hexdigest() == found[2]
+    assert hashlib.sha256(b"".join(wheel.streaming_content)).hexdigest() == found[2]
 
 
 def test_the_wheel_is_the_same_every_time() -> None:
@@ -60,7 +60,27 @@ def test_an_operator_may_lay_other_wheels_beside_it(anybody: Caller, settings, t
     (tmp_path / "tqdm-4.0-py3-none-any.whl").write_bytes(b"wheel")
     settings.HUB_CLIENT_WHEELS = str(tmp_path)
     assert 'href="tqdm/"' in anybody.client.get("/client/").content.decode()
-    assert anybody.client.get("/client/tqdm-4.0-py3-none-any.whl").content == b"wheel"
+    served = anybody.client.get("/client/tqdm-4.0-py3-none-any.whl")
+    assert b"".join(served.streaming_content) == b"wheel"
+    assert served["Content-Length"] == "5"
+
+
+def test_a_large_wheel_is_read_once_however_often_anybody_asks(
+    anybody: Caller, settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "torch-2.0-py3-none-any.whl"
+    path.write_bytes(b"large")
+    settings.HUB_CLIENT_WHEELS = str(tmp_path)
+    opened = []
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda self, *given, **more: opened.append(self) or real(self, *given, **more))
+    pages = [anybody.client.get("/client/torch/").content for _ in range(3)]
+    anybody.client.get("/client/")
+    assert opened == [path]
+    path.write_bytes(b"another")
+    opened.clear()
+    assert [anybody.client.get("/client/torch/").content == pages[0] for _ in range(2)] == [False, False]
+    assert opened == [path]
 
 
 PIP = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "--no-cache-dir"]

@@ -9,6 +9,8 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
+from hub import errors as client_errors
+from hub import verdicts
 from registry.models import Blob, Commit, Event, Manifest, Outbox, Run, Upload, Version
 from registry.queries import blobs
 from registry.services import evidence, ingest, uploads
@@ -74,6 +76,20 @@ class TestTheJob:
         assert [blobs.store().staged(key) for key in keys] == [0] * len(keys)
 
 
+def always(error: Exception) -> Callable[..., Any]:
+    """Return a function that never does anything else but fail."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        raise error
+
+    return call
+
+
+def later() -> None:
+    """Let the pause of every upload be over."""
+    Upload.objects.update(lease_expires_at=timezone.now() - datetime.timedelta(seconds=1))
+
+
 # Where an ingest may be killed: module, name, and how many calls of it are let through before.
 CRASHES: dict[str, tuple[Any, str, int]] = {
     "before_the_first_blob": (ingest, "_take", 0),
@@ -137,9 +153,91 @@ class TestFaults:
         answer = owner.push("acme/tone-bert", adapters.lora())
         assert (answer.status, answer["status"], answer["version"]["stage"]) == (202, "validating", "ingest")
         upload = Upload.objects.get()
-        assert upload.lease_expires_at is None
+        assert (upload.faults, uploads.stalled()) == (0, [upload.pk])
+        assert ingest.run(upload_id=upload.pk)
+        ends_well()
+
+    def test_a_store_that_stays_away_is_asked_for_ever_with_a_growing_pause(
+        self, owner: Caller, base, large: None, settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings.HUB_RETRY_SECONDS = 5
+        upload = waiting(owner)
+        monkeypatch.setattr(ingest, "_take", always(storage.StorageUnavailable("gone")))
+        pauses = []
+        for _ in range(9):
+            before = timezone.now()
+            with pytest.raises(storage.StorageUnavailable):
+                ingest.run(upload_id=upload.pk)
+            upload.refresh_from_db()
+            pauses.append(round((upload.lease_expires_at - before).total_seconds()))
+            assert not ingest.run(upload_id=upload.pk)  # it is not the time
+            later()
+        assert pauses == [5, 10, 20, 40, 80, 160, 300, 300, 300]
+        assert (upload.state, upload.faults) == ("ingesting", 0)
+        monkeypatch.undo()
+        assert ingest.run(upload_id=upload.pk)
+        ends_well()
+
+    def test_completing_while_the_same_request_has_just_done_it_all_gives_the_same_version(
+        self, owner: Caller, base, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        files = adapters.lora()
+        started = owner.start("acme/tone-bert", files)
+        owner.send(started, files)
+        path, look, first = f"uploads/{started['id']}/complete", uploads._check_complete, []
+
+        def late(upload: Upload) -> None:
+            monkeypatch.setattr(uploads, "_check_complete", look)
+            first.append(Caller(owner.token).post(path))
+            look(upload)
+
+        monkeypatch.setattr(uploads, "_check_complete", late)
+        answer = owner.post(path)
+        assert (answer.status, answer["version"]["number"]) == (first[0].status, 1) == (202, 1)
+        ends_well()
+
+    def test_a_mistake_of_ours_leaves_the_version_unjudged_after_five_times(
+        self, owner: Caller, base, large: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        upload = waiting(owner)
+        monkeypatch.setattr(ingest.inspections, "inspect", always(ZeroDivisionError("a bug")))
+        for n in range(5):
+            assert Upload.objects.get().state == "ingesting", n
+            with pytest.raises(ZeroDivisionError):
+                ingest.run(upload_id=upload.pk)
+        assert not ingest.run(upload_id=upload.pk)
+        assert uploads.stalled() == []
+        upload.refresh_from_db()
+        assert (upload.state, upload.faults, upload.reserved_bytes) == ("failed", 5, 0)
+        told = owner.get("adapters/acme/tone-bert/versions/1/report")
+        assert (told["verdict"], told["status"], told["stage"]) == ("error", "validating", "error")
+        assert told["summary"].startswith("not judged: ")
+        with pytest.raises(client_errors.NotJudged):
+            verdicts.judge(verdicts.Report(told.json), "acme/tone-bert:1")
+
+    def test_pushing_again_what_we_gave_up_on_begins_again(
+        self, owner: Caller, base, large: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        upload = waiting(owner)
+        monkeypatch.setattr(ingest.inspections, "inspect", always(ZeroDivisionError("a bug")))
+        for _ in range(5):
+            with pytest.raises(ZeroDivisionError):
+                ingest.run(upload_id=upload.pk)
+        monkeypatch.undo()
+        answer = owner.post(f"uploads/{upload.pk}/complete")
+        assert (answer.status, answer["version"]["stage"]) == (202, "ingest")
         assert uploads.stalled() == [upload.pk]
         assert ingest.run(upload_id=upload.pk)
+        ends_well()
+
+    def test_a_small_upload_that_meets_a_mistake_of_ours_is_tried_by_the_job_as_often(
+        self, owner: Caller, base, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ingest.inspections, "inspect", always(ZeroDivisionError("a bug")))
+        assert owner.push("acme/tone-bert", adapters.lora()).status == 202
+        assert Upload.objects.get().faults == 1
+        monkeypatch.undo()
+        assert ingest.run(upload_id=Upload.objects.get().pk)
         ends_well()
 
     def test_who_was_overtaken_changes_nothing(

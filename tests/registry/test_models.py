@@ -48,10 +48,10 @@ class TestVisibility:
         private.save()
         assert private not in models.Adapter.objects.visible_to(self.owner)
 
-    def test_roles_sort_into_those_who_write_and_those_who_administer(self, private):
+    def test_roles_sort_into_those_who_write_and_others(self, private):
         make.make_membership(namespace=private.namespace, role="write")
+        make.make_membership(namespace=private.namespace, role="read")
         assert models.Membership.objects.writing().count() == 2
-        assert models.Membership.objects.administering().get().user == self.owner
 
 
 @pytest.mark.django_db
@@ -118,18 +118,31 @@ def test_latest_chooses_from_what_is_offered():
     make.make_version(adapter=adapter, quarantined_at=NOW)
     make.make_version(adapter=adapter, status="rejected")
     hosted = make.make_version(adapter=adapter, status="hosted")
-    assert list(models.Version.objects.offered().newest_first()) == [hosted, first]
+    assert list(models.Version.objects.offered()) == [first]
     assert set(models.Version.objects.served()) == {first, yanked, hosted}
     assert models.Version.objects.published().count() == 3
 
 
 @pytest.mark.django_db
-def test_the_queue_is_oldest_first_and_leases_run_out():
+def test_the_queue_is_oldest_first_and_what_pauses_may_not_be_claimed():
     second, first = make.make_run(), make.make_run(created_at=EARLIER)
-    leased = make.make_run(status="leased")
-    assert list(models.Run.objects.waiting()) == [first, second]
-    assert not models.Run.objects.expired(timezone.now())
-    assert models.Run.objects.expired(timezone.now() + timedelta(hours=1)).get() == leased
+    make.make_run(status="leased")
+    pausing = make.make_run(not_before=timezone.now() + timedelta(hours=1))
+    over = make.make_run(not_before=EARLIER)
+    assert list(models.Run.objects.waiting()) == [first, second, pausing, over]
+    assert list(models.Run.objects.claimable()) == [first, second, over]
+
+
+@pytest.mark.django_db
+def test_a_hosted_version_is_offered_only_where_nothing_was_ever_published():
+    adapter = make.make_adapter()
+    hosted = make.make_version(adapter=adapter, status="hosted")
+    newer = make.make_version(adapter=adapter, status="hosted")
+    assert set(models.Version.objects.offered()) == {hosted, newer}
+    published = make.make_version(adapter=adapter)
+    assert list(models.Version.objects.offered()) == [published]
+    models.Version.objects.filter(pk=published.pk).update(yanked_at=NOW)
+    assert list(models.Version.objects.offered()) == []
 
 
 @pytest.mark.django_db
@@ -209,8 +222,8 @@ def plan_of(queryset) -> str:
 @pytest.mark.parametrize(
     ("ask", "index"),
     [
-        (lambda: models.Run.objects.waiting()[:1], "run_queue"),
-        (lambda: models.Run.objects.expired(NOW), "run_leases"),
+        (lambda: models.Run.objects.claimable()[:1], "run_queue"),
+        (lambda: models.Run.objects.filter(status="leased", lease_expires_at__lte=NOW), "run_leases"),
         (lambda: models.Outbox.objects.unsent()[:10], "outbox_unsent"),
         (lambda: models.Upload.objects.expired(NOW), "upload_expiring"),
         (lambda: models.Adapter.objects.matching("bert"), "adapter_by_words"),

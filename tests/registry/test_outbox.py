@@ -34,7 +34,7 @@ def test_a_message_names_its_task_and_a_row(broker):
 
 def test_messages_leave_in_order_and_once(broker):
     for n in range(5):
-        outbox.add(kind=outbox.VALIDATE, payload={"run_id": str(n)})
+        outbox.hint_run(str(n))
     assert [outbox.send_due(), outbox.send_due()] == [5, 0]
     assert [message["run_id"] for message in broker.read("runs")] == list("01234")
     assert set(Outbox.objects.values_list("sends", flat=True)) == {1}

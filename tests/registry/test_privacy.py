@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from registry.models import Version
+from registry.models import Adapter, Version
+from registry.queries import site
 from tests.registry import adapters
 from tests.registry.cast import Answer, Caller, publish
 
@@ -189,3 +190,39 @@ def test_what_was_made_private_later_is_missing_from_then_on(
     assert stranger.get("resolve?ref=acme/tone-bert").status == 200
     assert owner.patch("adapters/acme/tone-bert", {"private": True}).status == 200
     assert stranger.get("resolve?ref=acme/tone-bert").status == 404
+
+
+UNSEEN = "---\ndescription: The merger with Initech is on.\n---\n# Secret\n"
+
+
+@pytest.fixture
+def yanked(owner: Caller, published: Version) -> Version:
+    """acme/tone-bert:1, yanked, and behind it a version that was refused and one that waits, both with secrets."""
+    owner.push("acme/tone-bert", adapters.lora(value=0.3, readme=UNSEEN, config={"peft_type": "TELEPATHY"}))
+    owner.push("acme/tone-bert", adapters.lora(value=0.4, readme=UNSEEN))
+    assert owner.post("adapters/acme/tone-bert/versions/1/yank", {"reason": "typo"}).status == 200
+    return published
+
+
+def test_after_a_yank_what_was_never_published_stays_unseen(
+    yanked: Version, stranger: Caller, anybody: Caller, owner: Caller
+) -> None:
+    for who in (stranger, anybody):
+        shown = who.get("adapters/acme/tone-bert").json
+        assert shown["description"] == "Says whether a sentence is kind."
+        assert who.get("adapters?q=merger")["results"] == who.get("adapters?q=initech")["results"] == []
+        assert "merger" not in str(who.get("adapters").json)
+        page = who.client.get("/a/acme/tone-bert").content.decode() + who.client.get("/adapters").content.decode()
+        assert "merger" not in page
+
+
+def test_facets_count_what_is_served_only(owner: Caller, published: Version, stranger: Caller) -> None:
+    owner.push("acme/other", adapters.lora(value=0.5, readme=UNSEEN))
+    adapter = Adapter.objects.get(name="other")
+    assert (adapter.task, adapter.method, adapter.description, adapter.base_fingerprint) == ("", "", "", None)
+    assert [(row["value"], row["count"]) for row in site.counted("method", stranger.viewer)] == [("lora", 1)]
+
+
+def test_a_private_draft_is_described_once_it_is_published(owner: Caller, base) -> None:
+    publish(owner, "acme/mine", adapters.lora(value=0.6), private=True)
+    assert Adapter.objects.get().description == "Says whether a sentence is kind."

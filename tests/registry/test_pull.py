@@ -6,6 +6,7 @@ import hashlib
 import pytest
 
 from registry.models import Adapter, Alias, Version
+from registry.services import adapters as services
 from tests.registry import adapters
 from tests.registry.cast import Caller, caller, publish
 
@@ -38,6 +39,8 @@ class TestResolve:
     def test_a_pull_is_counted(self, anybody: Caller, published: Version) -> None:
         anybody.get("resolve?ref=acme/tone-bert")
         anybody.get("resolve?ref=acme/tone-bert")
+        assert Adapter.objects.get().pulls == 0
+        assert [services.count_pulls(), services.count_pulls()] == [2, 0]
         assert Adapter.objects.get().pulls == 2
 
     @pytest.mark.parametrize("version", ["1", "latest", "prod", "sha256:{digest}"])

@@ -7,8 +7,8 @@ from django.utils import timezone
 
 from registry import models
 from registry.models import Adapter, Commit, Event, Outbox, Ref, Run, Upload, Version
-from registry.queries import blobs
-from registry.services import namespaces, uploads
+from registry.queries import benchmarks, blobs
+from registry.services import namespaces, tokens, uploads
 from tests.registry import adapters
 from tests.registry.cast import Caller, caller, judge, publish
 
@@ -67,6 +67,14 @@ class TestTheWayToPublication:
         assert (answer.status, answer["status"]) == (202, "hosted")
         assert not Run.objects.exists()
 
+    def test_a_policy_is_not_evaded_by_a_word(self, owner: Caller, base, benchmark) -> None:
+        owner.put("policies/acme", {"required": ["acme/tone"]})
+        refused = owner.push("acme/one", adapters.lora(hub={"task": "anything-else"}))
+        assert (refused.status, refused["code"]) == (422, "rejected")
+        readme = "---\npipeline_tag: translation\n---\n# Tiny\n"
+        assert owner.push("acme/two", adapters.lora(hub={"task": None}, readme=readme)).status == 202
+        assert Run.objects.get().plan["benchmarks"] == [benchmark.pk]
+
     def test_a_policy_adds_its_benchmark_to_every_push(self, owner: Caller, base, benchmark) -> None:
         owner.put("policies/acme", {"required": ["acme/tone"]})
         owner.push("acme/tone-bert", adapters.lora())
@@ -111,6 +119,30 @@ class TestEvidence:
         report = owner.get("adapters/acme/tone-bert/versions/1/report").json
         assert (report["verdict"], report["status"], report["stage"]) == ("error", "validating", "error")
         owner.push("acme/tone-bert", adapters.lora())
+        judge(Run.objects.get(status="queued"))
+        assert set(Version.objects.values_list("status", flat=True)) == {"published"}
+
+    @pytest.mark.parametrize("key", [None, "k1"])
+    def test_after_an_error_of_ours_the_same_push_under_the_same_label_waits_again(
+        self, owner: Caller, base, key: str | None
+    ) -> None:
+        owner.push("acme/tone-bert", adapters.lora(), version="1.0", key=key)
+        Run.objects.update(status="error", error="the machine burned down", attempt=3)
+        answer = owner.push("acme/tone-bert", adapters.lora(), version="1.0", key=key)
+        assert (answer.status, answer["version"]["number"], answer["version"]["stage"]) == (202, 1, "queued")
+        run = Run.objects.get()
+        assert (run.status, run.attempt) == ("queued", 0)
+        assert [(event.actor, event.subject) for event in Event.objects.filter(kind="run.requeued")] == [
+            ("ada", str(run.pk))
+        ]
+        judge(run)
+        assert Version.objects.get().status == "published"
+
+    def test_where_another_run_is_at_it_already_the_same_label_waits_for_that(self, owner: Caller, base) -> None:
+        owner.push("acme/tone-bert", adapters.lora(), version="1.0")
+        Run.objects.update(status="error", error="the machine burned down")
+        owner.push("acme/tone-bert", adapters.lora())
+        assert owner.push("acme/tone-bert", adapters.lora(), version="1.0").status == 202
         judge(Run.objects.get(status="queued"))
         assert set(Version.objects.values_list("status", flat=True)) == {"published"}
 
@@ -308,3 +340,65 @@ def test_only_what_is_published_moves_an_adapter_to_the_head_of_the_lists(owner:
 def test_bytes_without_a_length_are_refused(owner: Caller, base) -> None:
     blob = owner.start("acme/tone-bert", adapters.lora())["blobs"][0]
     assert owner.call("PUT", blob["url"]).status == 400
+
+
+class TestTheRightToPush:
+    def test_every_step_wants_a_token_that_may_push(self, owner: Caller, base) -> None:
+        assert owner.user is not None
+        reading = Caller(tokens.issue(user=owner.user, scope="read")[1], owner.user)
+        files = adapters.lora()
+        started = owner.start("acme/tone-bert", files)
+        assert reading.put(started["blobs"][0]["url"], b"x").status == 403
+        owner.send(started, files)
+        assert reading.post(f"uploads/{started['id']}/complete").status == 403
+        assert not Version.objects.exists()
+
+    def test_who_is_no_member_any_more_publishes_nothing(self, member: Caller, base) -> None:
+        files = adapters.lora()
+        started = member.start("acme/tone-bert", files)
+        member.send(started, files)
+        models.Membership.objects.filter(user=member.user).update(role="read")
+        for answer in (member.put(started["blobs"][0]["url"], b"x"), member.post(f"uploads/{started['id']}/complete")):
+            assert (answer.status, answer["code"]) == (403, "forbidden")
+        assert not Version.objects.exists()
+
+    def test_who_loses_the_role_while_the_bytes_are_looked_at_publishes_nothing(
+        self, member: Caller, base, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        files = adapters.lora()
+        started = member.start("acme/tone-bert", files)
+        member.send(started, files)
+        out = models.Membership.objects.filter(user=member.user).delete
+        monkeypatch.setattr(uploads, "_check_complete", lambda upload: out())
+        assert member.post(f"uploads/{started['id']}/complete").status == 403
+        assert not Version.objects.exists()
+
+
+class TestWhatIsAskedFor:
+    def test_a_benchmark_that_is_named_often_is_looked_up_once(
+        self, owner: Caller, benchmark, base, django_assert_max_num_queries
+    ) -> None:
+        with django_assert_max_num_queries(40):
+            answer = owner.start("acme/x", adapters.lora(), facts={"benchmarks": ["acme/tone"] * 20_000})
+        assert answer.status == 201
+
+    def test_benchmarks_are_looked_up_together(self, owner: Caller, benchmark, django_assert_num_queries) -> None:
+        asked = ["acme/tone", f"sha256:{benchmark.pk}", *(f"no/such-{n}" for n in range(40))]
+        with django_assert_num_queries(1):
+            assert benchmarks.unknown(asked, owner.viewer) == asked[2:]
+
+    def test_more_than_fifty_benchmarks_are_refused(self, owner: Caller, base) -> None:
+        answer = owner.start("acme/x", adapters.lora(), facts={"benchmarks": [f"a/b{n}" for n in range(51)]})
+        assert (answer.status, answer["code"]) == (422, "invalid")
+
+    def test_one_that_is_not_there_is_named(self, owner: Caller, benchmark, base) -> None:
+        answer = owner.start("acme/x", adapters.lora(), facts={"benchmarks": ["acme/tone", "no/such"]})
+        assert (answer.status, answer["code"]) == (422, "unknown_benchmark")
+        assert "no/such" in answer["detail"]
+
+
+def test_the_problem_of_a_rejected_push_keeps_its_numeric_status(owner: Caller, base) -> None:
+    answer = owner.push("acme/tone-bert", adapters.lora(config={"peft_type": "TELEPATHY"}))
+    assert (answer.status, answer["status"], answer["code"]) == (422, 422, "rejected")
+    assert answer["version"]["status"] == "rejected"
+    assert answer["report_url"] == answer["version"]["report_url"]

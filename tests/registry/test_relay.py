@@ -132,6 +132,25 @@ def test_an_upload_that_waits_for_its_ingest_never_expires(owner, base, settings
     assert jobs.ingest(upload_id=str(upload.pk))
 
 
+def test_the_sweep_takes_what_nobody_waits_for_and_nothing_else(owner, base, settings):
+    """One upload that cannot be ingested must not keep the leftovers of all others."""
+    settings.HUB_INLINE_INGEST_BYTES = 0
+    owner.push("acme/tone-bert", adapters.lora())
+    files = adapters.lora(value=0.5)
+    left = owner.start("acme/other", files)
+    owner.send(left, files)
+    waiting, open_one = Upload.objects.get(state="ingesting"), Upload.objects.get(state="open")
+    forgotten = list(open_one.blobs.values_list("staging_key", flat=True))
+    open_one.delete()  # whose row is gone
+    settings.HUB_UPLOAD_HOURS = -1  # everything is old
+    relay.swept.clear()
+    assert relay.sweep_staging() >= len(forgotten)
+    assert [blobs.store().staged(key) for key in forgotten] == [0] * len(forgotten)
+    keys = waiting.blobs.values_list("staging_key", "size")
+    assert [blobs.store().staged(key) for key, _ in keys] == [size for _, size in keys]
+    assert jobs.ingest(upload_id=str(waiting.pk))
+
+
 def test_a_part_that_fails_does_not_keep_the_others_from_running(monkeypatch):
     ran = []
 

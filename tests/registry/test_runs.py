@@ -1,14 +1,18 @@
 """Runs: claim, keep, report. A lease is the right to write, and nothing else is."""
 
+import contextlib
+import copy
 import hashlib
 import uuid
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from hub.spec import policy
 from hub.spec import report as reports
+from registry.errors import Invalid
 from registry.models import Component, Event, Outbox, Run, Score, Version
 from registry.queries.viewers import Viewer
 from registry.services import relay, runs
@@ -239,6 +243,42 @@ def test_the_same_report_again_changes_nothing(lease):
     assert Event.objects.filter(kind="version.published").count() == 1
 
 
+@pytest.mark.parametrize("verdict", ["passed", "failed"])
+def test_a_report_without_a_summary_sent_again_gives_the_same_answer(lease, verdict):
+    report = report_for(lease.run, verdict)
+    del report["summary"]
+    assert [lease.report(report).json for _ in range(2)] == [{"status": verdict}] * 2
+    assert lease.run.report["summary"]
+    assert lease.report(report | {"summary": "another"}).status == 409
+
+
+def places(value, path=()):
+    """Every place in a report, as the keys that lead there."""
+    found = [path] if path else []
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return found + [place for key, inner in items for place in places(inner, (*path, key))]
+
+
+@pytest.mark.parametrize("odd", [None, "x", "\0", [], {}, [[1]], -1, 2**70, True], ids=repr)
+def test_whatever_stands_anywhere_in_a_report_it_is_no_mistake_of_ours(lease, benchmark, odd):
+    """Sent by a worker that is broken or bad: refused or taken, never a fault of the hub."""
+    good = report_for(lease.run)
+    good["predictions"] = {f"sha256:{benchmark.pk}": {"labels": [1, 0, 1, 0]}}
+    seal(good)
+    for place in places(good):
+        report = copy.deepcopy(good)
+        inner = report
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = odd
+        if place != ("result_digest",):
+            with contextlib.suppress(Exception):  # of a report like this there is no digest
+                seal(report)
+        with contextlib.suppress(Invalid), transaction.atomic():
+            runs.report(run_id=lease.run.pk, secret=lease.claim["token"], report=report)
+            transaction.set_rollback(True)
+
+
 def test_another_report_after_the_first_is_refused(lease):
     assert lease.report(report_for(lease.run)).status == 200
     answer = lease.report(report_for(lease.run, "failed"))
@@ -332,13 +372,47 @@ def scored_twice(report):
     seal(report)
 
 
+def no_digest(report):
+    report["result_digest"] = None
+
+
+def a_base_that_is_a_word(report):
+    report["base_model"] = "x"
+
+
+def more_rows_than_a_column_holds(report):
+    score_of(report)["n"] = 2**40
+    seal(report)
+
+
+def another_name(report):
+    score_of(report)["benchmark"] = "acme/another"
+    seal(report)
+
+
+def one_row_only(report):
+    score_of(report)["n"] = 1
+    seal(report)
+
+
+def a_component_that_is_none(report):
+    report["components"].append({**report["components"][0], "folder": "nowhere"})
+    seal(report)
+
+
+def a_component_twice(report):
+    report["components"] *= 2
+    seal(report)
+
+
 def no_verdict(report):
     report["verdict"] = "published"
 
 
 ALTERED = [
     altered_gates, altered_digest, altered_score, another_adapter, another_base, no_base, turned_round, another_metric,
-    a_check_failed, a_check_left_out, no_scores, scored_twice, no_verdict,
+    a_check_failed, a_check_left_out, no_scores, scored_twice, no_verdict, no_digest, a_base_that_is_a_word,
+    more_rows_than_a_column_holds, another_name, one_row_only, a_component_that_is_none, a_component_twice,
 ]  # fmt: skip
 
 
@@ -356,7 +430,11 @@ def test_a_report_that_contradicts_itself_or_its_plan_is_refused(lease, alter):
 
 
 def test_a_snapshot_of_two_adapters_keeps_the_predictions_of_each(lease, benchmark):
+    Component.objects.get(manifest=lease.run.manifest)
+    make.make_component(manifest=lease.run.manifest, folder="second")
     report = report_for(lease.run)
+    answer = lease.report(report)
+    assert (answer.status, answer["problems"][0]["where"]) == (422, "second")
     report["components"].append({**report["components"][0], "folder": "second"})
     digest = f"sha256:{benchmark.pk}"
     report["predictions"] = {digest: {"labels": [1, 1, 1, 1], "folders": {"second": [0, 0, 0, 0]}}}

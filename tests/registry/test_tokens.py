@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from registry.errors import Forbidden, Invalid, LookAlike, NotFound
-from registry.models import Membership, Namespace, Token, User
+from registry.models import Event, Membership, Namespace, Token, User
 from registry.queries import tokens as questions
 from registry.queries import viewers
 from registry.services import namespaces, tokens, users
@@ -117,6 +117,27 @@ class TestIssuing:
         assert Caller(secret).get("me")["scope"] == "admin"
         assert User.objects.get(username="grace").is_staff
         assert Membership.objects.get(user__username="grace").namespace.name == "grace"
+
+    def test_a_workers_token_makes_nobody_an_operator(self, owner: Caller) -> None:
+        secret = tokens.issue_by_operator(username="ada", scope="worker")
+        assert Caller(secret).get("me")["scope"] == "worker"
+        assert Caller(secret).post("runs/claim", {"worker": "w", "bases": []}).status == 204
+        ada = User.objects.get(username="ada")
+        assert not ada.is_staff
+        for scope in ("worker", "admin"):
+            with pytest.raises(Forbidden):
+                tokens.issue(user=ada, scope=scope)
+
+    def test_an_operator_who_is_made_is_told_to_the_log(self, owner: Caller) -> None:
+        for _ in range(2):
+            tokens.issue_by_operator(username="ada", scope="admin")
+        assert User.objects.get(username="ada").is_staff
+        assert [(e.actor, e.subject) for e in Event.objects.filter(kind="user.operator")] == [("console", "ada")]
+
+    def test_a_token_for_reading_changes_nothing_of_its_user(self, owner: Caller) -> None:
+        for scope in ("read", "push"):
+            tokens.issue_by_operator(username="ada", scope=scope)
+        assert not User.objects.get(username="ada").is_staff
 
 
 class TestNamespaces:

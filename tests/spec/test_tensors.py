@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.spec import tensors
+from hub.spec import scan, tensors
 from hub.spec.errors import SpecError
 from tests.specimens.spec import builders
 from tests.specimens.spec.builders import framed
@@ -75,7 +75,7 @@ def test_a_hundred_bad_tensors_are_all_counted():
 
 def test_a_header_of_brackets_is_refused_in_no_time():
     began = time.perf_counter()
-    with pytest.raises(SpecError, match="deeper"):
+    with pytest.raises(SpecError, match="more than 160512 values"):
         parse(framed(b'{"a":' + b"[" * 2_000_000))
     assert time.perf_counter() - began < 2
 
@@ -124,5 +124,5 @@ def test_a_header_whose_length_looks_like_magic_bytes_is_still_read(length):
     """640 is 0x0280: the file begins like a pickle."""
     header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
     data = framed(header + b" " * (length - len(header)), bytes(4))
-    assert tensors.looks_like(data) is not None
+    assert scan.looks_like(data) is not None
     assert len(parse(data)) == 1

@@ -166,3 +166,23 @@ def test_checks_have_the_reports_names_and_order(base):
 
 def test_the_same_files_give_the_same_checks(base):
     assert inspect(good.ALL["lora"], base) == inspect(good.ALL["lora"], base)
+
+
+def test_the_head_says_which_task_it_is_and_no_word_talks_it_out_of_that(base):
+    found = inspect(builders.lora(**{"hub.json": b'{"task": "anything-else"}'}), base)
+    assert found.task == found.facts.task == "text-classification"
+    assert [problem.where for problem in found.problems] == ["hub.json"]
+
+
+def test_a_readme_that_names_another_task_is_set_aside_with_a_notice(base):
+    found = inspect(builders.lora(**{"README.md": b"---\npipeline_tag: feature-extraction\n---\n"}, shapes={}), base)
+    assert found.ok
+    assert found.facts.task == "text-classification"
+    assert any("feature-extraction" in notice for notice in found.notices)
+
+
+def test_a_component_of_another_edition_is_read(base):
+    (component,) = inspect(builders.lora(), base).components
+    value = component.to_json() | {"invented_later": 1}
+    value["parts"] = [part | {"invented_later": 1} for part in value["parts"]]
+    assert type(component).from_json(value) == component

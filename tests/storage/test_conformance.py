@@ -236,6 +236,16 @@ def test_the_sweep_takes_old_leftovers_only(side: conftest.Side):
     assert side.uploads() == []
 
 
+def test_the_sweep_keeps_what_it_is_told_to_keep(side: conftest.Side):
+    kept, gone, half = new_key(), new_key(), new_key()
+    for key in (kept, gone):
+        send(side.store, key, SMALL)
+    side.store.put_staging(half, io.BytesIO(SMALL), 0)
+    side.store.upload_urls(half, len(LARGE))
+    side.store.sweep_staging(-60, keep=frozenset({kept, half}))
+    assert [side.store.staged(key) for key in (kept, gone, half)] == [len(SMALL), 0, len(SMALL)]
+
+
 # --- rot ----------------------------------------------------------------------------------------------------
 
 ROTTEN = {"flipped": b"X" + SMALL[1:], "truncated": SMALL[:-1], "emptied": b"", "longer": SMALL + b"!"}

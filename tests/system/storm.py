@@ -32,7 +32,12 @@ from tests.system.hubs import TINY_BASE, RunningHub, command_line, descendants, 
 OWNER, BASE = "owner", "owner/tiny"
 SALAD = ["kind", "harsh", "mild", "bad", "nice", "nasty", "good", "grim", "warm", "cold"]
 LEASE_SECONDS = 4
-SETTINGS = {"HUB_LEASE_SECONDS": str(LEASE_SECONDS), "HUB_INGEST_LEASE_SECONDS": "4", "HUB_REHINT_SECONDS": "1"}
+SETTINGS = {
+    "HUB_LEASE_SECONDS": str(LEASE_SECONDS),
+    "HUB_INGEST_LEASE_SECONDS": "4",
+    "HUB_REHINT_SECONDS": "1",
+    "HUB_RETRY_SECONDS": "0",
+}
 """A hub that finds out within seconds what a hub at work finds out within minutes."""
 NO_LEASE = "The run is leased to another worker, or is over."
 LEASED = "SELECT id::text, worker, status, lease_no FROM registry_run"

@@ -12,6 +12,8 @@ import pytest
 
 from registry.embedded import supervisor as supervision
 from registry.embedded.errors import EmbeddedError, StoppedError
+from registry.embedded.folder import Folder
+from registry.embedded.programs import Programs
 from registry.embedded.supervisor import Program, Supervisor
 from tests.system.hubs import ROOT, is_alive, wait_for
 
@@ -41,10 +43,48 @@ def python(folder: Path, code: str, name: str = "child", **more: object) -> Prog
 def test_a_child_that_keeps_failing_ends_the_hub_with_its_last_words(
     tmp_path: Path, supervisor: Supervisor, told: list[str]
 ) -> None:
-    supervisor.start(python(tmp_path, "raise SystemExit('no way')"))
+    supervisor.start(python(tmp_path, "raise SystemExit('no way')", vital=True))
     with pytest.raises(EmbeddedError, match=r"child ended unexpectedly \(exit 1\) 5 times in a row(.|\n)*no way"):
         supervisor.wait_until(lambda: False, 60, "forever")
     assert len(told) == supervision.FAILURES - 1
+
+
+def test_a_child_that_is_not_vital_is_started_for_ever_and_somebody_is_told(
+    tmp_path: Path, supervisor: Supervisor, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "LONGEST_PAUSE", 0.05)
+    supervisor.start(python(tmp_path, "raise SystemExit('junk in the queue')"))
+    supervisor.wait_until(lambda: len(told) > 2 * supervision.FAILURES, 60, "many deaths")
+    loud = [line for line in told if "goes on without it" in line]
+    assert len(loud) == 1
+    assert "junk in the queue" in loud[0]
+
+
+def test_the_pauses_grow_up_to_a_minute(tmp_path: Path, supervisor: Supervisor, told: list[str]) -> None:
+    child = supervisor.start(python(tmp_path, "raise SystemExit(1)"))
+    wait_for(lambda: not child.alive, 10)
+    pauses = []
+    for _ in range(40):
+        supervisor._mourn(child)
+        pauses.append(round((child.due or 0.0) - time.monotonic(), 1))
+    child.due = None
+    assert pauses[:4] == [0.0, 0.4, 0.8, 1.6]
+    assert max(pauses) == pauses[-1] == 60.0
+
+
+def test_only_servers_may_end_the_hub(tmp_path: Path) -> None:
+    programs = Programs(Folder(tmp_path), {"HUB_WORKER_BROKER_URL": ""})
+    others = (programs.relay(), programs.jobs(), programs.worker(1, "http://x", "t"))
+    assert programs.web(0, 1, 1).vital
+    assert not any(program.vital for program in others)
+
+
+def test_the_limits_of_a_run_reach_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUB_RUN_SECONDS", "60")
+    monkeypatch.setenv("HUB_RUN_MEMORY_GB", "2")
+    monkeypatch.setenv("HUB_TOKEN", "the caller's own")
+    env = Programs(Folder(tmp_path), {"HUB_WORKER_BROKER_URL": ""}).worker(1, "http://x", "t").env or {}
+    assert (env["HUB_RUN_SECONDS"], env["HUB_RUN_MEMORY_GB"], "HUB_TOKEN" in env) == ("60", "2", False)
 
 
 def test_a_child_that_is_killed_from_outside_is_not_at_fault(

@@ -45,6 +45,7 @@ def test_a_hostile_readme_does_nothing(name: str) -> None:
 
 def test_a_parser_that_lets_html_through_is_still_cleaned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(markdown, "PARSER", markdown.MarkdownIt("commonmark", {"html": True}))
+    markdown._html.cache_clear()
     assert "<script" not in markdown.render("<script>alert(1)</script>")
 
 
@@ -75,3 +76,50 @@ def test_cleaning_twice_changes_nothing_more() -> None:
 
     once = markdown.render("a *b* `c` [d](https://e.example)")
     assert nh3.clean(once, link_rel="nofollow ugc noopener") == once
+
+
+# What a parser of Markdown is slow at, each as long as a README may be.
+QUADRATIC = ["[[](", "[", "![", "[a](", "![[]()", "[*_", "`a", "*a ", "**a", "~~a", "<a", "&", "a|", "\\["]
+
+
+@pytest.mark.parametrize("unit", QUADRATIC)
+def test_a_readme_that_would_take_minutes_is_shown_as_it_is(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    real = markdown.PARSER.render
+    monkeypatch.setattr(markdown.PARSER, "render", lambda text: seen.append(len(text)) or real(text))
+    html = markdown.render(unit * (1_000_000 // len(unit)))
+    assert not seen  # the budget spoke before the parser was asked
+    assert "shown as plain text: more than" in html
+    assert "<script" not in html
+
+
+@pytest.mark.parametrize("mark", ["- ", "> ", "* ", "1. "])
+def test_a_readme_of_a_thousand_levels_is_nested_a_few_levels_only(mark: str) -> None:
+    html = markdown.render((mark * 1000 + "a\n") * 30)
+    assert max(html.count(tag * 2) for tag in ("<li>", "<blockquote>")) < 1000
+    assert html.count("<li>") + html.count("<blockquote>") <= 30 * markdown.DEEPEST
+
+
+def test_a_long_readme_is_read_as_markdown_up_to_a_line_and_the_rest_is_text() -> None:
+    html = markdown.render("# Title\n\n" + "Ein Satz mit Wörtern.\n\n" * 5000 + "<script>alert(1)</script>")
+    assert html.startswith("<h1>Title</h1>")
+    assert html.count("shown as plain text: longer than 64 KiB") == 1
+    assert html.endswith("&lt;script&gt;alert(1)&lt;/script&gt;</pre>")
+    assert html.count("Ein Satz mit Wörtern.") == 5000
+
+
+def test_a_real_readme_is_within_the_budget() -> None:
+    table = "| model | score |\n|---|---|\n" + "| [a](https://a.example) | `0.9` |\n" * 100
+    html = markdown.render(f"# Title\n\n{table}\n\n" + "A *word* and a [link](https://a.example).\n\n" * 500)
+    assert "<table>" in html
+    assert html.count("<a ") == 600
+
+
+def test_a_readme_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    markdown.render("# Seen before")
+    monkeypatch.setattr(markdown.PARSER, "render", lambda text: pytest.fail("rendered again"))
+    assert markdown.render("# Seen before") == "<h1>Seen before</h1>\n"
+
+
+def test_broken_text_is_no_fault() -> None:
+    assert "a" in markdown.render("a\ud800" * 40_000)

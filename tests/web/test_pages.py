@@ -1,11 +1,16 @@
 """The pages, as owner, member, stranger and nobody see them."""
 
+import copy
 import re
 
 import pytest
+from django.template.loader import render_to_string
 from django.test import Client
 
 from registry.models import Token, User
+from registry.queries import adapters
+from registry.templatetags import hub
+from registry.web import adapters as web
 from tests.registry import factories
 
 pytestmark = pytest.mark.django_db
@@ -113,12 +118,25 @@ def test_nobody_makes_a_token_without_signing_in(client: Client) -> None:
 
 def test_a_new_token_is_shown_once(owner: User) -> None:
     client = signed_in(owner)
-    client.post("/settings/tokens", {"name": "laptop", "scope": "push", "days": "30"})
-    first, second = client.get("/settings/tokens").content.decode(), client.get("/settings/tokens").content.decode()
-    secret = re.search(r"ahub_[0-9A-Za-z]{36}", first)
+    answer = client.post("/settings/tokens", {"name": "laptop", "scope": "push", "days": "30"})
+    assert answer["Cache-Control"] == "private, no-store"
+    secret = re.search(r"ahub_[0-9A-Za-z]{36}", answer.content.decode())
     assert secret
+    assert not [key for key in client.session if not key.startswith("_auth")]  # nobody who reads the database finds it
+    second = client.get("/settings/tokens").content.decode()
     assert secret[0] not in second
     assert "laptop" in second
+
+
+def test_a_form_that_is_sent_twice_makes_one_token(owner: User) -> None:
+    """The answer to a POST can be reloaded by accident, and the browser sends the form again."""
+    client = signed_in(owner)
+    page = client.get("/settings/tokens").content.decode()
+    form = re.search(r'name="once" value="([^"]+)"', page)
+    assert form
+    sent = {"name": "laptop", "scope": "push", "days": "30", "once": form[1]}
+    assert [client.post("/settings/tokens", sent).status_code for _ in range(2)] == [200, 302]
+    assert Token.objects.count() == 1
 
 
 def test_a_person_is_offered_no_operators_scope(owner: User) -> None:
@@ -156,6 +174,67 @@ def test_signing_in_leads_nowhere_else(owner: User) -> None:
 def test_a_bad_filter_is_told_and_not_a_crash(client: Client) -> None:
     for query in ("sort=nonsense", "status=nonsense", "cursor=%00", "cursor=e30", "q=" + "a" * 300, "q=%00"):
         assert client.get(f"/adapters?{query}").status_code in (200, 400), query
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/a/%00/x", "/a/acme/%00", "/a/acme/praise-bert/v/%00", "/a/acme/x/v/%00/report", "/adapters?task=%00", "/?x=%00"],
+)
+def test_a_nul_in_the_address_is_a_400_page(client: Client, published, address: str) -> None:
+    assert client.get(address).status_code == 400
+
+
+@pytest.mark.parametrize("front", ["a: [", "- a", "&a b: *a", "a: !!python/object:os.system x", "\tx: y"])
+def test_a_readme_with_broken_front_matter_is_shown_as_it_is(
+    client: Client, published, owner: User, front: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapters, "readme", lambda *given: f"---\n{front}\n---\n# Title <script>")
+    for reader in (client, signed_in(owner)):
+        answer = reader.get("/a/acme/praise-bert")
+        page = answer.content.decode()
+        assert answer.status_code == 200
+        assert "shown as plain text" in page
+        assert "# Title &lt;script&gt;" in page
+
+
+ODD = [None, "x", [], {}, [[1]], -1, 2**70, True, "items", {"items": 1}]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_a_report_that_holds_anything_anywhere_has_a_page(odd: object) -> None:
+    score = {
+        "benchmark": "b", "digest": "0", "metric": "accuracy", "direction": "up", "value": 0.9, "interval": [0.8, 1.0], "n": 4,
+        "baselines": {"probe": 0.5, "majority": 0.5, "adapter_off": 0.5},
+        "gain": {"value": 0.1, "interval": [0.0, 0.2], "method": "m"},
+        "gates": [{"gate": "min_gain", "passed": True, "decided": True, "bound": 0.1, "threshold": 0.0}],
+        "runtime": "reference", "evidence": "ran",
+    }  # fmt: skip
+    good = {
+        "verdict": "passed", "summary": "s", "components": [{"folder": "", "scores": [score], "hidden": [{"gates": []}]}],
+        "checks": [{"name": "files", "status": "passed", "message": "m", "hint": "h", "evidence": {"a": 1}}],
+        "base_model": {"fingerprint": "base:0", "name": "n", "state": "observed"}, "adapter_digest": "sha256:0",
+        "environment": {"python": "3"}, "seconds": 1.0, "result_digest": "0", "policy": None,
+    }  # fmt: skip
+    for place in places(good):
+        report = copy.deepcopy(good)
+        inner = report
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = odd
+        chosen = web.readable(report)
+        page = render_to_string(
+            "registry/report.html", {"adapter": {"url": "/a/a/b"}, "version": {"status": "published"}, "report": chosen}
+        )
+        assert "Validation report" in page
+        for each in web.scores(report):
+            hub.score_bar(each)
+
+
+def places(value, path=()):
+    """Every place in a report, as the keys that lead there."""
+    found = [path] if path else []
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return found + [place for key, inner in items for place in places(inner, (*path, key))]
 
 
 def strip_csrf(page: str) -> str:

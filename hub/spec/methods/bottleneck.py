@@ -15,7 +15,7 @@ from hub.spec.methods import bottleneck_head, heads
 
 FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert")
 ACTIVATIONS = ("relu", "gelu", "gelu_new", "swish", "silu", "tanh", "leakyrelu")
-MAX_REDUCTION = 10_000
+MIN_REDUCTION, MAX_REDUCTION = 0.01, 10_000
 MAX_SCALING = 1e4
 _KEY = re.compile(
     r"(?P<module>encoder\.layer\.(?P<layer>\d{1,4})\.(?P<attention>attention\.)?output)\.adapters\.(?P<name>[^.]+)\."
@@ -119,7 +119,7 @@ def _reduction(source: components.Source, value: Any) -> dict[str, float]:
     """The reduction factor by layer number, or "default"."""
     table = value if isinstance(value, dict) else {"default": value}
     good = all(
-        isinstance(item, int | float) and not isinstance(item, bool) and 0 < item <= MAX_REDUCTION
+        isinstance(item, int | float) and not isinstance(item, bool) and MIN_REDUCTION <= item <= MAX_REDUCTION
         for item in table.values()
     )
     if not table or not good or any(key != "default" and not key.isdecimal() for key in table):
@@ -199,6 +199,8 @@ def _part(
     for tensor in found.values():
         heads.check_dtype(source, tensor, source.weights)
     _check_shapes(source, config, module, found)
+    if any(len(found[role].shape) != (2 if role.endswith("weight") else 1) for role in wanted):
+        return None  # told above; nothing further can be said of it
     return components.Part(
         module, "bottleneck", {role: found[role].name for role in wanted}, config["scaling"], config["non_linearity"],
         {role: found[role].shape for role in wanted},
@@ -238,7 +240,7 @@ def _check_complete(source: components.Source, config: dict[str, Any], found: se
     if source.base is None:
         layers = {int(module.split(".")[2]) for module in found}
     else:
-        layers = set(range(source.base.layers)) - config["leave_out"]
+        layers = source.base.layers - config["leave_out"]
     wanted = {f"encoder.layer.{layer}.{place}" for layer in layers for place in places}
     if missing := sorted(wanted - found):
         more = f" and {len(missing) - 1} more blocks" if len(missing) > 1 else ""

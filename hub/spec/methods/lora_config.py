@@ -11,11 +11,13 @@ import math
 import re
 from typing import Any
 
-from hub.spec import components, documents
+from hub.spec import base_model, components, documents
 
 MAX_RANK = 1024
 MAX_ALPHA = 1e5
 MAX_NAMES = 512
+MAX_REPEATS = 4
+"""Repetitions in a pattern: each more takes a reader's time to another power."""
 TASKS = (None, "SEQ_CLS", "FEATURE_EXTRACTION")
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
 _META = re.compile(r"[\\*+?\[\](){}|^$]")
@@ -85,17 +87,12 @@ class Settings:
             return False
         if any(matches(module, name) for name in self.excluded or ()):
             return False
-        return self.layers is None or layer_of(module) in self.layers
+        return self.layers is None or base_model.layer_of(module) in self.layers
 
 
 def matches(module: str, name: str) -> bool:
     """Tell whether a literal name means a module: the whole path, or its end after a dot (as PEFT does)."""
     return module == name or module.endswith(f".{name}")
-
-
-def layer_of(module: str) -> int | None:
-    """Return the layer's number in a module path, None where there is none."""
-    return next((int(part) for part in module.split(".") if part.isdecimal() and len(part) < 6), None)
 
 
 def read(source: components.Source) -> Settings:
@@ -232,7 +229,7 @@ def _targets(source: components.Source) -> tuple[tuple[str, ...] | None, bool]:
 
 def _refuse_bomb(source: components.Source, key: str, pattern: str) -> None:
     """A pattern is not evaluated here, but the file would be published to people whose PEFT does evaluate it."""
-    if len(pattern) > 512 or _repeats_a_repeat(pattern):
+    if len(pattern) > 512 or sum(map(pattern.count, "*+{")) > MAX_REPEATS or _repeats_a_repeat(pattern):
         message = f"the pattern {documents.shorten(pattern)!r} could keep a program busy for ever"
         source.config_problem("pattern", key, message, "write a list of module names")
     else:
@@ -247,7 +244,7 @@ def _repeats_a_repeat(pattern: str) -> bool:
     for at, char in enumerate(text):
         if char == "(":
             opened.append(False)
-        elif char in "*+{|" and opened:
+        elif char in "*+?{|" and opened:
             opened[-1] = True
         elif char == ")" and opened:
             inner = opened.pop()
@@ -260,6 +257,7 @@ def _repeats_a_repeat(pattern: str) -> bool:
 
 
 def _layers(source: components.Source) -> frozenset[int] | None:
+    _names(source, "layers_pattern")  # judged only: PEFT would evaluate a pattern
     value = source.config.get("layers_to_transform")
     if value is None or value == []:
         return None

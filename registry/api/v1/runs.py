@@ -1,6 +1,7 @@
 """Runs: what workers ask for. A token with the scope `worker` claims; everything else takes the token of the one run."""
 
 import uuid
+from typing import Any
 
 from django.http import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
@@ -14,6 +15,7 @@ from registry.api.bytes import serve
 from registry.api.parsers import LongJSONParser
 from registry.api.schema import problem, shape
 from registry.api.v1.views import Body, View
+from registry.models import Scope
 from registry.queries import files, shapes
 from registry.queries import runs as questions
 from registry.services import runs
@@ -52,8 +54,14 @@ class RunView(View):
         """The run token that was sent. The service checks it together with the run."""
         return self.request.auth if isinstance(self.request.auth, str) else None
 
+    def admit(self, **kwargs: Any) -> None:
+        """Raise Unauthenticated or LeaseLost unless the run token is one for which the body is worth reading."""
+        questions.require_holder(kwargs["run_id"], self.secret)
+
 
 class ClaimView(View):
+    scopes = (Scope.WORKER,)
+
     @extend_schema(
         request=Wanted,
         responses={

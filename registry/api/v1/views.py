@@ -16,8 +16,11 @@ from registry.api import problems
 from registry.api.authentication import Credentials, TokenAuthentication
 from registry.api.parsers import StrictJSONParser
 from registry.errors import BadRequest, Invalid
-from registry.models import Token
+from registry.models import Scope, Token
+from registry.queries import viewers
 from registry.queries.viewers import ANYBODY, Viewer
+
+READING = ("GET", "HEAD", "OPTIONS")
 
 
 class AlwaysJSON(BaseContentNegotiation):
@@ -36,7 +39,12 @@ class AlwaysJSON(BaseContentNegotiation):
 
 
 class View(APIView):
-    """A door: `self.viewer` asks, `self.body(Serializer)` is what they sent."""
+    """A door: `self.viewer` asks, `self.body(Serializer)` is what they sent.
+
+    `scopes` are those of which a token needs one (or `admin`) to write here: asked for before a byte of the body is read.
+    """
+
+    scopes: tuple[str, ...] = (Scope.PUSH,)
 
     authentication_classes: Sequence[type[BaseAuthentication]] = (TokenAuthentication,)
     permission_classes = ()  # services and queries decide
@@ -67,12 +75,22 @@ class View(APIView):
         return problems.handle
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse what no text column can hold before anything else happens."""
+        """Refuse what no text column can hold, and who may not write, before the body is read.
+
+        A body costs time and memory to read, whoever sent it. So nobody is listened to who would be refused anyway.
+        """
         given = [str(value) for value in kwargs.values()]
         given += [text for pair in request.query_params.lists() for text in (pair[0], *pair[1])]
         if any("\0" in text for text in given):
             raise BadRequest("The address holds a NUL character.")
         super().initial(request, *args, **kwargs)
+        method = request.method or ""
+        if method not in READING and method.lower() in self.http_method_names and hasattr(self, method.lower()):
+            self.admit(**kwargs)
+
+    def admit(self, **kwargs: Any) -> None:
+        """Raise Unauthenticated or Forbidden unless the caller may write here at all; the service asks for more."""
+        viewers.require_scope(self.viewer, *self.scopes)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Keep answers out of shared caches; doors that serve public bytes say so themselves."""

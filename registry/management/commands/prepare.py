@@ -8,12 +8,10 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import connection
 
-from hub.spec import reference
 from registry.embedded import folder as folders
 from registry.errors import RegistryError
-from registry.models import Namespace, Role, User
 from registry.queries import tokens as known_tokens
-from registry.services import namespaces, tokens, users
+from registry.services import tokens, users
 
 OPERATOR, WORKER = "operator", "worker"
 MIGRATION_LOCK = 0x68756221  # any number that is ours; two hubs on one database migrate one after the other
@@ -34,7 +32,7 @@ class Command(BaseCommand):
         migrate()
         folder = folders.Folder(given["data"])
         secrets = folders.load_secrets(folder)
-        make_operator(secrets["operator_password"])
+        users.make_operator(username=OPERATOR, password=secrets["operator_password"])
         if not is_usable(secrets.get("worker_token", "")):
             token = tokens.issue_by_operator(username=WORKER, scope="worker", create=True, name="embedded worker")
             folders.remember_secret(folder, "worker_token", token)
@@ -48,14 +46,6 @@ def migrate() -> None:
         cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
     call_command("migrate", verbosity=0, interactive=False)
     connection.close()  # and with it lock and settings
-
-
-def make_operator(password: str) -> None:
-    """Make the first user of the pages, unless there is one by that name: an operator, and owner of the library."""
-    if not User.objects.filter(username=OPERATOR).exists():
-        user = users.create(username=OPERATOR, password=password, staff=True)
-        library = Namespace.objects.get(name=reference.LIBRARY)
-        namespaces.set_role(namespace=library, user=user, role=Role.OWNER, actor=OPERATOR)
 
 
 def is_usable(secret: str) -> bool:

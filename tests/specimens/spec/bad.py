@@ -56,6 +56,11 @@ ATTACKS = {
     "layer_replication": (make.lora({"layer_replication": [[0, 2], [0, 2]]}), "config.unsupported", "layer_replication"),
     "a pattern that never ends": (
         make.lora({"target_modules": "(([a-z.]+)+)+[0-9]!"}), "config.pattern", "for ever"),
+    "a pattern of question marks": (
+        make.lora({"exclude_modules": "(?:[a-z_.0-9]?){80}!"}), "config.pattern", "for ever"),
+    "a pattern to the tenth power": (
+        make.lora({"target_modules": ".*" * 10 + "(query|value)!"}), "config.pattern", "for ever"),
+    "a pattern for layers": (make.lora({"layers_pattern": "(([a-z.]+)+)+[0-9]!"}), "config.pattern", "for ever"),
     "a pattern of choices": (make.lora({"exclude_modules": "(a|a)*b"}), "config.pattern", "for ever"),
     "a pattern for ranks": (make.lora({"rank_pattern": {r".*\.query": 2}}), "config.pattern", "rank_pattern"),
     "a pattern among names": (make.lora({"target_modules": ["query", "(a+)+"]}), "config.pattern", "no module name"),
@@ -194,6 +199,12 @@ FILES = {
     "a checkpoint": (make.lora(**{"optimizer.pt": MAGIC["pickle 2"]}), "files.refused", "can run code"),
     "a pickle called README.md": (make.lora(**{"README.md": MAGIC["pickle 4"]}), "scan.disguised", "a pickle"),
     "a zip called tokenizer.json": (make.lora(**{"tokenizer.json": MAGIC["zip"]}), "scan.disguised", "a zip archive"),
+    "a README with a NUL far behind": (
+        make.lora(**{"README.md": b"# hi\n" + b"x" * 600 + b"\n\nhello\0world\n"}), "scan.binary", "NUL"),
+    "notes that hide a pickle behind their beginning": (
+        make.lora(**{"notes.txt": b"a" * 600 + MAGIC["pickle 4"]}), "scan.binary", "not UTF-8"),
+    "more lists than anybody reads": (
+        make.lora(**{"trainer_state.json": b"[" + b"[]," * 2_000_000 + b"[]]"}), "json.nodes", "more than 2000000 values"),
     "a picture that is none": (make.lora(**{"picture.png": b"<svg onload=alert(1)>"}), "scan.image", "not the image"),
     "a file of no kind": (make.lora(**{"data.xyz": b"1"}), "files.unknown", "does not keep"),
     "two names that differ in case": (make.lora(**{"a.txt": b"1", "A.txt": b"2"}), "path.twice", "only in case"),
@@ -203,7 +214,7 @@ FILES = {
     "a header of 2^63 bytes": (_weights(struct.pack("<Q", 1 << 63) + b"{}"), "tensors.header_size", "9223372036854775808"),
     "empty weights": (_weights(b""), "tensors.truncated", "too short"),
     "a deep configuration": (_config(b'"x": ' + b"[" * 40 + b"]" * 40), "json.depth", "deeper than 32"),
-    "a configuration 100 000 deep": (_config(b'"x": ' + b"[" * 100_000), "json.depth", "deeper than 32"),
+    "a configuration 90 000 deep": (_config(b'"x": ' + b"[" * 90_000), "json.depth", "deeper than 32"),
     "a configuration with NUL": (_config(b'"x": "\\u0000"'), "document.nul", "NUL"),
     "a configuration with half a pair": (_config(b'"x": "\\ud800"'), "document.surrogate", "surrogate"),
     "a configuration with NaN": (_config(b'"lora_dropout": NaN'), "json.not_finite", "NaN"),

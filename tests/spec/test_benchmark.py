@@ -1,0 +1,62 @@
+"""Benchmarks: what is part of their identity, and what an author may not turn round."""
+
+import pytest
+
+from hub.spec import benchmark
+from hub.spec.errors import SpecError
+
+DIGESTS = {"dev.tsv": "a" * 64, "train.tsv": "b" * 64}
+DEFINITION = {
+    "name": "acme/tone", "task": "text-classification", "data": "dev.tsv", "metric": "accuracy",
+    "columns": {"text": "sentence", "label": "label"}, "labels": ["negative", "positive"],
+}  # fmt: skip
+
+
+def parse(**more):
+    return benchmark.parse(DEFINITION | more, DIGESTS)
+
+
+def test_prose_and_who_may_see_it_are_no_part_of_the_identity():
+    assert parse(description="of reviews", visibility="private").digest == parse().digest
+
+
+@pytest.mark.parametrize(
+    "change", [{"max_length": 64}, {"train": "train.tsv"}, {"labels": ["positive", "negative"]}, {"metric": "f1"}]
+)
+def test_everything_that_a_score_depends_on_is(change):
+    assert parse(**change).digest != parse().digest
+
+
+def test_the_identity_of_today_is_that_of_tomorrow():
+    """A field that a later edition adds, at its default, must change no digest: every plan and every evidence names them."""
+    assert parse().digest == "d4a61d6b019bb4c7dec9b162bea629c4ed5d671a18a5c673529330631d603934"
+
+
+def test_a_stored_definition_of_another_edition_is_read():
+    stored = parse().to_json()
+    assert benchmark.from_json(stored | {"invented_later": True}) == parse()
+    del stored["description"]
+    assert benchmark.from_json(stored) == parse()
+
+
+def test_a_stored_definition_is_not_judged_again_by_the_rules_of_today():
+    assert benchmark.from_json(parse().to_json() | {"metric": "retired"}).metric == "retired"
+
+
+@pytest.mark.parametrize("value", [None, [], {}, {"name": "x"}, DEFINITION | {"labels": 5}])
+def test_what_is_no_stored_definition_is_told(value):
+    with pytest.raises(SpecError):
+        benchmark.from_json(value)
+
+
+def test_a_metric_has_its_direction_and_nobody_turns_it_round():
+    assert parse().direction == parse(direction="up").direction == "up"
+    with pytest.raises(SpecError, match="accuracy gets better going up"):
+        parse(direction="down")
+
+
+def test_labels_that_differ_from_benchmark_to_benchmark_ask_nothing_of_a_head():
+    two, three = ("a", "b"), ("a", "b", "c")
+    assert benchmark.common_labels([two, two]) == two
+    assert benchmark.common_labels([two, three]) is None
+    assert benchmark.common_labels([]) is None
