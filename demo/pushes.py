@@ -21,7 +21,8 @@ class Push:
     name: str
     story: str
     status: str
-    refused_by: str | None
+    checks: tuple[str, ...]
+    """The checks that refuse it, and no other."""
     words: tuple[str, ...]
     make: Callable[[Path, Path, Path], None]
     labels: tuple[str, ...] = ("negative", "positive")
@@ -114,13 +115,13 @@ def _pooled(folder: Path, data: Path) -> tuple[Any, list[int]]:
 
 
 PUSHES = (
-    Push("sentiment-bert", "trained LoRA", "published", None, (), good),
-    Push("sentiment-zero", "no effect: every lora_B is zero", "rejected", "worker", ("effect",), no_effect),
+    Push("sentiment-bert", "trained LoRA", "published", (), (), good),
+    Push("sentiment-zero", "no effect: every lora_B is zero", "rejected", ("effect",), ("B = 0",), no_effect),
     Push(
         "sentiment-768",
         "made for another base (hidden size 768)",
         "rejected",
-        "registry",
+        ("shapes", "head"),
         ("768", "384"),
         other_base,
     ),
@@ -128,7 +129,7 @@ PUSHES = (
         "sentiment-swapped",
         "label names in the wrong order",
         "rejected",
-        "worker",
+        ("benchmark",),
         ("labels look swapped",),
         good,
         ("positive", "negative"),
@@ -137,8 +138,8 @@ PUSHES = (
         "sentiment-random",
         "random weights with a head fitted on them",
         "rejected",
-        "worker",
-        ("probe",),
+        ("benchmark",),
+        ("no gain over",),
         random_with_head,
     ),
 )
@@ -157,13 +158,21 @@ class Outcome:
         return json.dumps(self.answer, ensure_ascii=False) + self.stderr
 
     def is_as_it_should_be(self, item: Push) -> bool:
-        """Did the push end as it has to: 0 for published, 7 for rejected, and the refusal in the right words?"""
+        """Did the push end as it has to: 0 for published, 7 for rejected, by these checks alone and in these words?"""
         wanted = 0 if item.status == "published" else 7
-        return self.exit == wanted and all(word in self.told() for word in item.words)
+        failed = [check for check in self.report.get("checks") or [] if check["status"] == "failed"]
+        told = " ".join(str(check["message"]) for check in failed)
+        right = {check["name"] for check in failed} == set(item.checks) and all(word in told for word in item.words)
+        return self.exit == wanted and right
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The report, where the answer holds one."""
+        return dict(self.answer.get("report") or self.answer)
 
     def lines(self) -> list[str]:
         """The scores and the reasons, a line each."""
-        report = self.answer.get("report") or self.answer
+        report = self.report
         scores = [score for part in report.get("components") or [] for score in part.get("scores") or []]
         lines = [
             f"{score['metric']} {score['value']:.3f} [{score['interval'][0]:.3f}, {score['interval'][1]:.3f}]"

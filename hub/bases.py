@@ -119,11 +119,14 @@ def insist(found: BaseModel, wanted: Mapping[str, Any], where: object) -> None:
 
 
 def same(found: BaseModel, wanted: Mapping[str, Any]) -> bool:
-    """True when an adapter bound to `wanted` is bound to `found`: the same weights, or at least the same backbone."""
+    """True when an adapter bound to `wanted` is bound to `found`: the same weights, or at least the same backbone, under
+    the same configuration and tokenizer. Where the hub does not say one of these, it is not compared."""
     backbone = (wanted.get("roots") or {}).get("backbone")
-    return found.fingerprint == wanted.get("fingerprint") or (
-        backbone is not None and found.roots.get("backbone") == backbone
+    weights = found.fingerprint == wanted.get("fingerprint") or (
+        not wanted.get("reads_pooler", True) and backbone is not None and found.roots.get("backbone") == backbone
     )
+    ways = ("architecture", "tokenizer_digest")
+    return weights and all(getattr(found, way) == wanted[way] for way in ways if wanted.get(way))
 
 
 def _named(text: str, settings: config.Settings, *, only_folder: bool) -> Meant:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,13 +16,18 @@ from hub.spec.errors import Problem
 SIDECAR = ".adapter-hub.json"  # what `hub pull --to` leaves beside the files, so that `hub verify DIR` can compare
 _BUFFER = 1 << 20
 _LEFT_OUT = frozenset({"__pycache__", "Thumbs.db", "desktop.ini"})
+# what a Trainer writes beside an adapter: no part of it, and mostly pickles
+_BY_PRODUCTS = re.compile(
+    r"training_args\.bin|(optimizer|scheduler|scaler)\.(pt|bin)|rng_state(_\d+)?\.pth|trainer_state\.json|"
+    r"events\.out\.tfevents\..*|runs|wandb|global_step\d+|checkpoint-\d+|.*\.log"
+)
 
 
 class FolderSnapshot:
     """The files of a folder, with `extra` files laid over them; a `hub.spec.validation.Snapshot`.
 
-    Links are never followed and are told in `.problems`; hidden files and byte code are left out and named in
-    `.left_out`.
+    Links are never followed and are told in `.problems`; hidden files, byte code and what a Trainer leaves beside an
+    adapter (its state, logs, checkpoints) are left out and named in `.left_out`.
     """
 
     def __init__(self, root: Path | str, extra: Mapping[str, bytes] | None = None) -> None:
@@ -65,7 +71,7 @@ class FolderSnapshot:
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda e: e.name):
                 path = f"{prefix}{entry.name}"
-                if entry.name.startswith(".") or entry.name in _LEFT_OUT:
+                if entry.name.startswith(".") or entry.name in _LEFT_OUT or _BY_PRODUCTS.fullmatch(entry.name):
                     self.left_out.append(path)
                 elif entry.is_dir(follow_symlinks=False):
                     yield from self._walk(Path(entry.path), f"{path}/")

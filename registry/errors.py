@@ -19,6 +19,7 @@
     | - UnknownBase           register the base model first
     | - UnknownBenchmark      register the benchmark first
     | - Rejected              mend the files
+    + TooMany            429  wait `seconds`
     + Unavailable        503  try again later
 
 The API writes each as a problem of RFC 9457 (registry.api.problems), the pages as an error page.
@@ -130,6 +131,15 @@ class UnknownBenchmark(Invalid):
 
 class Rejected(Invalid):
     code, title = "rejected", "The adapter is rejected"
+
+
+class TooMany(RegistryError):
+    """Too many attempts. `seconds` says how long to wait."""
+
+    status, code, title = 429, "too_many", "Too many attempts"
+
+    def __init__(self, detail: str, *, seconds: int, hint: str = "") -> None:
+        super().__init__(detail, hint=hint, seconds=seconds)
 
 
 class Unavailable(RegistryError):

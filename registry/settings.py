@@ -133,13 +133,14 @@ HUB_UPLOAD_HOURS = number("HUB_UPLOAD_HOURS", 24, 1, 720)
 HUB_INGEST_LEASE_SECONDS = number("HUB_INGEST_LEASE_SECONDS", 120, 2, 86_400)
 HUB_RELAY_MILLISECONDS = number("HUB_RELAY_MILLISECONDS", 200, 10, 60_000)
 HUB_CLIENT_WHEELS = text("HUB_CLIENT_WHEELS")
+HUB_BEHIND_PROXY = flag("HUB_BEHIND_PROXY", False)
 HUB_STATEMENT_SECONDS = number("HUB_STATEMENT_SECONDS", 10, 1, 86_400)
 BROKER_URL = text("BROKER_URL")
 HUB_WORKER_BROKER_URL = text("HUB_WORKER_BROKER_URL") or BROKER_URL
 # Read by other parts of the hub from the same environment; known here so that a typing error is seen.
 OTHERS = (
     *("HUB_DATA", "HUB_EMBEDDED_USER", "HUB_ENDPOINT", "HUB_TOKEN", "HUB_CACHE", "HUB_CONFIG", "HUB_OFFLINE"),
-    *("HUB_BASES", "HUB_SCRATCH", "HUB_WORKER_TOKEN"),
+    *("HUB_BASES", "HUB_SCRATCH", "HUB_WORKER_TOKEN", "HUB_RUN_SECONDS", "HUB_RUN_MEMORY_GB"),
 )
 
 # --- Django ---
@@ -219,8 +220,8 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = flag("HUB_HSTS_SUBDOMAINS", False)
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
-# Only a proxy that always sets this header itself may be believed.
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if flag("HUB_BEHIND_PROXY", False) else None
+# Only a proxy that always sets this header itself may be believed; so it is with X-Forwarded-For (web/signing_in.py).
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HUB_BEHIND_PROXY else None
 X_FRAME_OPTIONS = "DENY"
 # Over plain http a browser drops a cookie with Secure: nobody could sign in to a hub without a certificate.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https

@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import include, path
 
 from registry.api import client, health, problems
-from registry.web import pages
+from registry.web import pages, signing_in
 
 urlpatterns = [
     path("livez", health.livez),
@@ -17,6 +17,7 @@ urlpatterns = [
     path("client/<str:filename>", client.wheel),
     path("client/<str:name>/", client.project),
     path("api/v1/", include("registry.api.v1.urls")),
+    path("admin/login/", signing_in.limited(admin.site.login)),
     path("admin/", admin.site.urls),
     path("", include("registry.web.urls")),
 ]

@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,10 @@ class Prepared:
 
 def key(backbone: Backbone, benchmark: Benchmark) -> str:
     """What the cached values depend on, as one hex digest."""
-    same = [backbone.fingerprint, backbone.base.tokenizer_digest, benchmark.digest]
-    parts = [EDITION, *same, limit(backbone, benchmark)]
-    return hashlib.sha256(json.dumps([*parts, torch.__version__]).encode()).hexdigest()
+    base = backbone.base
+    same = [base.fingerprint, base.architecture, base.tokenizer_digest, benchmark.digest, limit(backbone, benchmark)]
+    versions = [torch.__version__, *map(version, ("transformers", "tokenizers", "scikit-learn", "numpy"))]
+    return hashlib.sha256(json.dumps([EDITION, *same, *versions]).encode()).hexdigest()
 
 
 def limit(backbone: Backbone, benchmark: Benchmark) -> int:

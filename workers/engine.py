@@ -89,7 +89,7 @@ class Run:
             self.tell("attach")
             with runtime.attach(self.backbone, component, _of_adapter(component, tensors)) as attached:
                 self._applied(component, attached, tensors)
-                self._effect(component, attached)
+                self._effect(component, attached, tensors)
                 head = self._head(component, tensors)
                 for digest, prepared in self.prepared.items():
                     with self._refusals(component):
@@ -131,22 +131,22 @@ class Run:
         hint = "save the adapter without tensors that belong to nothing"
         self._note("applied", "failed", component, message, hint, evidence | {"idle": idle[:LISTED]})
 
-    def _effect(self, component: Component, attached: Attached) -> None:
+    def _effect(self, component: Component, attached: Attached, tensors: Mapping[str, torch.Tensor]) -> None:
         """The adapter changes what the encoder says about the benchmark's first rows."""
         self.tell("effect")
         first = next(iter(self.prepared.values()), None)
         batch = benchmarks.in_memory(self.backbone, SENTENCES) if first is None else first.first_rows
-        on = predict.hidden(self.backbone, batch)
+        on = predict.outputs(self.backbone, batch)
         attached.enabled = False
-        off = predict.hidden(self.backbone, batch)
+        off = predict.outputs(self.backbone, batch)
         attached.enabled = True
-        if not bool(torch.isfinite(on).all()):
+        if not all(bool(torch.isfinite(item).all()) for item in on):
             raise Rejected("finite", "the adapted model answers with NaN or infinity", DIVERGED)
-        change = float((on - off).abs().max())
+        change = max(float((here - there).abs().max()) for here, there in zip(on, off, strict=True))
         evidence = {"rows": len(batch.rows), "hidden": _significant(change)}
         if change == 0.0:
             message = "the adapter changes nothing: its hidden states are exactly the base model's"
-            message += " (B = 0)" if component.method == "lora" else ""
+            message += " (B = 0)" if _is_zero(component, tensors) else ""
             hint = "the weights were saved before training, or training never reached them"
             raise Rejected("effect", message, hint, evidence)
         self._note("effect", "passed", component, f"hidden states move by up to {change:.3g}", evidence=evidence)
@@ -237,10 +237,12 @@ class Run:
                 "state": "observed",
                 **self.assignment.base_model,
                 "fingerprint": self.backbone.fingerprint,
+                "architecture": self.backbone.base.architecture,
+                "tokenizer_digest": self.backbone.base.tokenizer_digest,
             },
             "adapter_digest": self.assignment.adapter_digest,
             "policy": self.assignment.plan,
-            "environment": environment(),
+            "environment": environment() | {"dtype": self.backbone.dtype},
             "predictions": self.predictions,
             "seconds": round(seconds, 3),
         }
@@ -288,7 +290,6 @@ def environment() -> dict[str, Any]:
         "transformers": transformers.__version__,
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
-        "dtype": "float32",
     }
 
 
@@ -346,6 +347,12 @@ _REFUSAL: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], str]] = {
     "max_drop": _dropped,
     "min_value": _too_low,
 }
+
+
+def _is_zero(component: Component, tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Whether the half that LoRA starts at zero still is."""
+    halves = [tensors[part.tensors["B"]] for part in component.parts if part.kind == "lora"]
+    return bool(halves) and not any(bool(half.any()) for half in halves)
 
 
 def _listed(names: list[str]) -> str:

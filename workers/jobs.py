@@ -113,6 +113,7 @@ class Worker:
         return well
 
     def _judged(self, lease: Lease, base: bases.Base, beating: "Heart") -> dict[str, Any]:
+        _insist(base, lease.base_model)
         scratch = self.settings.scratch
         folder = self._pulled / f"{lease.id}-{lease.run['lease_no']}"
         try:
@@ -153,6 +154,13 @@ class Worker:
                 self._announced.add(fingerprint)
             except HubError as error:
                 logger.warning("%s could not be announced: %s", base.folder, error)
+
+
+def _insist(base: bases.Base, wanted: dict[str, Any]) -> None:
+    """The same weights under another configuration or tokenizer give other answers: nothing is judged on them."""
+    for key in ("architecture", "tokenizer_digest"):
+        if wanted.get(key) and wanted[key] != getattr(base.model, key):
+            raise Fault(f"{base.folder} holds the weights of this base model, but another {key}", started=False)
 
 
 class Heart:

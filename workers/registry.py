@@ -29,9 +29,9 @@ class Lease:
 
     @property
     def base_model(self) -> dict[str, Any]:
-        """{fingerprint, name, state} of the base model, as the registry knows it."""
+        """{fingerprint, name, state, architecture, tokenizer_digest} of the base model, as the registry knows it."""
         known = self._claim["base_model"]
-        return {key: known.get(key) for key in ("fingerprint", "name", "state")}
+        return {key: known.get(key) for key in ("fingerprint", "name", "state", "architecture", "tokenizer_digest")}
 
     @property
     def previous(self) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
     model, tokenizer = runtime.load("snapshot/", "base/")
 
-Nothing here writes into a base model: its weights lie in read-only memory, an adapter is a set of forward hooks.
+Nothing here writes into a base model: an adapter is a set of forward hooks. A worker's weights lie in read-only memory.
 """
 
 from pathlib import Path
@@ -43,7 +43,7 @@ def load(
     `IncompatibleBaseModel` where the adapter does not fit, naming the tensors, and `HubError` where it holds values
     that no training leaves behind.
     """
-    backbone = open_backbone(base_folder, fingerprint=fingerprint)
+    backbone = open_backbone(base_folder, fingerprint=fingerprint, writable=True)
     snapshot = open_snapshot(folder)
     chosen = _chosen(snapshot, backbone, component)
     tensors = tensors_of(snapshot, chosen)

@@ -42,6 +42,11 @@ class Backbone:
         return int(self.model.config.hidden_size)
 
     @property
+    def dtype(self) -> str:
+        """The number format of the weights: float32, bfloat16, float16; several are joined by a plus sign."""
+        return "+".join(sorted({str(parameter.dtype).removeprefix("torch.") for parameter in self.model.parameters()}))
+
+    @property
     def pools(self) -> bool:
         """Whether the base model brings a pooler of its own."""
         return getattr(self.model, "pooler", None) is not None
@@ -55,8 +60,10 @@ class Backbone:
         return int(config.max_position_embeddings) - taken
 
 
-def open_backbone(folder: str | Path, *, fingerprint: str | None = None) -> Backbone:
-    """Open the base model in a folder, its weights mapped read-only.
+def open_backbone(folder: str | Path, *, fingerprint: str | None = None, writable: bool = False) -> Backbone:
+    """Open the base model in a folder, its weights mapped read-only; a write would end the process.
+
+    `writable` is for users, who may train on: what they write to becomes a copy of their own.
 
     With `fingerprint`, a folder that holds other weights is refused (`IncompatibleBaseModel`)
     before a model is made.
@@ -68,7 +75,7 @@ def open_backbone(folder: str | Path, *, fingerprint: str | None = None) -> Back
             f"{folder} holds {base.fingerprint}, not {fingerprint}",
             hint="point to the folder of the base model that the adapter was trained on",
         )
-    model = _body(folder, base)
+    model = _body(folder, base, writable)
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     return Backbone(model, tokenizer, base, folder, buffers)
@@ -103,8 +110,8 @@ def _same(backbone: Backbone, name: str, buffer: torch.Tensor) -> bool:
     return torch.equal(backbone.buffers[name], buffer)
 
 
-def _body(folder: Path, base: BaseModel) -> Any:
-    state = _state(folder, base)
+def _body(folder: Path, base: BaseModel, writable: bool) -> Any:
+    state = _state(folder, base, writable)
     config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     kind = BODIES.get(base.model_type)
     if kind is None:
@@ -120,22 +127,22 @@ def _body(folder: Path, base: BaseModel) -> Any:
     if missing:
         raise errors.IntegrityError(f"{folder}: base model without {', '.join(missing[:5])}")
     model.load_state_dict({name: state[name] for name in wanted}, strict=True, assign=True)
-    _fill_buffers(model)
+    _fill_buffers(model, writable)
     return model.eval().requires_grad_(False)
 
 
-def _state(folder: Path, base: BaseModel) -> dict[str, torch.Tensor]:
+def _state(folder: Path, base: BaseModel, writable: bool) -> dict[str, torch.Tensor]:
     """Canonical name -> mapped tensor, over all shards."""
     found = {}
     for path in base_folder.shards(folder):
-        for name, tensor in weights.mapped(path).items():
+        for name, tensor in weights.mapped(path, writable=writable).items():
             canonical = base_model.canonical_name(name, base.model_type)
             if canonical is not None:
                 found[canonical] = tensor
     return found
 
 
-def _fill_buffers(model: Any) -> None:
+def _fill_buffers(model: Any, writable: bool) -> None:
     """Give the buffers that no file holds their values: on `meta` the constructor fills them in vain."""
     length = model.config.max_position_embeddings
     values = {
@@ -146,4 +153,4 @@ def _fill_buffers(model: Any) -> None:
         if name not in values:
             raise errors.HubError(f"the runtime does not know how to fill the buffer {name}")
         owner, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(owner), leaf, weights.read_only(values[name]))
+        setattr(model.get_submodule(owner), leaf, values[name].clone() if writable else weights.read_only(values[name]))

@@ -82,7 +82,8 @@ class AdaptedModel(nn.Module):
         )
         if self.head is None:
             return output
-        logits = self.head(output.last_hidden_state[:, 0], output.get("pooler_output"))
+        pooled = output.get("pooler_output")  # heads are float32, whatever the base model is
+        logits = self.head(output.last_hidden_state[:, 0].float(), None if pooled is None else pooled.float())
         loss = None if labels is None else functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(
             loss=loss, logits=logits, hidden_states=output.hidden_states, attentions=output.attentions
@@ -143,6 +144,14 @@ def hidden(backbone: Backbone, batch: Batch) -> torch.Tensor:
     """Last hidden states [rows, tokens, hidden] of one batch."""
     with torch.inference_mode():
         return backbone.model(**batch.inputs).last_hidden_state
+
+
+def outputs(backbone: Backbone, batch: Batch) -> tuple[torch.Tensor, ...]:
+    """What a head may read of one batch: last hidden states [rows, tokens, hidden], and the pooler's where there is one."""
+    with torch.inference_mode():
+        found = backbone.model(**batch.inputs)
+    pooled = found.get("pooler_output")
+    return (found.last_hidden_state,) if pooled is None else (found.last_hidden_state, pooled)
 
 
 def logits(head: ClassificationHead, seen: States) -> torch.Tensor:

@@ -43,14 +43,18 @@ class Unsound:
     reason: str
 
 
-def mapped(path: Path) -> dict[str, torch.Tensor]:
-    """Every tensor of a safetensors file as a view of a PROT_READ mapping (the tensors keep it alive)."""
+def mapped(path: Path, *, writable: bool = False) -> dict[str, torch.Tensor]:
+    """Every tensor of a safetensors file as a view of a mapping (the tensors keep it alive).
+
+    Read-only, or `writable`: then a page that is written to becomes this process's own copy. The file never changes.
+    """
+    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         first = file.read(8)
         head = first + file.read(header.header_length(first, size))
         table = header.parse_header(head, size, path.name)
-        view = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+        view = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE if writable else mmap.MAP_SHARED, prot=protection)
     return {t.name: _view(view, len(head) + t.start, t) for t in table}
 
 

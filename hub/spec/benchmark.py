@@ -146,6 +146,8 @@ class _Definition:
         metric = self.choice("metric", task.metrics if task else None)
         data, data_sha256 = self.file("data", required=True)
         train, train_sha256 = self.file("train", required=False)
+        if train and train_sha256 == data_sha256:
+            self.fault("train", "holds the very rows that are scored", "give other rows, or leave it out")
         return {
             "name": self.name(),
             "task": task.name if task else "",

@@ -87,6 +87,13 @@ class Component:
         """The ML task that the head proves, whatever the files say; None where there is no head."""
         return None if self.head is None else "text-classification"
 
+    @property
+    def reads_pooler(self) -> bool:
+        """Whether its answers depend on the base model's own pooler: another one gives other answers."""
+        head = self.head
+        own = head is not None and (head.pooling == "cls" or "pooler_weight" in head.tensors)
+        return not own or any(part.module.startswith("pooler.") for part in self.parts)
+
     def to_json(self) -> dict[str, Any]:
         """The component as a plain JSON object; `from_json` reads it back."""
         return dataclasses.asdict(self)

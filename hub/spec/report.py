@@ -36,6 +36,7 @@ EVIDENCE = ("ran", "rescored", "attested", "claimed")
 # without these no adapter has run
 REQUIRED = ("files", "config", "scan", "shapes", "applied", "effect", "frozen", "finite")
 _BASELINES = {"probe": "probe", "majority": "majority class", "adapter_off": "same head without the adapter"}
+_BASE = ("fingerprint", "architecture", "tokenizer_digest")
 _CLAUSE = 300
 # parts of a score that may differ between two runs of the same thing
 _UNSTABLE = frozenset({"seconds", "host", "claimed"})
@@ -65,7 +66,7 @@ def result_digest(report: Mapping[str, Any]) -> str:
             "result": 1,
             "verdict": report.get("verdict"),
             "adapter_digest": str(report.get("adapter_digest", "")).removeprefix("sha256:"),
-            "base": (report.get("base_model") or {}).get("fingerprint"),
+            "base": [(report.get("base_model") or {}).get(key) for key in _BASE],
             "checks": [[item["name"], item["status"], item.get("evidence")] for item in report.get("checks", [])],
             "components": [_component(item) for item in report.get("components", [])],
             "predictions": {key: documents.digest(item) for key, item in (report.get("predictions") or {}).items()},

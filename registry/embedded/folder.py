@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,12 +163,31 @@ def remove_sockets(path: str | Path | None) -> None:
 
 def adopt(environment: MutableMapping[str, str], data: Path) -> bool:
     """Give a command without a database of its own the environment of the hub on `data`; tell whether there is one."""
-    if "DATABASE_URL" in environment:
+    if is_given("DATABASE_URL", environment):
         return False
     try:
         note = Folder(data).note
     except OSError:  # another user's hub
         return False
     for name, value in note.get("environment", {}).items():
-        environment.setdefault(name, value)
+        if not is_given(name, environment):
+            environment[name] = value
     return bool(note)
+
+
+def is_given(name: str, environment: Mapping[str, str]) -> bool:
+    """Tell whether the caller has set NAME, or NAME_FILE, which holds it. The registry's settings take only one of them."""
+    return bool(name in environment or environment.get(f"{name}_FILE"))
+
+
+def given(name: str, environment: Mapping[str, str]) -> str | None:
+    """Return what the caller has set by NAME or by NAME_FILE, None where nothing. Raises EmbeddedError."""
+    path = environment.get(f"{name}_FILE")
+    if not path:
+        return environment.get(name) or None
+    if environment.get(name):
+        raise EmbeddedError(f"both {name} and {name}_FILE are set", "keep one")
+    try:
+        return Path(path).read_text().strip() or None
+    except OSError as error:
+        raise EmbeddedError(f"{name}_FILE: {path} cannot be read ({error.strerror})") from error

@@ -3,7 +3,8 @@
 postgres, redis -> migrations, the worker's token -> web, relay, jobs -> (ready) -> validation workers ->
 (demo)
 
-A part is left out where the environment names a server of your own (DATABASE_URL, BROKER_URL, HUB_STORAGE).
+A part is left out where the environment names a server of your own (DATABASE_URL, BROKER_URL, HUB_STORAGE), or a file that
+does (DATABASE_URL_FILE, ...).
 """
 
 import contextlib
@@ -102,17 +103,17 @@ class Hub:
             "HUB_ALLOWED_HOSTS": "127.0.0.1,localhost,[::1]",
             "HUB_SSL_REDIRECT": "0",  # whoever stands in front of us does that; workers come by the back door
         }
-        if "HUB_SECRET_KEY_FILE" not in os.environ:
+        if not os.environ.get("HUB_SECRET_KEY_FILE"):  # else it stays in its file
             ours["HUB_SECRET_KEY"] = self.secrets["secret_key"]
-        if not os.environ.get("HUB_STORAGE"):
+        chosen = {name: folders.given(name, os.environ) or value for name, value in ours.items()}
+        if chosen["HUB_STORAGE"] == ours["HUB_STORAGE"]:
             self.folder.make("blobs")
-        chosen = {name: os.environ.get(name) or value for name, value in ours.items()}
         return chosen | {"HUB_DATA": str(self.folder.path.resolve())}
 
     def _start_servers(self) -> dict[str, str]:
         """Start PostgreSQL and Redis where none are given, wait for both, and return the addresses."""
-        database, broker = os.environ.get("DATABASE_URL"), os.environ.get("BROKER_URL")
-        worker_broker = os.environ.get("HUB_WORKER_BROKER_URL") or broker
+        database, broker = (folders.given(name, os.environ) for name in ("DATABASE_URL", "BROKER_URL"))
+        worker_broker = folders.given("HUB_WORKER_BROKER_URL", os.environ) or broker
         account = accounts.unprivileged()
         if not (database and broker):
             self.sockets = folders.make_sockets(account)

@@ -54,10 +54,14 @@ class Programs:
             line=(sys.executable, *words),
             log=self.log(name),
             cwd=ROOT,
-            env=dict(os.environ) | self.environment,
+            env={key: value for key, value in os.environ.items() if key not in self._decided()} | self.environment,
             stop=((signal.SIGTERM, grace),),
             stage=stage,
         )
+
+    def _decided(self) -> set[str]:
+        """The names of files whose content we hand on by value: the registry takes a setting one way only."""
+        return {f"{name}_FILE" for name in self.environment}
 
     def manage(self, name: str, *words: str, stage: int = WEB) -> Program:
         """`manage.py WORDS`, with a minute for each statement instead of a visitor's few seconds."""

@@ -7,11 +7,11 @@ from registry.models.blobs import Blob, Component, Manifest, ManifestFile
 from registry.models.events import Event, Outbox
 from registry.models.runs import Evidence, Run, Score
 from registry.models.uploads import Upload, UploadBlob
-from registry.models.users import Membership, Namespace, Role, Scope, Token, User
+from registry.models.users import Membership, Namespace, Role, Scope, SignIn, Token, User
 from registry.models.versions import Alias, Version
 
 __all__ = [
     "Adapter", "Alias", "BaseAlias", "BaseModel", "Benchmark", "Blob", "Commit", "Component", "Direction", "Event",
     "Evidence", "Manifest", "ManifestFile", "Membership", "Namespace", "Outbox", "Policy", "Pull", "Redirect", "Ref",
-    "Role", "Run", "Scope", "Score", "Token", "Tombstone", "Upload", "UploadBlob", "User", "Version", "Visibility",
+    "Role", "Run", "Scope", "Score", "SignIn", "Token", "Tombstone", "Upload", "UploadBlob", "User", "Version", "Visibility",
 ]  # fmt: skip

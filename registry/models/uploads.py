@@ -43,8 +43,9 @@ class UploadQuerySet(models.QuerySet["Upload"]):
 class Upload(models.Model):
     """A push under way. `manifest` and `digest` are what the client announced; neither is believed before ingest.
 
-    `attempt` numbers the leases of the ingest, `faults` counts those that a mistake of ours has ended. After a fault
-    nobody holds the lease and its time is a pause: the ingest begins again when it is over.
+    `attempt` numbers the leases of the ingest, `faults` counts those that a mistake of ours has ended, and the one
+    under way until it ends in another way (a process that is killed tells nobody). After a fault nobody holds the lease and
+    its time is a pause: the ingest begins again when it is over.
     """
 
     State = UploadState

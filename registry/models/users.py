@@ -5,7 +5,7 @@ from typing import Self
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
-from django.db.models import CheckConstraint, F, GeneratedField, Q, UniqueConstraint, Value
+from django.db.models import CheckConstraint, F, GeneratedField, Index, Q, UniqueConstraint, Value
 from django.db.models.functions import Lower
 from django.utils import timezone
 
@@ -137,3 +137,17 @@ class Token(models.Model):
 
     class Meta:
         constraints = [*rules.digests("token", "digest"), rules.one_of("token", "scope", Scope)]
+
+
+class SignIn(models.Model):
+    """An attempt to sign in that failed, or is not over yet; `subject` is the hash of a name or of an address."""
+
+    subject = rules.DigestField()
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [*rules.digests("signin", "subject")]
+        indexes = [
+            Index(fields=["subject", "at"], name="signin_by_subject"),
+            Index(fields=["at"], name="signin_by_time"),
+        ]

@@ -12,7 +12,7 @@ from registry.storage import BlobStore, open_store
 
 def store() -> BlobStore:
     """Return the configured blob store."""
-    return open_store(settings.HUB_STORAGE)
+    return open_store(settings.HUB_STORAGE, public_endpoint=settings.HUB_STORAGE_PUBLIC_ENDPOINT or None)
 
 
 def files_of(digest: str) -> list[ManifestFile]:

@@ -103,7 +103,7 @@ def _shape(version: Version, components: list[Component], verdict: shapes.Compat
         "adapter_digest": f"sha256:{version.adapter_digest}",
         "status": version.status,
         "yanked": versions.yank_of(version),
-        "base_model": _base(version),
+        "base_model": _base(version, components),
         "task": facts.get("task") or "",
         "method": components[0].method if components else "",
         "labels": facts.get("labels"),
@@ -114,7 +114,7 @@ def _shape(version: Version, components: list[Component], verdict: shapes.Compat
     }
 
 
-def _base(version: Version) -> shapes.ResolvedBase | None:
+def _base(version: Version, found: list[Component]) -> shapes.ResolvedBase | None:
     base = version.base_model if version.base_fingerprint else None
     if base is None:
         return None
@@ -123,5 +123,8 @@ def _base(version: Version) -> shapes.ResolvedBase | None:
         "name": base_models.name_of(base),
         "state": base.state,
         "roots": base.roots,
+        "architecture": base.architecture,
+        "tokenizer_digest": base.tokenizer_digest,
+        "reads_pooler": any(spec.Component.from_json(row.facts["component"]).reads_pooler for row in found),
         "locations": base_models.locations(base),
     }

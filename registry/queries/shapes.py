@@ -154,6 +154,9 @@ class ResolvedBase(TypedDict):
     name: str
     state: str
     roots: dict[str, str]
+    architecture: str
+    tokenizer_digest: str | None
+    reads_pooler: bool
     locations: list[Location]
 
 

@@ -6,6 +6,9 @@ bytes that are stored are not read twice, rows that are there are found, and onl
 
 What fails is tried again after a pause that grows: for ever where the store or the database is at fault, and at most
 MAX_FAULTS times where we are. Then the version stays unjudged, and says so: a mistake of ours is no verdict.
+
+Whoever takes the lease is booked a fault in advance and gets it back by living on: a process that is killed each time
+(files that take all memory) tells nobody, and would otherwise be tried for ever.
 """
 
 import contextlib
@@ -73,6 +76,10 @@ def run(*, upload_id: str | uuid.UUID) -> bool:
     upload = _claim(upload_id)
     if upload is None:
         return False
+    if upload.faults > MAX_FAULTS:
+        with contextlib.suppress(_Overtaken):
+            _give_up(upload=upload, what="the process was ended each time")
+        return False
     try:
         _take(upload)
         manifest = _record(upload=upload)
@@ -82,7 +89,7 @@ def run(*, upload_id: str | uuid.UUID) -> bool:
     except _Overtaken:
         return False
     except NOT_OURS:
-        _pause(upload, upload.attempt)
+        _pause(upload, upload.attempt, faults=upload.faults - 1)
         raise
     except Exception as error:
         _count_fault(upload, error)
@@ -95,10 +102,10 @@ def run(*, upload_id: str | uuid.UUID) -> bool:
 
 
 def _claim(upload_id: str | uuid.UUID) -> Upload | None:
-    """Take the lease in one statement, None where it is held or nothing is to be done."""
+    """Take the lease in one statement, and book a fault; None where it is held or nothing is to be done."""
     moment = timezone.now()
     rows = Upload.objects.filter(pk=upload_id).stalled(moment)
-    if not rows.update(attempt=F("attempt") + 1, lease_expires_at=_lease(moment)):
+    if not rows.update(attempt=F("attempt") + 1, faults=F("faults") + 1, lease_expires_at=_lease(moment)):
         return None
     return Upload.objects.select_related("adapter__namespace", "user", "version").get(pk=upload_id)
 
@@ -117,7 +124,7 @@ def _renew(upload: Upload) -> None:
 
 
 def _free(upload: Upload) -> None:
-    _mine(upload).update(lease_expires_at=None)
+    _mine(upload).update(lease_expires_at=None, faults=upload.faults - 1)
 
 
 def _pause(upload: Upload, failures: int, **changes: Any) -> None:
@@ -127,22 +134,19 @@ def _pause(upload: Upload, failures: int, **changes: Any) -> None:
 
 
 def _count_fault(upload: Upload, error: Exception) -> None:
-    """Note that our own code failed. Nothing says that it will do better, so it is tried only a few times."""
-    faults = upload.faults + 1
-    if faults < MAX_FAULTS:
-        _pause(upload, faults, faults=faults)
+    """Let the fault stand: our own code failed. Nothing says that it will do better, so it is tried only a few times."""
+    if upload.faults < MAX_FAULTS:
+        _pause(upload, upload.faults)
         return
     with contextlib.suppress(_Overtaken):
-        _give_up(upload=upload, error=error)
+        _give_up(upload=upload, what=type(error).__name__)
 
 
 @transaction.atomic
-def _give_up(*, upload: Upload, error: Exception) -> None:
+def _give_up(*, upload: Upload, what: str) -> None:
     """Fail an upload that we cannot ingest. Its version stays unjudged; its bytes stay for an operator to try again."""
     version = _locked(upload)
-    reason = (
-        f"the hub failed {MAX_FAULTS} times to read the files ({type(error).__name__}); the log tells its operator why"
-    )
+    reason = f"the hub failed {MAX_FAULTS} times to read the files ({what}); the log tells its operator why"
     version.stage = "error"
     version.report = {"verdict": "error", "error": reason, "summary": f"not judged: {reason}"}
     version.save(update_fields=["stage", "report"])
@@ -309,6 +313,7 @@ def _finish(upload: Upload, problems: tuple[Problem, ...]) -> None:
         state=Upload.State.FAILED if problems else Upload.State.DONE,
         problems=[problem.to_json() for problem in problems] or None,
         lease_expires_at=None,
+        faults=upload.faults - 1,
         reserved_bytes=0,
     )
 

@@ -15,12 +15,11 @@ def open_store(url: str | None = None, *, public_endpoint: str | None = None) ->
     """Return the store that `url` names, the same object for the same arguments within a process.
 
     `file:///folder` or `s3://bucket/prefix`; without an argument the environment's HUB_STORAGE.
-    `public_endpoint` (or HUB_STORAGE_PUBLIC_ENDPOINT) is the S3 address that clients reach where it differs
-    from the server's own. Nothing is connected yet and no folder is made: the first use does that. Raises
+    `public_endpoint` is the S3 address that clients reach where it differs from the server's own. Nothing is connected yet and no folder is made: the first use does that. Raises
     ValueError for an address that says neither.
     """
     address = url or os.environ.get("HUB_STORAGE", "")
-    return _open(address, public_endpoint or os.environ.get("HUB_STORAGE_PUBLIC_ENDPOINT") or None)
+    return _open(address, public_endpoint)
 
 
 @functools.lru_cache(maxsize=8)

@@ -74,7 +74,7 @@ def readable(found: dict[str, Any]) -> dict[str, Any]:
             part
             | {
                 "scores": [_score(score) for score in _objects(part.get("scores"))],
-                "hidden": _objects(part.get("hidden")),
+                "hidden": [each | {"gates": _objects(each.get("gates"))} for each in _objects(part.get("hidden"))],
             }
             for part in _objects(found.get("components"))
         ],

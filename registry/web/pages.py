@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 
-from registry.errors import BadRequest, RegistryError
+from registry.errors import BadRequest, RegistryError, TooMany
 
 View = Callable[..., HttpResponse]
 
@@ -24,6 +24,8 @@ def page(view: View) -> View:
         except RegistryError as error:
             context = {"title": error.title, "detail": error.detail, "hint": error.hint}
             response = render(request, "registry/error.html", context, status=error.status)
+            if isinstance(error, TooMany):
+                response["Retry-After"] = str(error.extra["seconds"])
         response["Cache-Control"] = "private, no-store"
         patch_vary_headers(response, ["Cookie"])
         return response

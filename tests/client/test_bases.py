@@ -141,9 +141,18 @@ def test_another_base_model_than_the_adapters_is_refused(base: Path) -> None:
         bases.locate(wanted, config.read(), base=base)
 
 
-def test_the_same_backbone_under_another_pooler_will_do(base: Path) -> None:
+def test_the_same_backbone_under_another_pooler_will_do_for_an_adapter_that_does_not_read_it(base: Path) -> None:
     wanted = {**base_of(base), "fingerprint": "base:" + "0" * 64}
-    assert bases.locate(wanted, config.read(), base=base) == base
+    assert bases.locate(wanted | {"reads_pooler": False}, config.read(), base=base) == base
+    with pytest.raises(errors.IncompatibleBaseModel):
+        bases.locate(wanted, config.read(), base=base)
+
+
+@pytest.mark.parametrize("way", ["architecture", "tokenizer_digest"])
+def test_the_same_weights_that_compute_or_read_otherwise_are_another_base_model(base: Path, way: str) -> None:
+    """`hidden_act: relu` under the same weights: half of the answers are wrong, and nothing would show it."""
+    with pytest.raises(errors.IncompatibleBaseModel):
+        bases.locate({**base_of(base), way: "0" * 64}, config.read(), base=base)
 
 
 def test_adding_a_base_model_registers_and_remembers_it(sim: Simulator, owner: Client, base: Path) -> None:

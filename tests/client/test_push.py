@@ -92,14 +92,14 @@ def test_a_hub_json_that_says_the_same_is_sent_as_it_is(sim: Simulator, owner: C
 
 
 def test_every_problem_is_told_at_once_and_no_byte_travels(sim: Simulator, owner: Client, folder: Path) -> None:
-    (folder / "training_args.bin").write_bytes(b"\x80\x04pickle")
+    (folder / "adapter_model.bin").write_bytes(b"\x80\x04pickle")
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "target_modules": ["query", "value"]}')
     (folder / "link").symlink_to("/etc/passwd")
     (folder / "hub.json").write_text("{not json")
     with pytest.raises(errors.Rejected) as told:
         owner.push(folder, "owner/a")
     text = str(told.value)
-    for word in ("training_args.bin", "link", "hub.json", "nothing was sent"):
+    for word in ("adapter_model.bin", "link", "hub.json", "nothing was sent"):
         assert word in text
     assert sim.count("POST .*") == 0
     assert sim.received == {}
@@ -153,6 +153,15 @@ def test_hidden_files_are_left_out_and_named(owner: Client, sim: Simulator, fold
     (folder / "__pycache__").mkdir()
     prepared = owner.prepare(folder)
     assert prepared.to_json()["left_out"] == [".git", "__pycache__"]
+
+
+def test_what_a_trainer_leaves_beside_an_adapter_stays_at_home(owner: Client, sim: Simulator, folder: Path) -> None:
+    for name in ("training_args.bin", "optimizer.pt", "rng_state_0.pth", "trainer_state.json", "train.log"):
+        (folder / name).write_bytes(b"\x80\x04")
+    (folder / "checkpoint-500").mkdir()
+    prepared = owner.prepare(folder)
+    assert not prepared.problems
+    assert len(prepared.to_json()["left_out"]) == 6
 
 
 def test_a_stranger_cannot_push(sim: Simulator, stranger: Client, folder: Path) -> None:

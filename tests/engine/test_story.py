@@ -14,6 +14,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
+from hub import runtime
+from hub.runtime import predict
 from hub.runtime.base import Backbone
 from hub.spec import policy
 from tests.engine import makers
@@ -68,7 +70,9 @@ def test_a_good_adapter_passes_every_check(judge: Judge, backbone: Backbone) -> 
     assert check(found, "applied")["evidence"] == {"consumed": 10, "tensors": 10}
     facts = check(found, "benchmark")["evidence"]["tests/salad"]
     assert facts["probe"]["features"] in ("first_token", "pooler", "mean")
-    assert found["base_model"] == {"fingerprint": backbone.fingerprint, "state": "observed"}
+    base = backbone.base
+    ways = {"architecture": base.architecture, "tokenizer_digest": base.tokenizer_digest}
+    assert found["base_model"] == {"fingerprint": base.fingerprint, "state": "observed", **ways}
 
 
 def test_predictions_are_row_for_row_those_of_transformers_and_peft(judge: Judge, good: Path, tiny: Path) -> None:
@@ -160,7 +164,7 @@ def test_an_adapter_without_a_head_cannot_be_scored(judge: Judge, tmp_path: Path
     assert failed(judge(tmp_path / "headless")) == ["head"]
 
 
-def test_a_random_adapter_with_a_fitted_head_gains_nothing_over_the_probe(
+def test_a_random_adapter_with_a_fitted_head_gains_nothing_over_what_needs_no_adapter(
     judge: Judge, good: Path, tiny: Path, tmp_path: Path, backbone: Backbone
 ) -> None:
     """Far better than the same head without the adapter, and still worth nothing: why gain is over the probe."""
@@ -181,9 +185,10 @@ def test_a_random_adapter_with_a_fitted_head_gains_nothing_over_the_probe(
     model.save_pretrained(tmp_path / "random")
     found = judged(makers.assignment(tmp_path / "random", tiny, files), backbone, tmp_path)
     assert failed(found) == ["benchmark"]
-    assert "no gain over the probe" in check(found, "benchmark")["message"]
+    assert "no gain over the" in check(found, "benchmark")["message"]
     assert [gate["passed"] for gate in score(found)["gates"]] == [False]
     assert score(found)["value"] > score(found)["baselines"]["majority"]
+    assert score(found)["gain"]["over"] in ("probe", "majority")
 
 
 def test_without_a_train_split_the_gain_is_over_something_weaker_and_that_is_said(judge: Judge) -> None:
@@ -286,3 +291,54 @@ def test_a_cached_benchmark_says_what_a_fresh_one_says(
     from workers import benchmarks
 
     assert benchmarks.key(backbone, other) != benchmarks.key(backbone, given.benchmarks[0].benchmark)
+
+
+def test_an_adapter_that_always_answers_the_same_gains_nothing_however_weak_the_probe(
+    tmp_path: Path, tiny: Path, backbone: Backbone
+) -> None:
+    """The majority needs no adapter either: a train split that spoils the probe must not publish a constant."""
+    texts = makers.sentences(220, seed=3)
+    dev = [f"{text}\t{int(row % 10 < 7)}" for row, text in enumerate(texts[:120])]
+    train = [f"{text}\t{row % 2}" for row, text in enumerate(texts[120:])]
+    files = makers.write_benchmark(tmp_path / "b", dev, train)
+    constant = makers.lora_model(tiny, std=1e-3)
+    with torch.no_grad():
+        head = constant.base_model.model.classifier.modules_to_save["default"]
+        head.weight.zero_()
+        head.bias.copy_(torch.tensor([0.0, 1.0]))
+    constant.save_pretrained(tmp_path / "constant")
+    report = judged(makers.assignment(tmp_path / "constant", tiny, files), backbone, tmp_path / "s")
+    (score,) = report["components"][0]["scores"]
+    assert score["value"] - score["baselines"]["probe"] > 0.1
+    assert (report["verdict"], score["gain"]["over"]) == ("failed", "majority")
+    assert "no gain over the majority" in check(report, "benchmark")["message"]
+
+
+def test_an_adapter_of_the_pooler_alone_has_an_effect(tmp_path: Path, tiny: Path, backbone: Backbone) -> None:
+    """It moves no hidden state, and every answer."""
+    makers.lora_model(tiny, target_modules=["pooler.dense"]).save_pretrained(tmp_path / "pooler")
+    report = judged(makers.assignment(tmp_path / "pooler", tiny), backbone, tmp_path / "s")
+    assert check(report, "effect")["status"] == "passed"
+
+
+def test_a_base_in_half_precision_is_judged_and_loaded_alike(tmp_path: Path, tiny: Path) -> None:
+    """It was published, and then could not be loaded: its head is float32, its states are not."""
+    base = makers.copied(tiny, tmp_path / "half")
+    tensors = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(base / "model.safetensors").items()}
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    makers.lora_model(tiny).save_pretrained(tmp_path / "adapter")
+    report = judged(makers.assignment(tmp_path / "adapter", base), runtime.open_backbone(base), tmp_path / "s")
+    assert report["environment"]["dtype"] == "bfloat16"
+    (answer,) = predict.classify(*runtime.load(tmp_path / "adapter", base), ["a b c"])
+    assert answer["label"].startswith("LABEL_")
+
+
+def test_a_user_may_train_on_and_the_file_stays_as_it_is(tmp_path: Path, tiny: Path) -> None:
+    """Read-only weights would end the user's process without a word at the first step."""
+    base = makers.copied(tiny, tmp_path / "base")
+    before = (base / "model.safetensors").read_bytes()
+    makers.lora_model(tiny).save_pretrained(tmp_path / "adapter")
+    model, _ = runtime.load(tmp_path / "adapter", base)
+    for parameter in model.backbone.parameters():
+        parameter.requires_grad_(True).data.add_(1.0)
+    assert (base / "model.safetensors").read_bytes() == before

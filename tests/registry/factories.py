@@ -68,6 +68,10 @@ def make_token(
     )
 
 
+def make_sign_in(*, subject: str | None = None) -> models.SignIn:
+    return models.SignIn.objects.create(subject=subject or sha256(unique("name")))
+
+
 def make_adapter(
     *, namespace: models.Namespace | None = None, name: str | None = None, visibility: str = "public", **more: Any
 ) -> models.Adapter:

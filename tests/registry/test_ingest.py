@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from hub import errors as client_errors
@@ -76,7 +76,7 @@ class TestTheJob:
         assert [blobs.store().staged(key) for key in keys] == [0] * len(keys)
 
 
-def always(error: Exception) -> Callable[..., Any]:
+def always(error: BaseException) -> Callable[..., Any]:
     """Return a function that never does anything else but fail."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -214,6 +214,37 @@ class TestFaults:
         assert told["summary"].startswith("not judged: ")
         with pytest.raises(client_errors.NotJudged):
             verdicts.judge(verdicts.Report(told.json), "acme/tone-bert:1")
+
+    def test_files_that_kill_their_process_each_time_are_given_up(
+        self, owner: Caller, base, large: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        upload = waiting(owner)
+        for n in range(5):
+            assert ingest._claim(upload.pk), n  # and then nothing more is heard: it was killed
+            assert not ingest.run(upload_id=upload.pk)
+            Upload.objects.update(lease_expires_at=timezone.now())
+        monkeypatch.setattr(ingest, "_take", lambda upload: pytest.fail("read a sixth time"))
+        assert not ingest.run(upload_id=upload.pk)
+        upload.refresh_from_db()
+        assert (upload.state, upload.faults) == ("failed", 5)
+        told = owner.get("adapters/acme/tone-bert/versions/1/report")
+        assert (told["verdict"], told["stage"]) == ("error", "error")
+        assert "the process was ended each time" in told["summary"]
+
+    @pytest.mark.parametrize("fault", [OperationalError("away"), SystemExit()])
+    def test_what_is_not_our_fault_is_not_counted(
+        self, owner: Caller, base, large: None, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+    ) -> None:
+        upload = waiting(owner)
+        monkeypatch.setattr(ingest.inspections, "inspect", always(fault))
+        for _ in range(7):
+            with pytest.raises(type(fault)):
+                ingest.run(upload_id=upload.pk)
+        assert Upload.objects.get().faults == 0
+        monkeypatch.undo()
+        assert ingest.run(upload_id=upload.pk)
+        assert Upload.objects.get().faults == 0
+        ends_well()
 
     def test_pushing_again_what_we_gave_up_on_begins_again(
         self, owner: Caller, base, large: None, monkeypatch: pytest.MonkeyPatch

@@ -42,6 +42,7 @@ def one(name: str) -> models.Model:
         "Event": make.make_event,
         "Outbox": make.make_outbox,
         "User": make.make_user,
+        "SignIn": make.make_sign_in,
     }
     return made[name]()
 

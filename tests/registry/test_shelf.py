@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from registry.errors import BadRequest
 from registry.models import Adapter, Namespace, Pull, Run, Version
-from registry.queries import base_models, resolve, search, versions
+from registry.queries import base_models, blobs, resolve, search, versions
 from registry.queries.viewers import ANYBODY, Viewer
 from registry.services import adapters as services
 from registry.services import users
@@ -127,7 +127,7 @@ def test_a_page_of_a_list_reads_its_index_and_sorts_nothing(sort: str, index: st
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE registry_adapter")
     query = search.SearchQuery(sort=sort)
-    rows = search._ordered(Adapter.objects.live(), query)
+    rows = search._ordered(Adapter.objects.live(), query, ANYBODY)
     if page == "deep":
         query = search.SearchQuery(sort=sort, cursor=search._cursor(rows[2000]))
         rows = search._after(rows, query)
@@ -212,3 +212,13 @@ def test_the_operator_of_a_new_hub_is_made_whole_or_not_at_all(monkeypatch: pyte
     user = Namespace.objects.get(name="library").memberships.get().user
     assert (user.username, user.is_staff, user.check_password("secret words")) == ("operator", True, True)
     assert Viewer(user, "push").name == "operator"
+
+
+def test_the_stores_public_address_is_the_setting_and_not_the_environment(settings, monkeypatch) -> None:
+    """The setting may come by file (HUB_STORAGE_PUBLIC_ENDPOINT_FILE), as every other."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("HUB_STORAGE_PUBLIC_ENDPOINT", "http://from-the-environment.example")
+    settings.HUB_STORAGE = "s3://bucket/elsewhere"
+    settings.HUB_STORAGE_PUBLIC_ENDPOINT = "https://files.example"
+    assert (blobs.store().download_url("0" * 64, filename="x") or "").startswith("https://files.example/")

@@ -60,3 +60,8 @@ def test_labels_that_differ_from_benchmark_to_benchmark_ask_nothing_of_a_head():
     assert benchmark.common_labels([two, two]) == two
     assert benchmark.common_labels([two, three]) is None
     assert benchmark.common_labels([]) is None
+
+
+def test_the_rows_that_are_scored_are_not_those_that_the_probe_learns_from():
+    with pytest.raises(SpecError, match="the very rows that are scored"):
+        benchmark.parse(DEFINITION | {"train": "train.tsv"}, DIGESTS | {"train.tsv": DIGESTS["dev.tsv"]})

@@ -39,6 +39,8 @@ SETTINGS = {
     "HUB_RETRY_SECONDS": "0",
 }
 """A hub that finds out within seconds what a hub at work finds out within minutes."""
+PATIENCE = 300
+"""Seconds that a publisher waits: longer than a storm on a busy machine. Whether a verdict comes is what is asked."""
 NO_LEASE = "The run is leased to another worker, or is over."
 LEASED = "SELECT id::text, worker, status, lease_no FROM registry_run"
 
@@ -157,7 +159,7 @@ class Publishers:
 def verdict(client: Client, receipt: Receipt) -> str:
     """Wait for what the hub says in the end."""
     try:
-        return client.status(f"{receipt.repo}:{receipt.number}", follow=True, timeout=120).status
+        return client.status(f"{receipt.repo}:{receipt.number}", follow=True, timeout=PATIENCE).status
     except Rejected as refused:
         return str((refused.report or {}).get("status"))
     except HubError as error:

@@ -12,7 +12,7 @@ import pytest
 
 from registry.embedded import supervisor as supervision
 from registry.embedded.errors import EmbeddedError, StoppedError
-from registry.embedded.folder import Folder
+from registry.embedded.folder import Folder, adopt, given
 from registry.embedded.programs import Programs
 from registry.embedded.supervisor import Program, Supervisor
 from tests.system.hubs import ROOT, is_alive, wait_for
@@ -85,6 +85,37 @@ def test_the_limits_of_a_run_reach_the_workers(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("HUB_TOKEN", "the caller's own")
     env = Programs(Folder(tmp_path), {"HUB_WORKER_BROKER_URL": ""}).worker(1, "http://x", "t").env or {}
     assert (env["HUB_RUN_SECONDS"], env["HUB_RUN_MEMORY_GB"], "HUB_TOKEN" in env) == ("60", "2", False)
+
+
+def test_what_comes_by_file_does_not_clash_with_what_we_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_URL_FILE", str(tmp_path / "broker"))
+    monkeypatch.setenv("HUB_SECRET_KEY_FILE", str(tmp_path / "key"))
+    env = Programs(Folder(tmp_path), {"BROKER_URL": "redis://x"}).relay().env or {}
+    assert env["BROKER_URL"] == "redis://x"
+    assert "BROKER_URL_FILE" not in env
+    assert env["HUB_SECRET_KEY_FILE"]
+
+
+def test_an_address_is_given_plainly_or_by_file_and_not_both(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("redis://x\n")
+    by_file = {"BROKER_URL_FILE": str(tmp_path / "url")}
+    assert given("BROKER_URL", by_file) == given("BROKER_URL", {"BROKER_URL": "redis://x"}) == "redis://x"
+    assert given("BROKER_URL", {"BROKER_URL": ""}) is None
+    with pytest.raises(EmbeddedError, match="both"):
+        given("BROKER_URL", by_file | {"BROKER_URL": "redis://y"})
+    with pytest.raises(EmbeddedError, match="cannot be read"):
+        given("BROKER_URL", {"BROKER_URL_FILE": str(tmp_path / "nothing")})
+
+
+def test_a_command_with_a_database_by_file_adopts_no_other(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write_note({"environment": {"DATABASE_URL": "postgresql://ours", "HUB_PUBLIC_URL": "http://ours"}})
+    environment = {"DATABASE_URL_FILE": "/run/secrets/database"}
+    assert not adopt(environment, tmp_path)
+    assert list(environment) == ["DATABASE_URL_FILE"]
+    environment = {"HUB_PUBLIC_URL_FILE": "/etc/hub/address"}
+    assert adopt(environment, tmp_path)
+    assert environment == {"HUB_PUBLIC_URL_FILE": "/etc/hub/address", "DATABASE_URL": "postgresql://ours"}
 
 
 def test_a_child_that_is_killed_from_outside_is_not_at_fault(

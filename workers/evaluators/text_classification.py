@@ -17,7 +17,7 @@ from workers.statistics import Labels
 
 DIGITS = 6
 NO_TRAIN_SPLIT = (
-    "the benchmark has no train split, so there is no probe: gain is over the stronger of the majority and "
+    "the benchmark has no train split, or one too small to fit a probe on: gain is over the stronger of the majority and "
     "the same head without the adapter, and says nothing about a linear head on the plain base model"
 )
 
@@ -58,7 +58,8 @@ def score(
     mapping = labels.match(declared, head.num_labels, prepared.benchmark.labels)
     place = np.array(mapping.to_benchmark, dtype=np.int64)
     predicted = place[_answers(head, predict.states(backbone, prepared.batches))]
-    baselines = _baselines(prepared, place[_answers(head, prepared.base)])
+    off = _answers(head, prepared.base)
+    baselines = _baselines(prepared, place[off])
     measured = _measured(prepared, predicted, baselines, previous)
     measured["gates"] = policy.decide(measured, gates)
     return Outcome(
@@ -66,7 +67,12 @@ def score(
         [int(label) for label in predicted],
         _failures(prepared, predicted),
         _warnings(prepared, predicted, mapping),
-        {"rows": len(predicted), "labels": mapping.source, **_probe_facts(prepared)},
+        {
+            "rows": len(predicted),
+            "labels": mapping.source,
+            "changed_answers": int((predicted != place[off]).sum()),
+            **_probe_facts(prepared),
+        },
     )
 
 
@@ -90,7 +96,9 @@ def _measured(
     benchmark, truth = prepared.benchmark, prepared.truth
     name, classes, seed = benchmark.metric, len(benchmark.labels), statistics.seed_of(benchmark.digest)
     values = {key: statistics.measure(name, truth, other, classes) for key, other in baselines.items()}
-    over = "probe" if "probe" in baselines else max(("majority", "adapter_off"), key=lambda key: values[key])
+    # The strongest of what needs no adapter, the probe first among equals: a probe that a publisher's own train split
+    # has spoilt, or a head that does all the work by itself, must not make an adapter look useful.
+    over = max((name for name in _STRENGTH if name in baselines), key=lambda name: values[name])
     value = statistics.estimate(name, truth, predicted, classes, seed)
     gain = statistics.difference(name, truth, predicted, baselines[over], classes, seed)
     measured = {
@@ -116,6 +124,7 @@ def _measured(
 
 
 _BASELINES = ("majority", "probe", "adapter_off")
+_STRENGTH = ("probe", "majority", "adapter_off")
 
 
 def _difference(estimate: statistics.Estimate) -> dict[str, Any]:

@@ -85,6 +85,7 @@ def _config(source: components.Source) -> dict[str, Any] | None:
         if key in raw and raw[key] not in off:
             source.config_problem("unsupported", f"config.{key}", f"this hub does not run {what} yet")
     activation = raw.get("non_linearity")
+    activation = activation.lower() if isinstance(activation, str) else activation  # as adapters reads it
     if activation not in ACTIVATIONS:
         message = f"{documents.shorten(activation)!r} is no activation this hub runs"
         source.config_problem("activation", "config.non_linearity", message, f"known are {', '.join(ACTIVATIONS)}")

@@ -213,7 +213,7 @@ def _check_complete(source: components.Source, settings: lora_config.Settings, p
 
 
 def _targeted(settings: lora_config.Settings, name: str, module: str) -> bool:
-    return settings.targeted(name) or settings.targeted(module)
+    return settings.targeted(name, module)
 
 
 def _untargeted(source: components.Source, keys: list[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from hub.spec import base_model, components, documents
@@ -22,7 +23,7 @@ TASKS = (None, "SEQ_CLS", "FEATURE_EXTRACTION")
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
 _META = re.compile(r"[\\*+?\[\](){}|^$]")
 # starts from noise: loading such a file leaves the base alone
-_HARMLESS_INIT = (True, False, None, "true", "false", "True", "False", "gaussian", "orthogonal")
+_HARMLESS_INIT = (True, False, None, "true", "false", "True", "False", "gaussian", "orthogonal", "eva", "mica")
 _INIT_HINT = "convert it: save_pretrained(..., path_initial_model_for_weight_conversion=...) writes a plain LoRA"
 # key -> (values that mean "off", what it is)
 _NOT_YET: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -81,13 +82,17 @@ class Settings:
         alpha = next((alpha for name, alpha in self.alpha_pattern.items() if matches(module, name)), self.alpha)
         return alpha / math.sqrt(rank) if self.rslora else alpha / rank
 
-    def targeted(self, module: str) -> bool:
-        """Tell whether a module (by its name in the model) is one the configuration names literally."""
-        if self.targets is not None and not any(matches(module, name) for name in self.targets):
+    def targeted(self, *paths: str) -> bool:
+        """Tell whether a module (by its names in the file and in the body) is one the configuration names literally."""
+        if self.targets is not None and not _any(paths, self.targets):
             return False
-        if any(matches(module, name) for name in self.excluded or ()):
+        if _any(paths, self.excluded or ()):
             return False
-        return self.layers is None or base_model.layer_of(module) in self.layers
+        return self.layers is None or base_model.layer_of(paths[0]) in self.layers
+
+
+def _any(paths: Iterable[str], names: Iterable[str]) -> bool:
+    return any(matches(path, name) for path in paths for name in names)
 
 
 def matches(module: str, name: str) -> bool:
@@ -100,11 +105,16 @@ def read(source: components.Source) -> Settings:
     config = source.config
     _refuse_attacks(source)
     _refuse_unsupported(source)
-    unknown = sorted(set(config) - _SET_ASIDE - _READ - set(_NOT_YET))
-    if unknown:
-        source.notices.append(
-            f"keys this hub does not know were set aside: {', '.join(map(documents.shorten, unknown[:10]))}"
-        )
+    for key in sorted(set(config) - _SET_ASIDE - _READ - set(_NOT_YET)):
+        if config[key] in (None, False, "", [], {}):
+            source.notices.append(
+                f"the key {documents.shorten(key)} is not known here; it says nothing and was set aside"
+            )
+        else:  # a variant of a later PEFT may have the same tensors and other arithmetic
+            message = (
+                f"is a key this hub does not know ({documents.shorten(config[key])}); what it changes cannot be run"
+            )
+            source.config_problem("unsupported", documents.shorten(key), message, "remove it if it changes nothing")
     task_type = config.get("task_type")
     if task_type not in TASKS:
         source.config_problem("task_type", "task_type", f"this hub does not run {documents.shorten(task_type)} yet",
@@ -269,6 +279,6 @@ def _layers(source: components.Source) -> frozenset[int] | None:
 
 
 def _saved(source: components.Source, task_type: Any) -> frozenset[str]:
-    names = _names(source, "modules_to_save") or ()
+    names = [base_model.strip_prefix(name, source.model_type) for name in _names(source, "modules_to_save") or ()]
     # PEFT adds these by itself, and keeps the name of the one that the model does not have
     return frozenset(names) | (frozenset({"classifier", "score"}) if task_type == "SEQ_CLS" else frozenset())

@@ -92,6 +92,7 @@ ATTACKS = {
         make.lora({"target_modules": ["query", "value", "word_embeddings"]},
                   {f"{PREFIX}bert.embeddings.word_embeddings.lora_A.weight": (2, 8),
                    f"{PREFIX}bert.embeddings.word_embeddings.lora_B.weight": (11, 2)}), "tensors.module", "no linear layer"),
+    "a variant of a PEFT to come": (make.lora({"use_hyperscale": True}), "config.unsupported", "use_hyperscale"),
     "fan_in_fan_out": (make.lora({"fan_in_fan_out": True}), "config.unsupported", "fan_in_fan_out"),
     "a leftover of old PEFT": (
         make.lora(shapes={f"{PREFIX}classifier.original_module.weight": (2, 8)}), "tensors.leftover", "old PEFT"),
