@@ -42,11 +42,11 @@ def read(
     """Settings now. An argument wins over the environment, the environment over the files. Raises UsageError."""
     environ = os.environ if environ is None else environ
     address = check_endpoint(endpoint or environ.get("HUB_ENDPOINT") or DEFAULT_ENDPOINT)
-    folder = _place(environ, "HUB_CONFIG", "XDG_CONFIG_HOME", ".config")
+    folder = _place(environ.get("HUB_CONFIG"), environ, "XDG_CONFIG_HOME", ".config")
     return Settings(
         endpoint=address,
         token=_clean(token) or _clean(environ.get("HUB_TOKEN")) or _stored_token(folder, address),
-        cache=_place(environ, "HUB_CACHE", "XDG_CACHE_HOME", ".cache"),
+        cache=_place(environ.get("HUB_CACHE"), environ, "XDG_CACHE_HOME", ".cache"),
         folder=folder,
         offline=environ.get("HUB_OFFLINE", "").strip().lower() in {"1", "true", "yes", "on"},
         bases=tuple(Path(p).expanduser() for p in environ.get("HUB_BASES", "").split(os.pathsep) if p),
@@ -120,9 +120,9 @@ def remember_base(settings: Settings, fingerprint: str, folder: Path, name: str 
     _store(settings.folder / "bases.json", bases)
 
 
-def _place(environ: Mapping[str, str], own: str, variable: str, default: str) -> Path:
+def _place(chosen: str | None, environ: Mapping[str, str], variable: str, default: str) -> Path:
     """The folder that our own variable names, else ours below the user's."""
-    if chosen := environ.get(own):
+    if chosen:
         return Path(chosen).expanduser().absolute()
     root = environ.get(variable, "")
     return (Path(root) if os.path.isabs(root) else Path.home() / default) / "adapter-hub"
