@@ -7,28 +7,33 @@ import redis
 
 
 def assert_walled_in(everything: redis.Redis, worker: redis.Redis) -> None:
-    """The worker's user reaches the queue of runs, and nothing of the registry's queue."""
-    idle = "runs\x06\x161"  # a key of that queue by its priority, which no worker that runs meanwhile looks at
-    everything.lpush("registry", "secret")
-    everything.hset("registry.unacked", "tag", "secret")
+    """The worker's user reaches the queue of runs, and nothing of the registry's queue.
+
+    Nothing is put where a process of the hub looks: to those this is junk.
+    """
+    idle, theirs = "runs\x06\x161", "registry\x06\x161"  # of both queues a priority that nobody asks for
+    everything.lpush(theirs, "secret")
     try:
         worker.lpush(idle, "hint")
         assert worker.brpop([idle], timeout=5) == (idle.encode(), b"hint")
-        for act in forbidden(worker):
+        for act in forbidden(worker, theirs):
             with pytest.raises(redis.exceptions.ResponseError):
                 act()
+        assert everything.lrange(theirs, 0, -1) == [b"secret"]
     finally:
-        everything.delete("registry", "registry.unacked")
+        everything.delete(theirs)
 
 
-def forbidden(worker: redis.Redis) -> tuple[Callable[[], object], ...]:
+def forbidden(worker: redis.Redis, theirs: str) -> tuple[Callable[[], object], ...]:
     """Acts that would read, forge, list or empty what is not the worker's."""
     return (
+        lambda: worker.lrange(theirs, 0, -1),
+        lambda: worker.rpop(theirs),
+        lambda: worker.lpush(theirs, "forged"),
         lambda: worker.lrange("registry", 0, -1),
-        lambda: worker.rpop("registry"),
         lambda: worker.lpush("registry", "forged"),
         lambda: worker.hgetall("registry.unacked"),
-        lambda: worker.eval("return redis.call('rpop', 'registry')", 0),
+        lambda: worker.eval(f"return redis.call('rpop', '{theirs}')", 0),
         worker.flushall,
         worker.flushdb,
         worker.keys,
