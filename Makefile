@@ -68,4 +68,4 @@ bench: install ## the benchmarks, each printing ratios
 	for file in bench/*.py; do $(RUN) $$file || exit 1; done
 
 clean: ## remove what was built here (not ./var: that is data)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(ADAPTERS) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

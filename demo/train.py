@@ -3,7 +3,7 @@
     python -m demo.train --data demo/reviews --out demo/sentiment-bert
 
 LoRA (Hu et al. 2021, arXiv:2106.09685) on query and value, rank 8, with the classification head; one linear schedule of AdamW without dropout. About
-40 s on two cores for the 2 000 sentences of `demo/reviews`, a minute for 10 000 rows of SST-2.
+40 s on two cores for the 2 000 sentences of `demo/reviews`, a minute and a half for 10 000 rows of SST-2.
 """
 
 import argparse
