@@ -293,13 +293,6 @@ def environment() -> dict[str, Any]:
     }
 
 
-_WORDS = {
-    "probe": "the probe",
-    "majority": "the majority",
-    "adapter_off": "the same head without the adapter",
-}
-
-
 def _of_adapter(component: Component, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Only what the component's parts name: nothing else of an upload comes near the backbone."""
     wanted = {key for part in component.parts for key in part.tensors.values()}
@@ -309,7 +302,7 @@ def _of_adapter(component: Component, tensors: Mapping[str, torch.Tensor]) -> di
 def _over(score: Mapping[str, Any]) -> str:
     gain = score["gain"]
     baseline = score["baselines"][gain["over"]]
-    return f"{_measured(gain)} against {_WORDS[gain['over']]} ({baseline:.3f})"
+    return f"{_measured(gain)} against the {report.over_what(gain)} ({baseline:.3f})"
 
 
 def _measured(difference: Mapping[str, Any]) -> str:
@@ -323,8 +316,7 @@ def _refusals(score: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _no_gain(gate: Mapping[str, Any], score: Mapping[str, Any]) -> str:
-    over = _WORDS[score["gain"]["over"]]
-    text = f"no gain over {over}: {score['metric']} {score['value']:.3f}, {_over(score)}"
+    text = f"no gain over the {report.over_what(score['gain'])}: {score['metric']} {score['value']:.3f}, {_over(score)}"
     return f"{text}; the lower bound has to be above {gate['threshold']:g}"
 
 

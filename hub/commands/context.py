@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hub import errors
+from hub.spec.report import over_what
 
 if TYPE_CHECKING:
     from hub.client import Client
@@ -133,7 +134,9 @@ def _score_lines(folder: str, score: Mapping[str, Any]) -> list[str]:
     lines[0] += f"{_number(score.get('value'))} {_interval(score.get('interval'))} on {score.get('n')} rows; {beside}"
     gain = score.get("gain")
     if gain:
-        lines.append(f"          gain {_number(gain.get('value'))} {_interval(gain.get('interval'))}")
+        lines.append(
+            f"          gain {_number(gain.get('value'))} {_interval(gain.get('interval'))} over the {over_what(gain)}"
+        )
     for gate in score.get("gates") or []:
         mark = "ok" if gate.get("passed") else "FAILED"
         bound = f"needs {gate.get('threshold')}, bound {_number(gate.get('bound'))}"

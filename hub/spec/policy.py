@@ -3,7 +3,7 @@
 Each gate is judged on a 95 % interval. Where the interval lies clear of the threshold the gate is decided;
 where it does not, the gate's `undecided` says whether that counts as passed.
 
-    min_gain    gain over the probe (or the plain base): passed if the whole interval lies above `value`
+    min_gain    gain over the strongest baseline: passed if the whole interval lies above `value`
     max_drop    change against the version behind `latest`: passed if even the worst end drops by at most `value`
     min_value   the metric itself: passed if the whole interval lies at or above `value`
 

@@ -35,7 +35,8 @@ VERDICTS = ("passed", "failed", "error")
 EVIDENCE = ("ran", "rescored", "attested", "claimed")
 # without these no adapter has run
 REQUIRED = ("files", "config", "scan", "shapes", "applied", "effect", "frozen", "finite")
-_BASELINES = {"probe": "probe", "majority": "majority class", "adapter_off": "same head without the adapter"}
+BASELINES = {"probe": "probe", "majority": "majority class", "adapter_off": "same head without the adapter"}
+"""What a score is measured against -> its name in a sentence, after "the"."""
 _BASE = ("fingerprint", "architecture", "tokenizer_digest")
 _CLAUSE = 300
 # parts of a score that may differ between two runs of the same thing
@@ -85,6 +86,11 @@ def summary_line(report: Mapping[str, Any]) -> str:
         return f"published: {_passed(counted)} of {len(counted)} checks passed. {_scores(report)}"
     reasons = " ".join(f"{item['name']}: {_clause(item['message'])}." for item in failed)
     return f"rejected: {len(failed)} of {len(counted)} checks failed. {reasons or 'A gate was not passed.'}"
+
+
+def over_what(gain: Mapping[str, Any]) -> str:
+    """Return what a gain is over, as a sentence says it after "the"."""
+    return BASELINES.get(str(gain.get("over", "probe")), "baseline")
 
 
 def validate(report: Any, plan: Mapping[str, Any]) -> None:
@@ -141,7 +147,7 @@ def _scores(report: Mapping[str, Any]) -> str:
 
 def _score(score: Mapping[str, Any]) -> str:
     gain = score.get("gain")
-    over = f", {gain['value']:+.3f} over the {_BASELINES.get(gain.get('over', 'probe'), 'baseline')}" if gain else ""
+    over = f", {gain['value']:+.3f} over the {over_what(gain)}" if gain else ""
     return f"{score['benchmark']}: {score['metric']} {score['value']:.3f}{over}"
 
 
@@ -201,7 +207,7 @@ def _validate_score(score: Any, where: str, plan: Mapping[str, Any], collector: 
         collector.add(_problem(where, "gain and change are null or {value, interval}"))
         return
     if not _baselines(score.get("baselines")):
-        collector.add(_problem(where, f"baselines are numbers or null, of {', '.join(_BASELINES)}"))
+        collector.add(_problem(where, f"baselines are numbers or null, of {', '.join(BASELINES)}"))
         return
     if score.get("gates") != policy.decide(score, plan["gates"]):
         collector.add(_problem(where, "its gates do not follow from its intervals"))
@@ -272,7 +278,7 @@ def _difference(value: Any) -> bool:
 def _baselines(value: Any) -> bool:
     return value is None or (
         isinstance(value, dict)
-        and set(value) <= set(_BASELINES)
+        and set(value) <= set(BASELINES)
         and all(item is None or _number(item) for item in value.values())
     )
 

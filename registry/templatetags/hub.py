@@ -9,6 +9,8 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from hub.spec import report
+
 register = template.Library()
 
 STATUS = {
@@ -123,21 +125,29 @@ def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+@register.filter
+def over(gain: Any) -> str:
+    """What a gain is over: the probe, the majority class, the same head without the adapter."""
+    return report.over_what(_object(gain))
+
+
 @register.simple_tag
 def score_bar(score: dict[str, Any]) -> SafeString:
     """One score beside its baselines on an axis from 0 to 1, as inline SVG.
 
-    A band for the 95 % interval, a disc for the adapter, a ring for the probe, a dashed tick for the majority class.
-    `score` is a score of a report, or one of an adapter's summary, which carries the gain but no baselines.
+    A band for the 95 % interval, a disc for the adapter, a ring for the baseline that the gain is over (the probe where
+    there is no gain), a dashed tick for the majority class. `score` is a score of a report, or one of an adapter's
+    summary, which carries the gain but no baselines.
     """
     value, baselines, gain = number(score.get("value")), _object(score.get("baselines")), _object(score.get("gain"))
-    probe, majority = number(baselines.get("probe")), number(baselines.get("majority"))
+    over = str(gain.get("over", "probe"))
+    baseline, majority = number(baselines.get(over)), number(baselines.get("majority"))
     interval = [number(bound) for bound in score.get("interval") or ()]
     middle = HEIGHT / 2
     if value is None:
         return SafeString()
-    if probe is None and number(gain.get("value")) is not None:
-        probe = value - (number(gain.get("value")) or 0.0)
+    if baseline is None and number(gain.get("value")) is not None:
+        baseline = value - (number(gain.get("value")) or 0.0)
     shapes = [format_html('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', LEFT, LEFT + WIDTH, middle, middle)]
     if len(interval) == 2 and interval[0] is not None and interval[1] is not None:
         low, high = _x(interval[0]), _x(interval[1])
@@ -149,22 +159,22 @@ def score_bar(score: dict[str, Any]) -> SafeString:
         shapes.append(
             format_html('<line class="majority" x1="{0}" x2="{0}" y1="4" y2="{1}"/>', _x(majority), HEIGHT - 4)
         )
-    if probe is not None:
-        kind = "gain" if value >= probe else "loss"
+    if baseline is not None:
+        kind = "gain" if value >= baseline else "loss"
         shapes.append(
             format_html(
                 '<line class="{}" x1="{}" x2="{}" y1="{}" y2="{}"/>',
                 kind,
-                _x(probe),
+                _x(baseline),
                 _x(value),
                 middle,
                 middle,
             )
         )
-        shapes.append(format_html('<circle class="probe" cx="{}" cy="{}" r="5"/>', _x(probe), middle))
+        shapes.append(format_html('<circle class="baseline" cx="{}" cy="{}" r="5"/>', _x(baseline), middle))
     shapes.append(format_html('<circle class="adapter" cx="{}" cy="{}" r="6"/>', _x(value), middle))
     words = f"{score.get('benchmark', '')} {score.get('metric', '')} {figure(value)}" + (
-        f", probe {figure(probe)}" if probe is not None else ""
+        f", {report.over_what(gain)} {figure(baseline)}" if baseline is not None else ""
     )
     body = format_html_join("", "{}", ((shape,) for shape in shapes))
     return format_html(

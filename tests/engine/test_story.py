@@ -311,7 +311,7 @@ def test_an_adapter_that_always_answers_the_same_gains_nothing_however_weak_the_
     (score,) = report["components"][0]["scores"]
     assert score["value"] - score["baselines"]["probe"] > 0.1
     assert (report["verdict"], score["gain"]["over"]) == ("failed", "majority")
-    assert "no gain over the majority" in check(report, "benchmark")["message"]
+    assert "no gain over the majority class" in check(report, "benchmark")["message"]
 
 
 def test_an_adapter_of_the_pooler_alone_has_an_effect(tmp_path: Path, tiny: Path, backbone: Backbone) -> None:
