@@ -9,7 +9,7 @@ PORT ?= 8000
 DATA ?= ./var
 DEMO_DATA ?=
 STORM ?= 3
-T ?= tests/spec tests/client tests/engine tests/storage tests/registry tests/web tests/system
+T ?= tests/spec tests/formats tests/client tests/engine tests/storage tests/registry tests/web tests/system
 # Tests of whole hubs have the machine to themselves; the others share it.
 ALONE := $(filter tests/system%,$(T))
 SHARED := $(filter-out $(ALONE),$(T))

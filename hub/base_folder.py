@@ -18,7 +18,7 @@ from typing import Any
 from blake3 import blake3
 
 from hub import errors
-from hub.spec import base_model, documents, tensors
+from hub.spec import base_model, documents, families, tensors
 from hub.spec.base_model import BaseModel, Leaf
 from hub.spec.errors import SpecError
 
@@ -154,7 +154,7 @@ def _leaves(shard: Path, model_type: str, progress: Callable[[int], None] | None
             head = stream.read(8)
             head += stream.read(tensors.header_length(head, size))
             table = tensors.parse_header(head, size, shard.name)
-            counted = [t for t in table if base_model.canonical_name(t.name, model_type) is not None]
+            counted = [t for t in table if families.canonical_name(t.name, model_type) is not None]
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
                 return _hashed(view, len(head), counted, progress)
     except SpecError as error:

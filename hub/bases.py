@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hub import base_folder, config, errors
-from hub.spec import base_model
+from hub.spec import base_model, families
 from hub.spec.base_model import BaseModel, Leaf
 
 DTYPES = {
@@ -64,7 +64,7 @@ def from_model(model: Any) -> BaseModel:
     kind = str(settings.get("model_type", ""))
     leaves: dict[str, Leaf] = {}
     for raw, tensor in model.state_dict().items():
-        name = base_model.canonical_name(raw, kind)
+        name = families.canonical_name(raw, kind)
         if name is not None:
             leaves[name] = _leaf(name, tensor)
     return base_model.from_leaves(tuple(leaves.values()), settings, None)

@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from hub import base_folder, errors
 from hub.runtime import weights
-from hub.spec import base_model
+from hub.spec import base_model, families
 from hub.spec.base_model import BaseModel, Leaf
 
 BODIES = {
@@ -95,7 +95,7 @@ def rehash(backbone: Backbone) -> str:
 
 def _live(backbone: Backbone) -> dict[str, torch.Tensor]:
     kind = backbone.base.model_type
-    named = {base_model.canonical_name(k, kind): v for k, v in backbone.model.named_parameters()}
+    named = {families.canonical_name(k, kind): v for k, v in backbone.model.named_parameters()}
     return {name: tensor for name, tensor in named.items() if name is not None}
 
 
@@ -136,7 +136,7 @@ def _state(folder: Path, base: BaseModel, writable: bool) -> dict[str, torch.Ten
     found = {}
     for path in base_folder.shards(folder):
         for name, tensor in weights.mapped(path, writable=writable).items():
-            canonical = base_model.canonical_name(name, base.model_type)
+            canonical = families.canonical_name(name, base.model_type)
             if canonical is not None:
                 found[canonical] = tensor
     return found

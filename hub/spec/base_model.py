@@ -18,28 +18,19 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from hub.spec import documents, errors
+from hub.spec import documents, errors, families
 
 PREFIX = "base:"
 MAX_LEAVES = 20_000
-# model_type -> the attribute under which a model with a head keeps its body
-BODY_PREFIXES = {
-    "bert": "bert.", "roberta": "roberta.", "xlm-roberta": "roberta.", "camembert": "roberta.",
-    "distilbert": "distilbert.", "electra": "electra.", "albert": "albert.", "mpnet": "mpnet.",
-    "deberta": "deberta.", "deberta-v2": "deberta.",
-}  # fmt: skip
-_PREFIXES = tuple(sorted(set(BODY_PREFIXES.values())))
-_BUFFERS = re.compile(r"(.*\.)?(position_ids|token_type_ids|masked_bias|inv_freq)")
-_LEGACY_NORM = re.compile(r"(.*LayerNorm)\.(gamma|beta)")
 _HEADS = re.compile(
-    r"(cls|classifier|score|qa_outputs|lm_head|pre_classifier|vocab_transform|vocab_layer_norm|vocab_projector"
+    r"(cls|classifier|score|qa_outputs|lm_head|proj_out|pre_classifier|vocab_transform|vocab_layer_norm|vocab_projector"
     r"|discriminator_predictions|generator_predictions|generator_lm_head|mask_predictions|lm_predictions)(\..*)?"
 )
 _READ = "let `hub fingerprint` or `hub base add` read the base model's folder"
 # names under which a tied tensor is written a second time
-_TIED = ("lm_head.weight", "lm_head.decoder.weight", "lm_head.decoder.bias", "cls.predictions.decoder.weight",
+_TIED = ("lm_head.weight", "proj_out.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.decoder.weight", "lm_head.decoder.bias", "cls.predictions.decoder.weight",
          "cls.predictions.decoder.bias", "vocab_projector.weight", "generator_lm_head.weight")  # fmt: skip
 # keys of config.json that change no number of the frozen model's forward pass
 NO_EFFECT = frozenset(
@@ -76,6 +67,22 @@ class Leaf:
 
 
 @dataclasses.dataclass(frozen=True)
+class Module:
+    """A module that an adapter may change. `shape`: linear [out, in], whichever way it lies in the file; conv
+    [out, in, *kernel]; embedding [rows, width]; norm [size]; experts [experts, out, in]."""
+
+    kind: Literal["linear", "conv", "embedding", "norm", "experts"]
+    shape: tuple[int, ...]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The axes of the weight by name; of a convolution the kernel's as `k0`, `k1`."""
+        names = {"linear": ("out", "in"), "conv": ("out", "in", "k0", "k1", "k2"), "embedding": ("rows", "width"),
+                 "norm": ("size",), "experts": ("experts", "out", "in")}[self.kind]  # fmt: skip
+        return dict(zip(names, self.shape, strict=False))
+
+
+@dataclasses.dataclass(frozen=True)
 class BaseModel:
     """A base model as its weights, configuration and tokenizer define it. Make one with `from_leaves`."""
 
@@ -92,20 +99,43 @@ class BaseModel:
         return {leaf.name: leaf.shape for leaf in self.leaves}
 
     @functools.cached_property
-    def modules(self) -> dict[str, tuple[int, int]]:
-        """(out, in) of every module with a two-dimensional weight, by canonical path; embeddings are
-        (rows, width)."""
-        return {
-            leaf.name.removesuffix(".weight"): (leaf.shape[0], leaf.shape[1])
-            for leaf in self.leaves
-            if leaf.name.endswith(".weight") and len(leaf.shape) == 2
-        }
+    def modules(self) -> dict[str, Module]:
+        """Every module with a weight, by canonical path, and the experts that live models hold fused."""
+        found = {}
+        for name, shape in self.tensors.items():
+            path = name.removesuffix(".weight")
+            if path != name and shape and (kind := _kind(path, shape)):
+                turned = kind == "linear" and families.is_transposed(path, self.model_type)
+                found[path] = Module(kind, shape[::-1] if turned else shape)
+        return found | _experts(found, families.of(self.model_type).experts)
 
     @functools.cached_property
     def linears(self) -> frozenset[str]:
-        """Paths of the linear modules an adapter may adapt: not embeddings, not the head of some earlier
-        task."""
-        return frozenset(path for path in self.modules if part_of(path + ".weight") in ("layers", "pooler"))
+        """Paths of the linear modules an adapter may adapt: not the head of some earlier task."""
+        found = (path for path, module in self.modules.items() if module.kind == "linear")
+        return frozenset(path for path in found if part_of(path + ".weight") in ("layers", "pooler"))
+
+    @functools.cached_property
+    def offers(self) -> dict[str, dict[str, int]]:
+        """What adapters may need: sizes by module, and under the empty path those of the whole model."""
+        whole = {key: value for key, value in self.sizes.items() if value}
+        return {path: module.sizes for path, module in self.modules.items()} | {"": whole}
+
+    @functools.cached_property
+    def sizes(self) -> dict[str, int]:
+        """Sizes of the whole model as its configuration gives them: hidden, layers, heads, kv (heads of keys and values),
+        head (width of one), vocab; 0 where it does not say. `prefix` is the width of keys and values of all layers."""
+        config = _text_config(self.config)
+        heads = _first_int(config, "num_attention_heads", "n_head", "num_heads", "decoder_attention_heads", "n_heads")
+        hidden = _first_int(config, "hidden_size", "n_embd", "d_model", "dim")
+        kv = _first_int(config, "num_key_value_heads") or heads
+        width = _first_int(config, "head_dim", "d_kv") or (hidden // heads if heads else 0)
+        layers = _first_int(config, "num_decoder_layers", "decoder_layers", "num_hidden_layers", "n_layer", "num_layers",
+                            "n_layers")  # fmt: skip
+        return {
+            "hidden": hidden, "layers": layers, "heads": heads, "kv": kv, "head": width,
+            "vocab": _first_int(config, "vocab_size"), "prefix": 2 * layers * kv * width,
+        }  # fmt: skip
 
     @property
     def parameters(self) -> int:
@@ -115,7 +145,7 @@ class BaseModel:
     @property
     def hidden_size(self) -> int:
         """Width of the hidden states (0 if the configuration does not say)."""
-        return _first_int(self.config, "hidden_size", "n_embd", "d_model", "dim")
+        return self.sizes["hidden"]
 
     @functools.cached_property
     def layers(self) -> frozenset[int]:
@@ -163,33 +193,11 @@ def from_leaves(leaves: Iterable[Leaf], config: dict[str, Any], tokenizer_digest
     return BaseModel(PREFIX + root(kept), kept, config, sub_roots, tokenizer_digest, _architecture(kept, config))
 
 
-def canonical_name(name: str, model_type: str | None) -> str | None:
-    """Return the name under which a tensor counts, or None for a buffer that is no weight.
-
-    The body's prefix goes (`bert.encoder...` -> `encoder...`), `gamma`/`beta` of old files become
-    `weight`/`bias`. Without a model type every known prefix is tried.
-    """
-    name = strip_prefix(name, model_type)
-    if _BUFFERS.fullmatch(name):
-        return None
-    if match := _LEGACY_NORM.fullmatch(name):
-        return f"{match[1]}.{'weight' if match[2] == 'gamma' else 'bias'}"
-    return name
-
-
-def strip_prefix(name: str, model_type: str | None) -> str:
-    """Return a tensor's or module's name without the attribute under which a model with a head keeps its body."""
-    if model_type in BODY_PREFIXES:
-        return name.removeprefix(BODY_PREFIXES[model_type])
-    known = () if model_type else _PREFIXES
-    return next((name.removeprefix(prefix) for prefix in known if name.startswith(prefix)), name)
-
-
 def canonical_leaves(leaves: Iterable[Leaf], model_type: str | None = None) -> tuple[Leaf, ...]:
     """Return the leaves that count, under canonical names, sorted. Raises SpecError if two clash."""
     named: dict[str, Leaf] = {}
     for leaf in leaves:
-        name = canonical_name(leaf.name, model_type)
+        name = families.canonical_name(leaf.name, model_type)
         if name is None:
             continue
         known = named.setdefault(name, dataclasses.replace(leaf, name=name))
@@ -232,11 +240,49 @@ def layer_of(path: str) -> int | None:
 
 def part_of(name: str) -> str:
     """Return the part a canonical tensor name belongs to: layers, embeddings, pooler or head."""
-    if name.startswith(("embeddings.", "embeddings_project.")):
+    if name.startswith(("embeddings.", "embeddings_project.")) or _is_table(name):
         return "embeddings"
     if name.startswith("pooler."):
         return "pooler"
     return "head" if _HEADS.fullmatch(name) else "layers"
+
+
+def _is_table(name: str) -> bool:
+    """Tell whether a tensor is a table of embeddings beside the layers, not within one."""
+    return families.is_embedding(name.removesuffix(".weight")) and layer_of(name) is None
+
+
+def _kind(path: str, shape: tuple[int, ...]) -> Literal["linear", "conv", "embedding", "norm"] | None:
+    if len(shape) == 2:
+        return "embedding" if families.is_embedding(path) else "linear"
+    return {1: "norm", 3: "conv", 4: "conv", 5: "conv"}.get(len(shape))  # type: ignore[return-value]
+
+
+def _experts(found: dict[str, Module], names: tuple[str, str, str] | None) -> dict[str, Module]:
+    """The two fused parameters of each block of experts: gate and up in one, and down."""
+    if names is None:
+        return {}
+    gate, up, down = names
+    blocks: dict[str, dict[str, list[Module]]] = {}
+    for path, module in found.items():
+        block, _, rest = path.rpartition(".experts.")
+        number, _, name = rest.partition(".")
+        if block and number.isdecimal() and name in names:
+            blocks.setdefault(f"{block}.experts", {}).setdefault(name, []).append(module)
+    fused = {}
+    for path, by_name in blocks.items():
+        if set(by_name) != set(names):
+            continue
+        (out, width), (low, inner) = by_name[gate][0].shape, by_name[down][0].shape
+        fused[f"{path}.gate_up_proj"] = Module("experts", (len(by_name[up]), 2 * out, width))
+        fused[f"{path}.down_proj"] = Module("experts", (len(by_name[down]), low, inner))
+    return fused
+
+
+def _text_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that describes the text model, where a model has several."""
+    inner = config.get("text_config")
+    return config | inner if isinstance(inner, dict) else config
 
 
 def parse_leaves(value: Any) -> tuple[Leaf, ...]:

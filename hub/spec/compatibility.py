@@ -11,7 +11,7 @@ incompatible   tensors clash; only a proven clash is one
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Literal
 
 from hub.spec import base_model, components, validation
@@ -62,41 +62,32 @@ def check(
 
 
 def _clashes(component: components.Component, base: base_model.BaseModel) -> list[str]:
-    found = [clash for part in component.parts if (clash := _CLASH[part.kind](part, base))]
+    found = [clash for part in component.parts for clash in _missing(part.needs, part, base)]
     head = component.head
-    if head is not None:
-        found += [clash for role, shape in head.shapes.items() if (clash := _head_clash(head, role, shape, base))]
-    return found
+    return found + (list(_missing(head.needs, head, base)) if head is not None else [])
 
 
-def _lora_clash(part: components.Part, base: base_model.BaseModel) -> str:
-    if part.module not in base.linears:
-        return f"{part.tensors['A']}: the base model has no linear layer {part.module!r}"
-    out, width = base.modules[part.module]
-    a, b = part.shapes["A"], part.shapes["B"]
-    if a[1] == width and b[0] == out:
-        return ""
-    shapes = f"{components.shown(a)} and {components.shown(b)}"
-    return f"{part.module}: the adapter's {shapes} do not fit the base model's {components.shown((out, width))}"
+def _missing(
+    needs: dict[str, dict[str, int]], what: components.Part | components.Head, base: base_model.BaseModel
+) -> Iterator[str]:
+    """What the base model lacks: the tensor that needs it, and both shapes."""
+    for path, sizes in needs.items():
+        have = base.offers.get(path)
+        role = next(iter(what.tensors))
+        key, shape = what.tensors[role], components.shown(what.shapes[role])
+        if have is None:
+            yield f"{key}: the base model has no {path!r}"
+            continue
+        for name, size in sizes.items():
+            if have.get(name, size) != size:
+                own = base.modules[path].shape if path in base.modules else None
+                where = f"the base model's {path}.weight {components.shown(own)}" if own else "the base model"
+                yield f"{key} {shape} needs {_WORDS.get(name, name)} {size}; {where} has {have[name]}"
 
 
-def _bottleneck_clash(part: components.Part, base: base_model.BaseModel) -> str:
-    block = f"{part.module}.dense"
-    if block not in base.modules:
-        return f"{part.tensors['down_weight']}: the base model has no block {part.module!r}"
-    hidden = base.modules[block][0]
-    shape = part.shapes["down_weight"]
-    if shape[1] == hidden:
-        return ""
-    return f"{part.module}: the adapter's {components.shown(shape)} does not fit hidden size {hidden}"
-
-
-def _head_clash(head: components.Head, role: str, shape: components.Shape, base: base_model.BaseModel) -> str:
-    wide = len(shape) == 2 and base.hidden_size and shape[1] != base.hidden_size
-    if not wide:
-        return ""
-    name = head.tensors[role]
-    return f"{name}: the head's {components.shown(shape)} does not fit hidden size {base.hidden_size}"
-
-
-_CLASH = {"lora": _lora_clash, "bottleneck": _bottleneck_clash}
+_WORDS = {
+    "in": "input width",
+    "out": "output width",
+    "hidden": "hidden size",
+    "prefix": "a width of keys and values of",
+}

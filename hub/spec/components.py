@@ -16,19 +16,22 @@ Shape = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What is added at one module of the backbone.
+    """What is added at one module of the backbone, or laid over it.
 
-    `module` is a canonical path: the adapted linear module (`lora`), or the output block of a layer whose sublayer
-    is adapted (`bottleneck`). `tensors` maps a role to its key in the weights file: A, B of shapes [r, in] and
-    [out, r]; or down_weight [b, d], down_bias [b], up_weight [d, b], up_bias [d].
+    `module` is a canonical path: the adapted module, or the output block of a layer whose sublayer is adapted
+    (`bottleneck`); empty for what belongs to no module (prompts, shared tensors). `kind` is the method's name, with the kind
+    of module after a dot where that is no linear layer (`lora.embedding`); `saved`, `bias` and `copy` are overlays: tensors
+    that stand in for the base model's own, or repeat them. `tensors` maps a role to its key in the weights file. `needs` says what the base model
+    has to have: module -> sizes (`out`, `in`, ...; see `base_model.offers`).
     """
 
     module: str
-    kind: Literal["lora", "bottleneck"]
+    kind: str
     tensors: dict[str, str]
-    scale: float
-    activation: str | None
+    scale: float = 1.0
+    activation: str | None = None
     shapes: dict[str, Shape] = dataclasses.field(default_factory=dict)
+    needs: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Part:
@@ -53,6 +56,12 @@ class Head:
     labels: tuple[str, ...] | None
     shapes: dict[str, Shape] = dataclasses.field(default_factory=dict)
 
+    @property
+    def needs(self) -> dict[str, dict[str, int]]:
+        """What a base model has to have for this head to fit."""
+        width = self.shapes.get("weight") or self.shapes.get("out_weight") or ()
+        return {"": {"hidden": width[1]}} if len(width) == 2 else {}
+
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Head:
         """Read what `Component.to_json` wrote."""
@@ -68,11 +77,17 @@ class Head:
 
 @dataclasses.dataclass(frozen=True)
 class Component:
-    """One adapter in a snapshot. `parameters` counts the parts, `head_parameters` the head."""
+    """One adapter in a snapshot.
+
+    `parameters` counts what was trained in the parts, `head_parameters` the head, `saved_parameters` the overlays (whole
+    modules and biases); `nbytes` are the bytes of each of the three in the files, and those `copied` from the base model. `unrun`: why this hub cannot run it, empty
+    where it can. `checked`: whether shapes were held against equations. `generation`: the library whose new module names the
+    file uses, empty where they are the published files'.
+    """
 
     folder: str
-    library: Literal["peft", "adapters"]
-    method: Literal["lora", "bottleneck"]
+    library: str
+    method: str
     variant: str
     config: dict[str, Any]
     weights: str
@@ -81,6 +96,20 @@ class Component:
     rank: int | None
     parameters: int
     head_parameters: int
+    saved_parameters: int = 0
+    nbytes: dict[str, int] = dataclasses.field(default_factory=dict)
+    unrun: tuple[str, ...] = ()
+    checked: bool = True
+    generation: str = ""
+
+    @property
+    def needs(self) -> dict[str, dict[str, int]]:
+        """What a base model has to have for every part and the head to fit: module -> sizes."""
+        found: dict[str, dict[str, int]] = {}
+        for needs in (*(part.needs for part in self.parts), self.head.needs if self.head else {}):
+            for module, sizes in needs.items():
+                found.setdefault(module, {}).update(sizes)
+        return found
 
     @property
     def task(self) -> str | None:
@@ -106,6 +135,7 @@ class Component:
             **{
                 **_known(cls, value),
                 "parts": tuple(Part.from_json(part) for part in value["parts"]),
+                "unrun": tuple(value.get("unrun", ())),
                 "head": None if head is None else Head.from_json(head),
             }
         )
@@ -128,6 +158,7 @@ class Source:
     head_weights: str = ""
     head_tensors: tuple[Tensor, ...] = ()
     notices: list[str] = dataclasses.field(default_factory=list)
+    unrun: list[errors.Problem] = dataclasses.field(default_factory=list)
 
     @property
     def model_type(self) -> str | None:
@@ -137,6 +168,12 @@ class Source:
     def config_problem(self, code: str, key: str, message: str, hint: str = "") -> None:
         """Note a fault of a key in the configuration."""
         self.collector.problem(f"config.{code}", f"{self.config_path}: {key}", message, hint, "config")
+
+    def not_run(self, code: str, where: str, message: str, hint: str = "", check: str = "config") -> None:
+        """Note why this hub cannot run an adapter that it understands: no fault of the files."""
+        problem = errors.Problem(code, where, message, hint, check)
+        if problem not in self.unrun:
+            self.unrun.append(problem)
 
     def tensor_problem(
         self, code: str, message: str, hint: str = "", *, check: str = "shapes", where: str = ""

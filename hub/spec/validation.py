@@ -57,18 +57,25 @@ class Inspection:
         return dataclasses.replace(self, checks=checks, problems=(*self.problems, *more))
 
 
-def inspect(files: Snapshot, base: base_model.BaseModel | None, labels: tuple[str, ...] | None = None) -> Inspection:
+def inspect(
+    files: Snapshot,
+    base: base_model.BaseModel | None,
+    labels: tuple[str, ...] | None = None,
+    *,
+    to_run: bool = True,
+) -> Inspection:
     """Check a snapshot against a base model and a benchmark's labels (by class index), as far as they are known.
 
-    Without a base the comparison of shapes is skipped. Never raises for what is in the files: all problems are in
-    the answer at once.
+    Without a base the comparison of shapes is skipped. `to_run`: what this hub understands, but cannot run, counts as a
+    problem; else it is told in each component's `unrun`. Never raises for what is in the files: all problems are in the
+    answer at once.
     """
-    return _Inspector(files, base).run().against(labels)
+    return _Inspector(files, base, to_run=to_run).run().against(labels)
 
 
 class _Inspector:
-    def __init__(self, files: Snapshot, base: base_model.BaseModel | None) -> None:
-        self.files, self.base = files, base
+    def __init__(self, files: Snapshot, base: base_model.BaseModel | None, *, to_run: bool) -> None:
+        self.files, self.base, self.to_run = files, base, to_run
         self.collector = errors.Collector()
         self.notices: list[str] = []
         self.facts = card.Facts()
@@ -108,8 +115,8 @@ class _Inspector:
     def read_component(self, folder: str) -> None:
         path = posixpath.join(folder, snapshot.CONFIG)
         config = self.json(path)
-        method = methods.detect(config, path)
-        weights = posixpath.join(folder, _WEIGHTS[method.library])
+        library, read = methods.detect(config, path)
+        weights = posixpath.join(folder, _WEIGHTS[library])
         self.used.add(weights)
         if weights not in self.files.files:
             hint = "save the adapter as safetensors (the default of save_pretrained; use_safetensors=True in adapters)"
@@ -119,7 +126,9 @@ class _Inspector:
         )
         source.labels = self.component_labels()
         self.add_head_files(source)
-        component = method.reader()(source)
+        component = read(source)
+        if self.to_run:
+            self.collector.extend(source.unrun)
         if component is not None:
             self.components.append(component)
 

@@ -36,6 +36,15 @@ def test_a_bad_adapter_is_refused_for_its_own_reason(name, base):
     assert any(words in str(problem) for problem in told), [str(problem) for problem in told]
 
 
+@pytest.mark.parametrize("name", bad.NOT_RUN)
+def test_what_is_understood_but_not_run_is_no_fault_of_the_files(name, base):
+    files, _, words = bad.NOT_RUN[name]
+    found = validation.inspect(MemorySnapshot(files), base, to_run=False)
+    assert found.ok, [str(problem) for problem in found.problems]
+    (component,) = found.components
+    assert any(words in reason for reason in component.unrun)
+
+
 @pytest.mark.parametrize("name", bad.ALL)
 def test_every_problem_is_counted_in_a_check(name, base):
     found = inspect(bad.ALL[name][0], base)

@@ -1,54 +1,19 @@
-"""The methods this hub knows, by an explicit table; the module of a method is imported when one is met.
+"""The methods this hub knows, by explicit tables; the module that reads a library's files is imported when one is met.
 
-A method without a module is known by name and refused truthfully. A new one is a row here and a module with
-`read(source) -> Component | None`.
+A new method of PEFT is a row in `peft_table`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from hub.spec import components, documents, errors
+from hub.spec.methods import peft_table
 
+Reader = Callable[[components.Source], components.Component | None]
 
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """A way of adapting. `library` wrote the files; `module` reads them, None where this hub does not run it yet."""
-
-    name: str
-    title: str
-    library: str
-    module: str | None = None
-
-    def reader(self) -> Callable[[components.Source], components.Component | None]:
-        """Return the function that reads a component of this method."""
-        assert self.module is not None
-        read: Callable[[components.Source], components.Component | None] = importlib.import_module(self.module).read
-        return read
-
-
-METHODS: dict[str, Method] = {
-    "lora": Method("lora", "LoRA", "peft", "hub.spec.methods.lora"),
-    "bottleneck": Method(
-        "bottleneck", "bottleneck adapter (Houlsby, Pfeiffer)", "adapters", "hub.spec.methods.bottleneck"
-    ),
-}
-# PEFT's peft_type -> what it is called; those that are run are in METHODS
-PEFT_TYPES: dict[str, str] = {
-    "LORA": "lora", "ADALORA": "AdaLoRA", "ADAMSS": "AdaMSS", "ADAPTION_PROMPT": "LLaMA-Adapter", "BEFT": "BEFT",
-    "BOFT": "BOFT", "BONE": "Bone", "C3A": "C3A", "CARTRIDGE": "Cartridge", "CPT": "CPT", "DEFT": "DEFT",
-    "DELORA": "DeLoRA", "FOURIERFT": "FourierFT", "FROD": "FRoD", "GLORA": "GLoRA", "GRALORA": "GraLoRA",
-    "HIRA": "HiRA", "HRA": "HRA", "IA3": "IA3", "LILY": "Lily", "LN_TUNING": "LayerNorm tuning", "LOHA": "LoHa",
-    "LOKR": "LoKr", "MISS": "MiSS", "MULTITASK_PROMPT_TUNING": "multitask prompt tuning", "OFT": "OFT", "OSF": "OSF",
-    "PEANUT": "PEANuT", "POLY": "Poly", "PREFIX_TUNING": "prefix tuning", "PROMPT_TUNING": "prompt tuning",
-    "PSOFT": "PSOFT", "PVERA": "PVeRA", "P_TUNING": "P-tuning", "RANDLORA": "RandLoRA", "ROAD": "RoAd",
-    "SHADOW": "Shadow", "SHIRA": "SHiRA", "SUPERTUNING": "SuperTuning", "TINYLORA": "TinyLoRA",
-    "TRAINABLE_TOKENS": "trainable tokens", "UNILORA": "UniLoRA", "VBLORA": "VB-LoRA", "VERA": "VeRA",
-    "WAVEFT": "WaveFT", "XLORA": "X-LoRA",
-}  # fmt: skip
 # AdapterHub's config.architecture (absent: bottleneck)
 ARCHITECTURES: dict[str, str] = {
     "bottleneck": "bottleneck", "lora": "AdapterHub's LoRA", "mtl_lora": "AdapterHub's MTL-LoRA",
@@ -58,28 +23,35 @@ ARCHITECTURES: dict[str, str] = {
 _BY_NAME = {"houlsby", "double_seq_bn", "pfeiffer", "seq_bn"}
 
 
-def detect(config: dict[str, Any], where: str = "adapter_config.json") -> Method:
-    """Return the method of a parsed adapter_config.json. Raises SpecError that names an unknown method and lists
-    the known ones, or says that a known one is not run yet."""
+def detect(config: dict[str, Any], where: str = "adapter_config.json") -> tuple[str, Reader]:
+    """Return the library that wrote a parsed adapter_config.json, and the function that reads its files.
+
+    Raises SpecError that names an unknown method and lists the known ones.
+    """
     if "peft_type" in config:
-        return _known(config["peft_type"], PEFT_TYPES, f"{where}: peft_type")
+        _known(config["peft_type"], peft_table.TABLE, f"{where}: peft_type")
+        return "peft", _reader("hub.spec.methods.peft")
     if isinstance(config.get("config"), dict | str) and ({"model_type", "model_class", "hidden_size"} & set(config)):
-        return _known(_architecture(config["config"]), ARCHITECTURES, f"{where}: config.architecture")
+        name = _known(_architecture(config["config"]), ARCHITECTURES, f"{where}: config.architecture")
+        if name != "bottleneck":
+            message = f"this hub does not run {ARCHITECTURES[name]} yet"
+            raise errors.SpecError.of("method.unsupported", where, message, "it runs bottleneck adapters", "config")
+        return "adapters", _reader("hub.spec.methods.bottleneck")
     message = "has neither PEFT's peft_type nor AdapterHub's config: this hub cannot tell which method it is"
-    hint = f"save the adapter again with PEFT or adapters; peft_type is one of {', '.join(PEFT_TYPES)}"
+    hint = f"save the adapter again with PEFT or adapters; peft_type is one of {', '.join(peft_table.TABLE)}"
     raise errors.SpecError.of("config.no_peft_type", where, message, hint, "config")
 
 
-def _known(value: Any, known: dict[str, str], where: str) -> Method:
-    name = known.get(value) if isinstance(value, str) else None
-    runs = " and ".join(method.title for method in METHODS.values())
-    if name is None:
+def _reader(module: str) -> Reader:
+    read: Reader = importlib.import_module(module).read
+    return read
+
+
+def _known(value: Any, known: Iterable[str], where: str) -> str:
+    if not isinstance(value, str) or value not in known:
         message = f"{documents.shorten(value)!r} is no method this hub knows"
         raise errors.SpecError.of("method.unknown", where, message, f"known are {', '.join(known)}", "config")
-    if name not in METHODS:
-        message = f"this hub does not run {name} yet"
-        raise errors.SpecError.of("method.unsupported", where, message, f"it runs {runs}", "config")
-    return METHODS[name]
+    return value
 
 
 def _architecture(config: dict[str, Any] | str) -> Any:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from hub.spec import base_model, components, documents, tensors
+from hub.spec import components, documents, families, tensors
 from hub.spec.methods import bottleneck_head, heads
 
-FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert")
+FAMILIES = families.RUNS
 ACTIVATIONS = ("relu", "gelu", "gelu_new", "swish", "silu", "tanh", "leakyrelu")
 MIN_REDUCTION, MAX_REDUCTION = 0.01, 10_000
 MAX_SCALING = 1e4
@@ -163,7 +163,7 @@ def _sort(source: components.Source, name: str) -> dict[str, dict[str, tensors.T
     found: dict[str, dict[str, tensors.Tensor]] = {}
     refused: dict[tuple[str, str, str], list[str]] = {}
     for tensor in source.tensors:
-        match = _KEY.fullmatch(base_model.strip_prefix(tensor.name, source.model_type))
+        match = _KEY.fullmatch(families.canonical_path(tensor.name, source.model_type))
         if match is None or match["name"] != name:
             refused.setdefault(_reason(source, tensor.name, name, match), []).append(tensor.name)
             continue
@@ -180,7 +180,7 @@ def _reason(source: components.Source, key: str, name: str, match: re.Match[str]
     save = "save the adapter again with save_adapter"
     if match is not None or (".adapters." in key and f".adapters.{name}." not in key):
         return "other_adapter", f"belongs to another adapter than {name!r}", save
-    canonical = base_model.canonical_name(key, source.model_type)
+    canonical = families.canonical_name(key, source.model_type)
     if source.base is not None and canonical in source.base.tensors:
         return "backbone", "is a tensor of the base model itself, which stays frozen", "leave it out"
     if ".loras." in key or ".prefix_tunings." in key or ".prompt_tunings." in key:
@@ -204,7 +204,7 @@ def _part(
         return None  # told above; nothing further can be said of it
     return components.Part(
         module, "bottleneck", {role: found[role].name for role in wanted}, config["scaling"], config["non_linearity"],
-        {role: found[role].shape for role in wanted},
+        {role: found[role].shape for role in wanted}, {f"{module}.dense": {"out": found["down_weight"].shape[1]}},
     )  # fmt: skip
 
 

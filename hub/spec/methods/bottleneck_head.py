@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from hub.spec import base_model, components, documents, tensors
+from hub.spec import components, documents, families, tensors
 from hub.spec.methods import heads
 
 STATIC = ("BertForSequenceClassification", "RobertaForSequenceClassification",
@@ -95,7 +95,7 @@ def _build(
     found: dict[str, tensors.Tensor] = {}
     refused: dict[tuple[str, str, str], list[str]] = {}
     for tensor in source.head_tensors:
-        role = (roles | heads.POOLER).get(base_model.strip_prefix(tensor.name, source.model_type))
+        role = (roles | heads.POOLER).get(families.canonical_path(tensor.name, source.model_type))
         if role is None or role in found:
             reason = (
                 "unknown",

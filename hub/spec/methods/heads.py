@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from hub.spec import base_model, components, tensors
+from hub.spec import components, tensors
 
 # what a saved tensor is called in a BERT-like model -> its role
 PEFT_LINEAR = {"classifier.weight": "weight", "classifier.bias": "bias"}
@@ -70,14 +70,10 @@ def _check_classes(source: components.Source, classes: int, labels: tuple[str, .
         source.tensor_problem("head_labels", message, hint, check="head", where=where)
 
 
-def check_dtype(source: components.Source, tensor: tensors.Tensor, where: str) -> None:
-    """Note a problem where a tensor does not hold floating-point numbers this hub computes with."""
+def check_dtype(source: components.Source, tensor: tensors.Tensor, where: str, *, integers: bool = False) -> None:
+    """Note a problem where a tensor does not hold floating-point numbers this hub computes with (or, said so, integers)."""
+    if integers and tensor.dtype in ("U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64"):
+        return
     if tensor.dtype not in ("F32", "F16", "BF16"):
         message = f"tensor {tensor.name!r} is {tensor.dtype}; adapters are float32, float16 or bfloat16"
         source.tensor_problem("dtype", message, "convert it before saving", where=where)
-
-
-def pooling_of(base: base_model.BaseModel | None) -> Literal["pooler", "cls"]:
-    """Return what the library's own classification head reads for this family (RoBERTa: the first token)."""
-    cls = base is not None and base_model.BODY_PREFIXES.get(base.model_type) == "roberta."
-    return "cls" if cls else "pooler"

@@ -49,8 +49,6 @@ ATTACKS = {
     "olora": (make.lora({"init_lora_weights": "olora"}), "config.init", "'olora'"),
     "corda with a pickle to load": (
         make.lora({"init_lora_weights": "corda", "corda_config": {"cache_file": "/tmp/x.pt"}}), "config.init", "corda"),
-    "bias=lora_only, declared": (
-        make.lora({"bias": "lora_only"}, {f"{_QUERY}.base_layer.bias": (8,)}), "config.bias", "lora_only"),
     "bias=lora_only, undeclared": (
         make.lora(shapes={f"{_QUERY}.base_layer.bias": (8,)}), "tensors.base_layer", "query.base_layer.bias"),
     "layer_replication": (make.lora({"layer_replication": [[0, 2], [0, 2]]}), "config.unsupported", "layer_replication"),
@@ -62,7 +60,7 @@ ATTACKS = {
         make.lora({"target_modules": ".*" * 10 + "(query|value)!"}), "config.pattern", "for ever"),
     "a pattern for layers": (make.lora({"layers_pattern": "(([a-z.]+)+)+[0-9]!"}), "config.pattern", "for ever"),
     "a pattern of choices": (make.lora({"exclude_modules": "(a|a)*b"}), "config.pattern", "for ever"),
-    "a pattern for ranks": (make.lora({"rank_pattern": {r".*\.query": 2}}), "config.pattern", "rank_pattern"),
+    "a pattern for ranks": (make.lora({"rank_pattern": {r".*\.(query|value)": 2}}), "config.pattern", "rank_pattern"),
     "a pattern among names": (make.lora({"target_modules": ["query", "(a+)+"]}), "config.pattern", "no module name"),
     "rank 2e6": (make.lora({"r": 2_000_000}), "config.rank", "2000000"),
     "rank 10^9": (make.lora({"r": 10**9}), "config.rank", "1000000000"),
@@ -73,27 +71,17 @@ ATTACKS = {
     "megatron_core": (make.lora({"megatron_core": "evilplug"}), "config.import", "evilplug"),
     "auto_mapping": (
         make.lora({"auto_mapping": {"base_model_class": "x", "parent_library": "evil.module"}}), "config.import", "evil.module"),
-    "trainable tokens": (
-        make.lora({"trainable_token_indices": [1, 2]}), "config.unsupported", "trainable_token_indices"),
     "trainable tokens, undeclared": (
         make.lora(shapes={f"{PREFIX}bert.embeddings.word_embeddings.token_adapter.trainable_tokens_delta": (2, 8)}),
         "tensors.unsupported", "trainable tokens"),
-    "target_parameters": (make.lora({"target_parameters": ["experts.w1"]}), "config.unsupported", "target_parameters"),
-    "aLoRA": (make.lora({"alora_invocation_tokens": [1]}), "config.unsupported", "aLoRA"),
-    "dora": (make.lora({"use_dora": True}), "config.unsupported", "this hub does not run DoRA yet"),
     "dora, undeclared": (
         make.lora(shapes={f"{_QUERY}.lora_magnitude_vector": (8,)}), "tensors.unsupported", "DoRA"),
-    "lora_bias": (make.lora({"lora_bias": True}), "config.unsupported", "lora_bias"),
     "lora_bias, undeclared": (make.lora(shapes={f"{_QUERY}.lora_B.bias": (8,)}), "tensors.unsupported", "lora_bias"),
-    "lora on embeddings": (
-        make.lora(shapes={f"{PREFIX}bert.embeddings.word_embeddings.lora_embedding_A": (2, 11)}),
-        "tensors.unsupported", "embeddings"),
     "lora as if embeddings were linear": (
         make.lora({"target_modules": ["query", "value", "word_embeddings"]},
                   {f"{PREFIX}bert.embeddings.word_embeddings.lora_A.weight": (2, 8),
                    f"{PREFIX}bert.embeddings.word_embeddings.lora_B.weight": (11, 2)}), "tensors.module", "no linear layer"),
     "a variant of a PEFT to come": (make.lora({"use_hyperscale": True}), "config.unsupported", "use_hyperscale"),
-    "fan_in_fan_out": (make.lora({"fan_in_fan_out": True}), "config.unsupported", "fan_in_fan_out"),
     "a leftover of old PEFT": (
         make.lora(shapes={f"{PREFIX}classifier.original_module.weight": (2, 8)}), "tensors.leftover", "old PEFT"),
     "kohya keys": (make.lora(shapes={"lora_te1_x.lora_down.weight": (2, 8)}), "tensors.prefix", "kohya"),
@@ -103,15 +91,55 @@ ATTACKS = {
         make.lora(**{"extra.safetensors": make.safetensors({"x": (1,)})}), "files.unused", "belongs to no adapter"),
 }  # fmt: skip
 
+_LORAS = [f"bert.encoder.layer.{layer}.attention.self.{name}" for layer in (0, 1) for name in ("query", "value")]
+_WORDS = f"{PREFIX}bert.embeddings.word_embeddings"
+# understood, with every tensor in its place, and not run here: refused when it is to run, and told when it is only read
+NOT_RUN = {
+    "bias=lora_only, declared": (
+        make.lora({"bias": "lora_only"}, {f"{PREFIX}{name}.base_layer.bias": (8,) for name in _LORAS}), "config.bias", "lora_only"),
+    "bias=all, declared": (
+        make.lora({"bias": "all"}, {f"{PREFIX}bert.encoder.layer.0.output.LayerNorm.bias": (8,)}), "config.bias", "all"),
+    "aLoRA": (make.lora({"alora_invocation_tokens": [1]}), "config.unsupported", "aLoRA"),
+    "dora": (
+        make.lora({"use_dora": True}, {f"{PREFIX}{name}.lora_magnitude_vector": (8,) for name in _LORAS}),
+        "config.unsupported", "this hub does not run DoRA yet"),
+    "lora_bias": (
+        make.lora({"lora_bias": True}, {f"{PREFIX}{name}.lora_B.bias": (8,) for name in _LORAS}), "config.unsupported", "lora_bias"),
+    "lora on embeddings": (
+        make.lora({"target_modules": ["query", "value", "word_embeddings"]},
+                  {f"{_WORDS}.lora_embedding_A": (2, 11), f"{_WORDS}.lora_embedding_B": (8, 2)}),
+        "tensors.unsupported", "embeddings"),
+    "trainable tokens": (
+        make.lora({"trainable_token_indices": {"word_embeddings": [1, 2]}}, {f"{_WORDS}.token_adapter.trainable_tokens_delta": (2, 8)}),
+        "config.unsupported", "trainable_token_indices"),
+    "fan_in_fan_out": (make.lora({"fan_in_fan_out": True}), "config.unsupported", "fan_in_fan_out"),
+    "a decoder's head": (
+        make.lora(shapes=_NO_HEAD | {f"{PREFIX}score.weight": (2, 8)}), "tensors.head_unsupported", "decoder heads"),
+    "DistilBERT's head": (
+        make.lora(shapes={f"{PREFIX}pre_classifier.weight": (8, 8)}), "tensors.head_unsupported", "DistilBERT"),
+    "a task not run yet": (
+        make.lora({"task_type": "TOKEN_CLS"}), "config.task_type", "this hub does not run TOKEN_CLS yet"),
+    "a saved embedding": (
+        make.lora({"modules_to_save": ["classifier", "word_embeddings"]}, {f"{_WORDS}.weight": (13, 8)}),
+        "tensors.saved_unsupported", "word_embeddings"),
+    "IA3": (
+        make.peft("IA3", {"target_modules": ["key"], "feedforward_modules": []},
+                  {f"{PREFIX}bert.encoder.layer.{layer}.attention.self.key.ia3_l": (8, 1) for layer in (0, 1)}),
+        "method.unsupported", "this hub does not run IA3 yet"),
+    "prefix tuning": (
+        make.peft("PREFIX_TUNING", {"num_virtual_tokens": 3}, {"prompt_embeddings": (3, 2 * 2 * 8)}),
+        "method.unsupported", "prefix tuning yet"),
+}  # fmt: skip
+
 METHODS = {
     "no peft_type": (make.lora({"peft_type": REMOVE}), "config.no_peft_type", "peft_type"),
+    "LoRA's tensors under another name": (make.lora({"peft_type": "LOHA"}), "tensors.method", "is of LoRA, the configuration says LoHa"),
+    "a task that is none": (make.lora({"task_type": "MAGIC"}), "config.task_type", "no task of PEFT"),
+    "a second model beside the first": (make.lora({"peft_type": "SHADOW"}), "config.refused", "second model"),
     "an unknown method": (make.lora({"peft_type": "MAGIC"}), "method.unknown", "LORA, ADALORA"),
     "a method that is no text": (make.lora({"peft_type": ["LORA"]}), "method.unknown", "no method"),
-    "a method not run yet": (make.lora({"peft_type": "IA3"}), "method.unsupported", "this hub does not run IA3 yet"),
-    "prefix tuning": (make.lora({"peft_type": "PREFIX_TUNING"}), "method.unsupported", "prefix tuning yet"),
     "AdapterHub's own lora": (
         make.bottleneck({"config": {"architecture": "lora"}}), "method.unsupported", "AdapterHub's LoRA"),
-    "a task not run yet": (make.lora({"task_type": "CAUSAL_LM"}), "config.task_type", "this hub does not run CAUSAL_LM yet"),
     "no adapter at all": ({"README.md": b"# hello"}, "config.missing", "holds no adapter"),
     "no weights": (make.without(make.lora(), "adapter_model.safetensors"), "files.weights", "no weights"),
 }  # fmt: skip
@@ -145,10 +173,6 @@ SHAPES = {
         make.lora(shapes={f"{PREFIX}bert.pooler.dense.bias": (8,)}), "tensors.backbone", "pooler.dense.bias"),
     "a module to save that is not there": (
         make.lora({"modules_to_save": ["classifier", "encoder.layer.1"]}), "tensors.saved", "encoder.layer.1"),
-    "a decoder's head": (
-        make.lora(shapes=_NO_HEAD | {f"{PREFIX}score.weight": (2, 8)}), "tensors.head_unsupported", "decoder heads"),
-    "DistilBERT's head": (
-        make.lora(shapes={f"{PREFIX}pre_classifier.weight": (8, 8)}), "tensors.head_unsupported", "DistilBERT"),
     "a regression": (
         make.lora(shapes={_HEAD[0]: (1, 8), _HEAD[1]: (1,)}), "tensors.head_regression", "regression"),
     "three names for two classes": (
@@ -233,4 +257,4 @@ FILES = {
 for _name, _data in MAGIC.items():
     FILES[f"{_name} called adapter_model.safetensors"] = (_weights(_data), "scan.disguised", "the bytes are")
 
-ALL = ATTACKS | METHODS | SHAPES | FILES
+ALL = ATTACKS | NOT_RUN | METHODS | SHAPES | FILES

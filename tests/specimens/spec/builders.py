@@ -33,7 +33,7 @@ def framed(header, data=b"", length=None):
 
 
 def content(name, count, dtype):
-    width = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "I8": 1, "U8": 1, "BOOL": 1}[dtype]
+    width = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "I32": 4, "I8": 1, "U8": 1, "BOOL": 1}[dtype]
     if dtype == "F32":
         return struct.pack(f"<{count}f", *(math.sin(len(name) + at) / 10 for at in range(count)))
     return bytes((len(name) + at) % 7 for at in range(count * width))
@@ -115,6 +115,19 @@ def lora(config=None, shapes=None, **files):
     return {
         "adapter_config.json": json.dumps(settings).encode(),
         "adapter_model.safetensors": safetensors(table, metadata={"format": "pt"}),
+        **files,
+    }
+
+
+def peft(method, keys, shapes, **files):
+    """The folder of another PEFT method: `keys` beside those that every configuration has, and nothing but these tensors."""
+    common = {
+        "auto_mapping": None, "base_model_name_or_path": "tiny-bert", "inference_mode": True, "peft_type": method,
+        "peft_version": "0.21.2", "revision": None, "task_type": None,
+    }  # fmt: skip
+    return {
+        "adapter_config.json": json.dumps(common | keys).encode(),
+        "adapter_model.safetensors": safetensors(shapes, metadata={"format": "pt"}),
         **files,
     }
 

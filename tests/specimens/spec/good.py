@@ -35,6 +35,8 @@ ALL = {
         {"rank_pattern": {"layer.0.attention.self.query": 1}, "alpha_pattern": {"layer.0.attention.self.query": 16}},
         {f"{PREFIX}bert.encoder.layer.0.attention.self.query.lora_A.weight": (1, 8),
          f"{PREFIX}bert.encoder.layer.0.attention.self.query.lora_B.weight": (8, 1)}),
+    "lora with a rank pattern as PEFT writes some itself": make.lora(
+        {"r": 4, "lora_alpha": 8, "rank_pattern": {r".*\.query": 2, r"self\.value$": 2}}),
     "lora on one layer": make.lora(
         {"layers_to_transform": [1]}, {key: make.REMOVE for key in make.lora_shapes() if "layer.0" in key}),
     "lora with a harmless pattern": make.lora({"target_modules": r".*\.(query|value)"}),

@@ -1,0 +1,183 @@
+"""What has to be known of a model family before its tensors can be named: a row for each `model_type`.
+
+Canonical names are those of the published checkpoint files, without the attribute under which a model with a head keeps
+its body. Libraries rename modules while the files stay as they are (transformers 5 calls ViT's
+`encoder.layer.0.attention.attention.query` `layers.0.attention.q_proj`, and still reads and writes the old name), so
+every later generation is led back to the files' one: a fingerprint must outlive the next renaming.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+
+Renames = tuple[tuple[re.Pattern[str], str, re.Pattern[str], str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """`prefix`: where a model with a head keeps its body. `transposed`: last segments of modules whose weight lies as
+    [in, out]. `renames`: a later generation's names -> the files' names, and what that generation is called."""
+
+    prefix: str = ""
+    transposed: frozenset[str] = frozenset()
+    renames: Renames = ()
+    generation: str = ""
+    mask: str = ""
+    """The end of the name under which old files keep the causal mask, which is no weight."""
+    experts: tuple[str, str, str] | None = None
+    """Names of an expert's gate, up and down projection in the files, where live models hold them fused."""
+    runs: bool = False
+    """Whether this hub opens such a base model and attaches adapters to it."""
+
+
+def _renames(*rows: tuple[str, str]) -> Renames:
+    """Rows of (a later generation's name, the files' name), whole segments each; `{i}` stands for a layer's number."""
+    return tuple((_pattern(new), old, _pattern(old), new) for new, old in rows)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(re.escape(text).replace(r"\{i\}", r"(\d+)") + r"(?=\.|$)")
+
+
+_VIT = _renames(
+    ("layers.{i}.attention.q_proj", "encoder.layer.{i}.attention.attention.query"),
+    ("layers.{i}.attention.k_proj", "encoder.layer.{i}.attention.attention.key"),
+    ("layers.{i}.attention.v_proj", "encoder.layer.{i}.attention.attention.value"),
+    ("layers.{i}.attention.o_proj", "encoder.layer.{i}.attention.output.dense"),
+    ("layers.{i}.mlp.fc1", "encoder.layer.{i}.intermediate.dense"),
+    ("layers.{i}.mlp.fc2", "encoder.layer.{i}.output.dense"),
+    ("layers.{i}.layernorm_before", "encoder.layer.{i}.layernorm_before"),
+    ("layers.{i}.layernorm_after", "encoder.layer.{i}.layernorm_after"),
+)
+_MIXTRAL = _renames(
+    ("layers.{i}.mlp.gate", "layers.{i}.block_sparse_moe.gate"),
+    ("layers.{i}.mlp.experts", "layers.{i}.block_sparse_moe.experts"),
+)
+_CONV1D = frozenset({"c_attn", "c_proj", "c_fc", "q_attn"})
+_GENERATION = "transformers 5"
+
+
+def _vit(prefix: str) -> Family:
+    return Family(prefix, renames=_VIT, generation=_GENERATION)
+
+
+_MOE = Family("model.", experts=("gate_proj", "up_proj", "down_proj"))
+
+FAMILIES: dict[str, Family] = {
+    # encoders of text
+    "bert": Family("bert.", runs=True),
+    "roberta": Family("roberta.", runs=True),
+    "xlm-roberta": Family("roberta.", runs=True),
+    "camembert": Family("roberta.", runs=True),
+    "distilbert": Family("distilbert."),
+    "electra": Family("electra."),
+    "albert": Family("albert."),
+    "mpnet": Family("mpnet."),
+    "deberta": Family("deberta."),
+    "deberta-v2": Family("deberta."),
+    "modernbert": Family("model."),
+    # decoders of text
+    "gpt2": Family("transformer.", transposed=_CONV1D, mask=".attn.bias"),
+    "openai-gpt": Family("transformer.", transposed=_CONV1D, mask=".attn.bias"),
+    "gpt_neo": Family("transformer.", mask=".attn.attention.bias"),
+    "gptj": Family("transformer.", mask=".attn.bias"),
+    "gpt_bigcode": Family("transformer."),
+    "gpt_neox": Family("gpt_neox.", mask=".attention.bias"),
+    "bloom": Family("transformer."),
+    "falcon": Family("transformer."),
+    **dict.fromkeys(
+        ("opt", "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "olmo", "olmo2",
+         "stablelm", "starcoder2", "cohere", "granite", "smollm3", "glm", "glm4"), Family("model.")),
+    **dict.fromkeys(("qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v3"), _MOE),
+    "mixtral": dataclasses.replace(_MOE, renames=_MIXTRAL, generation=_GENERATION, experts=("w1", "w3", "w2")),
+    # encoder and decoder; T5 keeps encoder, decoder and shared at the top
+    **dict.fromkeys(("bart", "mbart", "pegasus", "m2m_100", "marian", "blenderbot", "whisper"), Family("model.")),
+    **dict.fromkeys(("t5", "mt5", "umt5"), Family()),
+    # images, speech, both
+    **{name: _vit(f"{prefix}.") for name, prefix in (
+        ("vit", "vit"), ("deit", "deit"), ("vit_mae", "vit"), ("vit_msn", "vit"), ("ijepa", "ijepa"),
+        ("audio-spectrogram-transformer", "audio_spectrogram_transformer"))},
+    "wav2vec2": Family("wav2vec2."),
+    "hubert": Family("hubert."),
+    "wavlm": Family("wavlm."),
+    **dict.fromkeys(("clip", "clip_text_model", "clip_vision_model", "siglip"), Family()),
+}  # fmt: skip
+_PREFIXES = tuple(sorted({family.prefix for family in FAMILIES.values()} - {""}))
+RUNS = tuple(name for name, family in FAMILIES.items() if family.runs)
+_UNKNOWN = Family()
+_BUFFERS = re.compile(r"(.*\.)?(position_ids|token_type_ids|masked_bias|inv_freq)")
+_LEGACY_NORM = re.compile(r"(.*LayerNorm)\.(gamma|beta)")
+_EMBEDDINGS = re.compile(
+    r"(.*\.)?([a-z_]*embeddings?|embed_tokens|embed_positions|wte|wpe|shared|tokens_embed|positions_embed"
+    r"|relative_attention_bias)"
+)
+
+
+def of(model_type: str | None) -> Family:
+    """Return a family's row; one without prefix and renames where the type is not in the table."""
+    return FAMILIES.get(model_type or "", _UNKNOWN)
+
+
+def strip_prefix(name: str, model_type: str | None) -> str:
+    """Return a tensor's or module's name without the attribute under which a model with a head keeps its body.
+
+    Without a model type every known prefix is tried.
+    """
+    if model_type in FAMILIES:
+        return name.removeprefix(FAMILIES[model_type].prefix)
+    known = () if model_type else _PREFIXES
+    return next((name.removeprefix(prefix) for prefix in known if name.startswith(prefix)), name)
+
+
+def canonical_path(path: str, model_type: str | None) -> str:
+    """Return the canonical path of a module or tensor: without prefix, in the names of the files."""
+    path = strip_prefix(path, model_type)
+    for pattern, old, _, _ in of(model_type).renames:
+        if match := pattern.match(path):
+            return _filled(old, match) + path[match.end() :]
+    return path
+
+
+def spellings(path: str, model_type: str | None) -> tuple[str, ...]:
+    """Return a canonical path in the words of every generation, the files' first."""
+    for _, _, pattern, new in of(model_type).renames:
+        if match := pattern.match(path):
+            return path, _filled(new, match) + path[match.end() :]
+    return (path,)
+
+
+def _filled(template: str, match: re.Match[str]) -> str:
+    return template.replace("{i}", match[1]) if match.re.groups else template
+
+
+def generation_of(path: str, model_type: str | None) -> str:
+    """Return which later generation of a library names a module so; empty where the files do."""
+    family = of(model_type)
+    return family.generation if strip_prefix(path, model_type) != canonical_path(path, model_type) else ""
+
+
+def canonical_name(name: str, model_type: str | None) -> str | None:
+    """Return the name under which a tensor counts, or None for a buffer that is no weight.
+
+    `gamma`/`beta` of old files become `weight`/`bias`.
+    """
+    name = canonical_path(name, model_type)
+    mask = of(model_type).mask
+    if _BUFFERS.fullmatch(name) or (mask and name.endswith(mask)):
+        return None
+    if match := _LEGACY_NORM.fullmatch(name):
+        return f"{match[1]}.{'weight' if match[2] == 'gamma' else 'bias'}"
+    return name
+
+
+@functools.lru_cache(1 << 16)
+def is_embedding(path: str) -> bool:
+    """Tell whether a module looks rows up in its weight rather than multiply by it."""
+    return _EMBEDDINGS.fullmatch(path) is not None
+
+
+def is_transposed(path: str, model_type: str | None) -> bool:
+    """Tell whether a module's weight lies as [in, out] (GPT-2's Conv1D)."""
+    return path.rpartition(".")[2] in of(model_type).transposed

@@ -1,0 +1,64 @@
+"""Heads and whole modules in PEFT's files: what `modules_to_save` names, or PEFT adds for a task by itself."""
+
+from __future__ import annotations
+
+from hub.spec import components, tensors
+from hub.spec.methods import heads
+from hub.spec.methods.peft_config import Settings
+
+_HEADS = ("classifier", "score", "pre_classifier", "qa_outputs", "lm_head", "proj_out")
+_NOT_RUN = {"score": "decoder heads (score)", "pre_classifier": "DistilBERT's heads"}
+# what PEFT adds by itself for a task, whether or not the model has it
+_ADDED = frozenset({"classifier", "score"})
+
+
+def is_head(module: str) -> bool:
+    """Tell whether a module answers a task rather than belonging to the base model's body."""
+    return module.split(".")[0] in _HEADS
+
+
+def declared(name: str, settings: Settings) -> bool:
+    """Tell whether a tensor belongs to a module that the configuration says is saved whole."""
+    module = name.rpartition(".")[0]
+    if module in ("score", "pre_classifier"):
+        return bool(settings.saved & {module, *_ADDED})
+    paths = [module]
+    while "." in paths[-1]:
+        paths.append(paths[-1].rpartition(".")[0])
+    return any(path.endswith(saved) for path in paths for saved in settings.saved)  # without a dot, as PEFT does
+
+
+def read(
+    source: components.Source, settings: Settings, saved: dict[str, tensors.Tensor]
+) -> tuple[components.Head | None, dict[str, tensors.Tensor]]:
+    """Return the head that runs here, and every other saved tensor by canonical name."""
+    _check_saved(source, settings, saved)
+    for name, what in _NOT_RUN.items():
+        if any(key.startswith(f"{name}.") for key in saved):
+            message = f"this hub does not run {what} yet"
+            source.not_run("tensors.head_unsupported", source.weights, message, "it runs BERT's and RoBERTa's", "head")
+            return None, dict(saved)
+    for kind, table in (("linear", heads.PEFT_LINEAR), ("tanh_mlp", heads.PEFT_MLP)):
+        if set(table) & set(saved) and settings.task_type in (None, "SEQ_CLS", "FEATURE_EXTRACTION"):
+            found = {role: saved[key] for key, role in (table | heads.POOLER).items() if key in saved}
+            pooling = "cls" if kind == "tanh_mlp" else "pooler"
+            head = heads.build(source, kind, pooling, found, source.labels, source.weights)  # type: ignore[arg-type]
+            used = set(head.tensors.values()) if head else {tensor.name for tensor in found.values()}
+            return head, {key: tensor for key, tensor in saved.items() if tensor.name not in used}
+    if settings.task_type == "SEQ_CLS":
+        message = "task_type is SEQ_CLS, but the file holds no classifier"
+        hint = "keep classifier in modules_to_save: a head that is not saved is made up at random"
+        source.tensor_problem("head_missing", message, hint, check="head")
+    return None, dict(saved)
+
+
+def _check_saved(source: components.Source, settings: Settings, saved: dict[str, tensors.Tensor]) -> None:
+    """Every module that modules_to_save names is there, but for the two that PEFT adds of itself."""
+    for name in sorted(settings.saved - _ADDED):
+        if not any(_within(key, name) for key in saved):
+            message = f"modules_to_save names {name!r}, but its tensors are not in the file"
+            source.tensor_problem("saved", message, "save the adapter again with it, or do not name it", check="head")
+
+
+def _within(key: str, name: str) -> bool:
+    return f"{name}." in key
