@@ -1,6 +1,7 @@
 """Files of torch.save written by hand, byte by byte and without torch: so that anything in them can be wrong."""
 
 import dataclasses
+import math
 import struct
 from collections.abc import Iterable
 
@@ -151,12 +152,15 @@ def saved(body: bytes, data: dict[str, bytes] | None = None, protocol: int = 2) 
 
 def state(values: dict[str, tuple[list[int], float]]) -> bytes:
     """A file of float32 tensors, each filled with one value: name -> (shape, value)."""
-    items, data = {}, {}
-    for n, (key, (shape, value)) in enumerate(values.items()):
-        count, strides = 1, []
-        for extent in reversed(shape):
-            strides.insert(0, count)
-            count *= extent
-        items[key] = tensor(storage("Float", str(n), count), shape, strides)
-        data[str(n)] = struct.pack("<f", value) * count
-    return saved(dictionary(items), data)
+    return raw_state(
+        {key: (shape, struct.pack("<f", value) * math.prod(shape)) for key, (shape, value) in values.items()}
+    )
+
+
+def raw_state(values: dict[str, tuple[list[int], bytes]]) -> bytes:
+    """A file of float32 tensors: name -> (shape, bytes)."""
+    items = {}
+    for n, (key, (shape, _)) in enumerate(values.items()):
+        strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+        items[key] = tensor(storage("Float", str(n), math.prod(shape)), shape, strides)
+    return saved(dictionary(items), {str(n): data for n, (_, data) in enumerate(values.values())})
