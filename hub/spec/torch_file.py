@@ -143,6 +143,9 @@ def _layout(files: Snapshot, path: str) -> _Layout:
     _check_growth(views, size, path)
     pieces = tuple(_pieces(views, archive))
     layout = _Layout(_head(pieces), pieces)
+    if len(layout.head) > tensors.MAX_HEADER:
+        message = f"needs a header of {len(layout.head)} bytes for its tensors; at most {tensors.MAX_HEADER} are read"
+        raise _error("header", path, message)
     tensors.parse_header(layout.head, layout.size, path)  # names, their number, and the header's own limits
     return layout
 

@@ -6,7 +6,6 @@ The same bytes always give the same bytes, so a conversion may be begun again at
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -17,8 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from hub.spec import documents, tensors, torch_file
 from hub.spec import manifest as manifests
-from hub.spec import tensors, torch_file
 from hub.spec.errors import Collector, Problem, SpecError
 from registry.queries import blobs
 from registry.services import blobs as blob_rows
@@ -123,7 +122,7 @@ def _run(file: manifests.File, source: IO[bytes], target: IO[bytes]) -> None:
     most = min(torch_file.MAX_GROWTH * file.size + 2 * tensors.MAX_HEADER, manifests.MAX_FILE_BYTES)
     words = [str(os.getpid()), str(SECONDS), str(MEMORY), str(most), file.path]
     with _temporary(0) as told:
-        status = _wait(file, [sys.executable, "-I", "-c", _BEGIN, _ROOT, *words], source, target, told)
+        status = _wait([sys.executable, "-I", "-c", _BEGIN, _ROOT, *words], source, target, told)
         if status == torch_child.REFUSED:
             raise SpecError(_problems(told))
         if status == torch_child.MEMORY:
@@ -138,7 +137,7 @@ def _run(file: manifests.File, source: IO[bytes], target: IO[bytes]) -> None:
             raise RuntimeError(f"the process that converts {file.path} ended with status {status}: {reason[:300]}")
 
 
-def _wait(file: manifests.File, command: list[str], source: IO[bytes], target: IO[bytes], told: IO[bytes]) -> int:
+def _wait(command: list[str], source: IO[bytes], target: IO[bytes], told: IO[bytes]) -> int:
     """Run the child to its end, which comes after SECONDS at the latest; return its status (SIGALRM: time was over)."""
     child = subprocess.Popen(  # noqa: S603  our own interpreter, our own words
         command, stdin=source, stdout=target, stderr=told, env={}, cwd="/", close_fds=True, start_new_session=True
@@ -154,7 +153,7 @@ def _wait(file: manifests.File, command: list[str], source: IO[bytes], target: I
 
 def _problems(told: IO[bytes]) -> tuple[Problem, ...]:
     told.seek(0)
-    found: list[dict[str, Any]] = json.loads(told.read(1 << 20))
+    found: list[dict[str, Any]] = documents.loads_json(told.read(documents.MAX_BYTES), where="what the child says")
     return tuple(Problem.from_json(problem) for problem in found)
 
 

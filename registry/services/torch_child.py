@@ -7,6 +7,7 @@ where the kernel lets us leave it, no other files than these three, no processes
 Imports nothing of Django.
 """
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -71,10 +72,7 @@ def confine(parent: int, seconds: int, memory: int, most: int) -> None:
     # refused in many containers: then there is still nothing to say to anybody
     _ = libc.unshare(_CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0
     if os.geteuid() == 0:
-        mine = _UNUSED_IDS[os.getpid() % len(_UNUSED_IDS)]
-        os.setgroups([])
-        os.setresgid(mine, mine, mine)
-        os.setresuid(mine, mine, mine)
+        _become_nobody()
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after the last change of user, which forgets the wish
     if os.getppid() != parent:
@@ -91,6 +89,15 @@ def confine(parent: int, seconds: int, memory: int, most: int) -> None:
         _, hard = resource.getrlimit(which)
         least = amount if hard == resource.RLIM_INFINITY else min(amount, hard)
         resource.setrlimit(which, (least, least))
+
+
+def _become_nobody() -> None:
+    """Give root up for a user id that nobody has; a root without that right keeps what little it may do."""
+    mine = _UNUSED_IDS[os.getpid() % len(_UNUSED_IDS)]
+    with contextlib.suppress(PermissionError):
+        os.setgroups([])
+        os.setresgid(mine, mine, mine)
+        os.setresuid(mine, mine, mine)
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import struct
+import tempfile
 import time
 import warnings
 import zipfile
@@ -18,7 +19,7 @@ from tests.specimens.spec import builders
 from tests.specimens.torch import build, hostile
 
 PATH = "adapter_model.bin"
-CANARY = Path("/tmp") / "adapter-hub-canary-that-nobody-makes"
+CANARY = Path(tempfile.gettempdir()) / "adapter-hub-canary-that-nobody-makes"
 CORPUS = hostile.corpus(CANARY)
 
 
@@ -145,6 +146,7 @@ class TestWhatTorchSaves:
         assert (problem.code, problem.check, problem.where) == ("torch.legacy", "scan", PATH)
         assert "safetensors" in problem.hint
 
+    @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
     @pytest.mark.parametrize(
         ("what", "code"),
         [
@@ -268,6 +270,11 @@ class TestHostileFiles:
         shared = b"".join(build.text(str(n)) + b"h\0" for n in range(tensors.MAX_TENSORS))
         body = b"}(" + build.text("w") + build.tensor(build.storage()) + b"q\0" + shared + b"u"
         assert refused(build.saved(body)).code == "torch.too_many"
+
+    def test_names_that_no_header_can_hold_are_refused(self) -> None:
+        shared = b"".join(build.text(f"{n:0400}") + b"h\0" for n in range(5000))
+        body = b"}(" + build.text("w") + build.tensor(build.storage()) + b"q\0" + shared + b"u"
+        assert refused(build.saved(body, {"0": bytes(24)})).code == "torch.header"
 
     @pytest.mark.parametrize(("limit", "most"), [("MAX_GATHERED", 23), ("MAX_STEPS", 1)])
     def test_a_tensor_too_scattered_is_refused_by_its_name(
