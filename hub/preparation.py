@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hub import errors, folder
-from hub.spec import card, documents, manifest, validation
+from hub.spec import card, documents, manifest, snapshot, torch_file, validation
 from hub.spec.base_model import BaseModel
 from hub.spec.errors import Problem, SpecError
 from hub.transfer.wire import Wire
@@ -73,13 +73,14 @@ def prepare(
     The folder itself is never written to. `labels` are the benchmark's, where one is known.
     """
     merged = _merge(Path(root), {key: value for key, value in said.items() if value not in (None, [], "")})
-    snapshot = folder.FolderSnapshot(root, {FACTS: merged.data} if merged.data else None)
-    content = snapshot.manifest()
-    problems = merged.problems + snapshot.problems
-    inspection = validation.inspect(snapshot, base, labels) if check else None
+    files = folder.FolderSnapshot(root, {FACTS: merged.data} if merged.data else None)
+    content = files.manifest()
+    problems = merged.problems + files.problems
+    inspection = validation.inspect(_as_kept(files), base, labels) if check else None
     if inspection is not None:
         problems += inspection.problems or _refused(content)
-    return Prepared(snapshot, content, merged.facts, inspection, tuple(dict.fromkeys(problems)), tuple(merged.notes))
+    notes = (*merged.notes, *_conversions(files))
+    return Prepared(files, content, merged.facts, inspection, tuple(dict.fromkeys(problems)), notes)
 
 
 def declared_base(root: Path | str) -> str | None:
@@ -124,6 +125,26 @@ def _merge(root: Path, said: Mapping[str, Any]) -> _Merged:
         text = json.dumps(merged.facts, indent=2, sort_keys=True, ensure_ascii=False)
         merged.data = f"{text}\n".encode()
     return merged
+
+
+def _as_kept(files: folder.FolderSnapshot) -> snapshot.Snapshot:
+    """The files as the hub will keep them: PyTorch's as safetensors. Where one cannot be converted, as they are: the
+    inspection says why."""
+    try:
+        return torch_file.Converted(files)
+    except SpecError:
+        return files
+
+
+def _conversions(files: folder.FolderSnapshot) -> tuple[str, ...]:
+    """A line for each file that the hub will not keep as it is sent."""
+    try:
+        made = torch_file.replaced(files.files)
+    except SpecError:
+        return ()
+    return tuple(
+        f"{path} is sent as it is; the hub reads it without running it and keeps {kept}" for path, kept in made.items()
+    )
 
 
 def _refused(content: manifest.Manifest) -> tuple[Problem, ...]:

@@ -65,5 +65,6 @@ _show(
 _show(models.Benchmark, "name", "digest", "task", "metric", "rows", "visibility", search=("name",))
 _show(models.Policy, "namespace", "updated_at")
 _show(models.Upload, "id", "adapter", "user", "state", "attempt", "created_at", "expires_at", filters=("state",))
+_show(models.Original, "manifest", "path", "converted", "blob", "created_at", search=("blob__sha256",))
 _show(models.Event, "at", "actor", "kind", "subject", filters=("kind",), search=("subject", "actor"))
 _show(models.Outbox, "id", "queue", "kind", "payload", "sent_at", "sends", filters=("queue",))

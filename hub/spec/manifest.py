@@ -39,6 +39,13 @@ _PICKLE = "holds Python objects that can run code when they are loaded"
 _ARCHIVE = "is an archive"
 _FOREIGN = "holds weights in a format this hub does not read"
 _SAFE = "save the weights as safetensors: save_pretrained(..., safe_serialization=True)"
+# what libraries called their weights before safetensors -> what such a file becomes: it is read, never unpickled
+CONVERTED = {
+    "adapter_model.bin": "adapter_model.safetensors",
+    "pytorch_adapter.bin": "adapter.safetensors",
+    "pytorch_model_head.bin": "model_head.safetensors",
+    "pytorch_model_adapter_fusion.bin": "model_adapter_fusion.safetensors",
+}
 # suffix -> (what it is, what to do)
 _REFUSED: dict[str, tuple[str, str]] = {
     **dict.fromkeys((".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz"), (_PICKLE, _SAFE)),
@@ -154,6 +161,8 @@ def check_paths(paths: Iterable[str]) -> None:
 
 def allowed_path(path: str) -> None:
     """Raise SpecError, with the reason, if files of this name are not kept. What is inside is judged apart."""
+    if posixpath.basename(path) in CONVERTED:
+        return
     name = posixpath.basename(path).lower()
     stem, suffix = posixpath.splitext(name)
     if name in _NAMES or suffix in _SUFFIXES or (suffix == "" and stem.startswith(_PROSE)):

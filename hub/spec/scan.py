@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 
-from hub.spec import documents, errors, manifest, snapshot, tensors
+from hub.spec import documents, errors, manifest, snapshot, tensors, torch_file
 
 MAX_JSON = 32 << 20
 MAX_NODES = 2_000_000
@@ -81,10 +81,15 @@ def check_files(files: snapshot.Snapshot, collector: errors.Collector) -> None:
 def check_contents(files: snapshot.Snapshot, collector: errors.Collector) -> None:
     """Collect what is wrong inside: code and archives under any name, broken weights, JSON that is none."""
     spent = 0
+    with collector.collect():
+        torch_file.replaced(sorted(files.files)[: manifest.MAX_FILES])
     for path, size in sorted(files.files.items())[: manifest.MAX_FILES]:
         with collector.collect():
             if is_weights(path):
                 header(files, path)
+                continue
+            if torch_file.is_torch(path):
+                torch_file.table(files, path)
                 continue
             _check_head(path, files.read(path, 0, min(size, HEAD)))
             if is_read(path):

@@ -3,7 +3,7 @@
 from registry.models.adapters import Adapter, Commit, Pull, Redirect, Ref, Tombstone, Visibility
 from registry.models.base_models import BaseAlias, BaseModel
 from registry.models.benchmarks import Benchmark, Direction, Policy
-from registry.models.blobs import Blob, Component, Manifest, ManifestFile
+from registry.models.blobs import Blob, Component, Manifest, ManifestFile, Original
 from registry.models.events import Event, Outbox
 from registry.models.runs import Evidence, Run, Score
 from registry.models.uploads import Upload, UploadBlob
@@ -12,6 +12,6 @@ from registry.models.versions import Alias, Version
 
 __all__ = [
     "Adapter", "Alias", "BaseAlias", "BaseModel", "Benchmark", "Blob", "Commit", "Component", "Direction", "Event",
-    "Evidence", "Manifest", "ManifestFile", "Membership", "Namespace", "Outbox", "Policy", "Pull", "Redirect", "Ref",
+    "Evidence", "Manifest", "ManifestFile", "Membership", "Namespace", "Original", "Outbox", "Policy", "Pull", "Redirect", "Ref",
     "Role", "Run", "Scope", "Score", "SignIn", "Token", "Tombstone", "Upload", "UploadBlob", "User", "Version", "Visibility",
 ]  # fmt: skip

@@ -76,6 +76,22 @@ class ManifestFile(models.Model):
         constraints = [UniqueConstraint(fields=["manifest", "path"], name="manifestfile_path_is_one_a_manifest")]
 
 
+class Original(models.Model):
+    """A file as it was sent that a manifest holds converted: evidence, kept and never served. No file of a manifest."""
+
+    manifest = models.ForeignKey(Manifest, models.PROTECT, related_name="originals")
+    path = models.CharField(max_length=1024)
+    blob = models.ForeignKey(Blob, models.PROTECT, related_name="originals")
+    converted = models.CharField(max_length=1024)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            # several: what differs only around its tensors becomes the same file
+            UniqueConstraint(fields=["manifest", "path", "blob"], name="original_blob_is_one_a_path"),
+        ]
+
+
 class Component(models.Model):
     """One adapter inside a manifest; `folder` is '' at the root. Derived from the files, so it may be derived again."""
 

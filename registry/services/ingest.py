@@ -1,7 +1,8 @@
-"""From staged bytes to a version that waits for its run: hash, store, inspect, plan.
+"""From staged bytes to a version that waits for its run: hash, store, convert, inspect, plan.
 
 Runs within the request that completes a small upload, else as a job. It may be killed anywhere and begun again:
-bytes that are stored are not read twice, rows that are there are found, and only the holder of the upload's lease
+bytes that are stored are not read twice (but for what has to be converted, which gives the same again), rows that are
+there are found, and only the holder of the upload's lease
 (numbered by `attempt`) may write the outcome.
 
 What fails is tried again after a pause that grows: for ever where the store or the database is at fault, and at most
@@ -24,15 +25,15 @@ from django.utils import timezone
 
 from hub.spec import manifest as manifests
 from hub.spec import report as reports
-from hub.spec.errors import Problem
+from hub.spec.errors import Problem, SpecError
 from registry.errors import Rejected
-from registry.models import Adapter, Blob, Component, Manifest, ManifestFile, Run, Upload, UploadBlob, Version
+from registry.models import Adapter, Blob, Component, Manifest, ManifestFile, Original, Run, Upload, UploadBlob, Version
 from registry.queries import base_models, blobs, inspections, plans
 from registry.queries import versions as version_queries
 from registry.queries.inspections import ADD_BASE, Findings
 from registry.queries.viewers import Viewer
 from registry.services import blobs as blob_rows
-from registry.services import commits, events, evidence, outbox, versions
+from registry.services import commits, conversions, events, evidence, outbox, versions
 from registry.services.pauses import pause_after
 from registry.storage import base as storage
 
@@ -82,7 +83,7 @@ def run(*, upload_id: str | uuid.UUID) -> bool:
         return False
     try:
         _take(upload)
-        manifest = _record(upload=upload)
+        manifest = _record(*_convert(upload))
         _conclude(upload=upload, manifest=manifest, findings=_inspect(upload, manifest))
     except _Refused as refused:
         _refuse(upload=upload, problems=refused.problems)
@@ -209,17 +210,28 @@ def _content(upload: Upload) -> manifests.Manifest:
     return manifests.Manifest.from_json(upload.manifest)
 
 
+def _convert(upload: Upload) -> tuple[manifests.Manifest, tuple[conversions.Conversion, ...]]:
+    """Return what the version will hold: what was sent, with PyTorch's files as safetensors. Raises _Refused."""
+    try:
+        return conversions.convert(_content(upload), lambda: _renew(upload))
+    except SpecError as error:
+        raise _Refused(error.problems) from None
+
+
 @transaction.atomic
-def _record(*, upload: Upload) -> Manifest:
-    """Write the manifest and its files, or find them."""
-    content = _content(upload)
-    manifest, made = Manifest.objects.get_or_create(
+def _record(content: manifests.Manifest, made: tuple[conversions.Conversion, ...]) -> Manifest:
+    """Write the manifest, its files and what they were made of, or find them."""
+    manifest, new = Manifest.objects.get_or_create(
         digest=content.digest, defaults={"adapter_digest": content.adapter_digest, "size": content.size}
     )
-    if made:
+    if new:
         ManifestFile.objects.bulk_create(
             ManifestFile(manifest=manifest, path=file.path, blob_id=file.sha256, size=file.size)
             for file in content.files
+        )
+    for one in made:
+        Original.objects.get_or_create(
+            manifest=manifest, path=one.sent.path, blob_id=one.sent.sha256, defaults={"converted": one.kept.path}
         )
     return manifest
 
@@ -283,11 +295,11 @@ def _describe(manifest: Manifest, findings: Findings) -> None:
 
 @transaction.atomic
 def _refuse(*, upload: Upload, problems: tuple[Problem, ...]) -> None:
-    """Reject a version whose bytes are not what was announced: there is no snapshot to keep."""
+    """Reject a version whose bytes are not what was announced, or cannot be converted: there is no snapshot to keep."""
     version = _locked(upload)
-    message = "; ".join(str(problem) for problem in problems)
-    checks = [reports.check("files", "failed", message, problems[0].hint)]
-    versions.reject(version=version, report=_finished({"checks": checks, "components": []}))
+    told = [problem.to_json() for problem in problems]
+    report = {"checks": _failed(problems), "problems": told, "components": []}
+    versions.reject(version=version, report=_finished(report))
     _finish(upload, problems)
 
 
@@ -327,11 +339,9 @@ def _report(findings: Findings, manifest: Manifest) -> dict[str, Any]:
     """Return the report of a version that no worker has to look at."""
     checks = [dict(check) for check in findings.inspection.checks]
     told = {problem.check for problem in findings.inspection.problems}
-    for name in dict.fromkeys(problem.check for problem in findings.problems if problem.check not in told):
-        of_it = [problem for problem in findings.problems if problem.check == name]
-        message = "; ".join(str(problem) for problem in of_it)
-        failed = reports.check(name, "failed", message, of_it[0].hint)
-        checks = [check for check in checks if check["name"] != name] + [failed]
+    more = _failed(tuple(problem for problem in findings.problems if problem.check not in told))
+    names = {check["name"] for check in more}
+    checks = [check for check in checks if check["name"] not in names] + more
     return _finished(
         {
             "checks": checks,
@@ -341,6 +351,15 @@ def _report(findings: Findings, manifest: Manifest) -> dict[str, Any]:
             "adapter_digest": f"sha256:{manifest.adapter_digest}",
         }
     )
+
+
+def _failed(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
+    """Return one failed check for each that these problems belong to."""
+    found = []
+    for name in dict.fromkeys(problem.check for problem in problems):
+        of_it = [problem for problem in problems if problem.check == name]
+        found.append(reports.check(name, "failed", "; ".join(str(problem) for problem in of_it), of_it[0].hint))
+    return found
 
 
 def _finished(report: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from hub.spec import card, reference
@@ -132,10 +133,14 @@ def _replay(
 
 
 def _same_version(adapter: Adapter, label: str | None, digest: str) -> Version | None:
-    """The same bytes under the same label are there already: a repeated push is no error and makes nothing."""
+    """The same bytes under the same label are there already: a repeated push is no error and makes nothing.
+
+    The same bytes as the version holds, or as it was made of: what was announced is proven when its upload is done.
+    """
     if label is None:
         return None
-    rows = Version.objects.filter(adapter=adapter, label=label, digest=digest)
+    same = Q(digest=digest) | Q(uploads__digest=digest, uploads__state=Upload.State.DONE)
+    rows = Version.objects.filter(same, adapter=adapter, label=label)
     return rows.exclude(status=Version.Status.REJECTED).first()
 
 

@@ -14,10 +14,12 @@ import pytest
 
 from hub import base_folder, errors, verdicts
 from hub.client import Client
+from hub.spec import tensors
 from tests.client import specimens
 from tests.client.conftest import quick
 from tests.client.records import Version
 from tests.client.simulator import OWNER, PART, Simulator
+from tests.specimens.torch import build, hostile
 
 PASSED = {
     "verdict": "passed",
@@ -102,6 +104,56 @@ def test_every_problem_is_told_at_once_and_no_byte_travels(sim: Simulator, owner
     for word in ("adapter_model.bin", "link", "hub.json", "nothing was sent"):
         assert word in text
     assert sim.count("POST .*") == 0
+    assert sim.received == {}
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """The same adapter, saved by torch.save."""
+    files = specimens.lora()
+    data = files.pop("adapter_model.safetensors")
+    length = tensors.header_length(data[:8], len(data))
+    found = tensors.parse_header(data, len(data))
+    shapes = {
+        tensor.name: (list(tensor.shape), data[8 + length + tensor.start : 8 + length + tensor.end]) for tensor in found
+    }
+    return specimens.write(tmp_path / "older", {**files, "adapter_model.bin": build.raw_state(shapes)})
+
+
+def test_weights_of_torch_are_sent_as_they_are_and_the_conversion_is_told_in_one_line(
+    sim: Simulator, owner: Client, older: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    know_base(sim)
+    done = owner.push(older, "owner/older", base="tiny-bert")
+    assert sim.versions[0].files["adapter_model.bin"] == (older / "adapter_model.bin").read_bytes()
+    (line,) = [record.message for record in caplog.records if "adapter_model" in record.message]
+    assert line.startswith("adapter_model.bin is sent as it is") and line.endswith("keeps adapter_model.safetensors")
+    assert done.ref == "owner/older:1"
+
+
+def test_weights_of_torch_are_judged_by_what_they_become(sim: Simulator, owner: Client, older: Path) -> None:
+    know_base(sim)
+    told = owner.prepare(older, base="tiny-bert").to_json()
+    assert told["ok"], told["problems"]
+    assert told["components"][0]["parameters"] > 0
+    assert {file["path"] for file in told["files"]} >= {"adapter_model.bin"}
+
+
+def test_weights_of_torch_that_would_run_something_are_refused_before_a_byte_travels(
+    sim: Simulator, owner: Client, older: Path, tmp_path: Path
+) -> None:
+    data = hostile.corpus(tmp_path / "canary")["object made by INST"].data
+    (older / "adapter_model.bin").write_bytes(data)
+    with pytest.raises(errors.Rejected, match="INST at byte"):
+        owner.push(older, "owner/older")
+    assert sim.received == {}
+    assert not (tmp_path / "canary").exists()
+
+
+def test_both_forms_of_the_weights_are_one_too_many(sim: Simulator, owner: Client, folder: Path, older: Path) -> None:
+    (folder / "adapter_model.bin").write_bytes((older / "adapter_model.bin").read_bytes())
+    with pytest.raises(errors.Rejected, match="keep the safetensors file"):
+        owner.push(folder, "owner/both")
     assert sim.received == {}
 
 

@@ -107,7 +107,8 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
         lambda folder: (folder / "notes.txt").write_bytes(b"\x80\x04\x95cos\nsystem\n."),
         "scan",
     ),
-    "pickled weights": (lambda folder: (folder / "adapter_model.bin").write_bytes(b"PK\x03\x04"), "files"),
+    "pickled weights": (lambda folder: (folder / "pytorch_model.bin").write_bytes(b"PK\x03\x04"), "files"),
+    "weights that nobody converted": (lambda folder: (folder / "adapter_model.bin").write_bytes(b"PK\x03\x04"), "scan"),
     "code": (lambda folder: (folder / "modeling.py").write_text("import os"), "files"),
 }
 

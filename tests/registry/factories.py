@@ -124,6 +124,15 @@ def make_manifest(*, files: dict[str, bytes] | None = None) -> models.Manifest:
     return row
 
 
+def make_original(*, manifest: models.Manifest | None = None) -> models.Original:
+    return models.Original.objects.create(
+        manifest=manifest or make_manifest(),
+        path="adapter_model.bin",
+        blob=make_blob(),
+        converted="adapter_model.safetensors",
+    )
+
+
 def make_component(*, manifest: models.Manifest | None = None, folder: str = "", **more: Any) -> models.Component:
     options = {"library": "peft", "method": "lora", "variant": "lora", "rank": 8, "parameters": 1000, **more}
     return models.Component.objects.create(manifest=manifest or make_manifest(), folder=folder, **options)

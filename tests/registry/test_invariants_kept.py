@@ -32,6 +32,39 @@ def test_a_file_of_a_manifest_never_changes():
         refused(*update(file, **change), by="manifestfile_is_kept")
 
 
+def test_what_was_sent_never_changes_and_is_never_deleted():
+    row = make.make_original()
+    changes = {
+        "manifest_id": make.make_manifest().pk,
+        "path": "pytorch_adapter.bin",
+        "blob_id": make.make_blob().pk,
+        "converted": "adapter.safetensors",
+        "created_at": timezone.now(),
+    }
+    for column, value in changes.items():
+        refused(*update(row, **{column: value}), by="original_is_kept")
+    refused(*delete(row), by="original_is_never_deleted")
+
+
+def test_the_bytes_and_the_manifest_of_what_was_sent_are_not_deleted():
+    row = make.make_original()
+    refused(*delete(row.blob), by=foreign_key("registry_original", "blob_id"))
+    files = row.manifest.files.all()
+    assert files
+    refused(
+        *delete(row.manifest),
+        by=foreign_key("registry_original", "manifest_id"),
+        besides=["registry_manifestfil_manifest_id%"],
+    )
+
+
+def foreign_key(table: str, column: str) -> str:
+    """Return the name that Django gave to a foreign key."""
+    with connection.cursor() as cursor:
+        constraints = connection.introspection.get_constraints(cursor, table)
+    return next(name for name, found in constraints.items() if found["foreign_key"] and found["columns"] == [column])
+
+
 @pytest.mark.parametrize("user", [make.make_version, make.make_run, make.make_commit], ids=["version", "run", "commit"])
 def test_a_manifest_in_use_gains_and_loses_no_file(user):
     row = user()
@@ -214,7 +247,9 @@ def test_events_are_append_only():
     refused("TRUNCATE registry_event", by="event_is_never_truncated")
 
 
-@pytest.mark.parametrize("subject", ["tombstone", "version", "commit", "run", "manifest", "manifestfile", "blob"])
+@pytest.mark.parametrize(
+    "subject", ["tombstone", "version", "commit", "run", "manifest", "manifestfile", "original", "blob"]
+)
 def test_what_others_rely_on_is_never_truncated(subject):
     with connection.cursor() as cursor:  # what else CASCADE would take along
         cursor.execute("SELECT tgname FROM pg_trigger WHERE tgname LIKE '%_is_never_truncated'")

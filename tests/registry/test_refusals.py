@@ -165,7 +165,7 @@ class TestBadFiles:
         assert owner.push("acme/tone-bert", adapters.lora(), version="1.0").status == 202
 
     @pytest.mark.parametrize(
-        "path", ["adapter_model.bin", "x.pkl", "train.py", "weights.pt", "a.npz", "run.sh", "x.zip"]
+        "path", ["pytorch_model.bin", "x.pkl", "train.py", "weights.pt", "a.npz", "run.sh", "x.zip"]
     )
     def test_a_file_of_a_refused_kind_is_refused_before_a_byte_travels(self, owner: Caller, base, path: str) -> None:
         answer = owner.start("acme/tone-bert", {**adapters.lora(), path: b"x"})

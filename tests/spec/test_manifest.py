@@ -143,7 +143,7 @@ def test_a_file_of_this_kind_is_kept(path):
 
 @pytest.mark.parametrize(
     ("path", "words"),
-    [("adapter_model.bin", "can run code"), ("x.PT", "can run code"), ("a/b.pkl", "can run code"), ("w.npz", "can run code"),
+    [("pytorch_model.bin", "can run code"), ("x.PT", "can run code"), ("a/b.pkl", "can run code"), ("w.npz", "can run code"),
      ("w.h5", "does not read"), ("a.onnx", "does not read"), ("m.py", "is code"), ("x.zip", "is an archive"), ("x.tar.gz", "is an archive"),
      ("x", "does not keep"), ("x.html", "does not keep"), ("x.bin.exe", "is code"), ("a.safetensors.index", "does not keep")],
 )  # fmt: skip

@@ -220,7 +220,9 @@ SHAPES = {
 }  # fmt: skip
 
 FILES = {
-    "a pickle": (make.lora(**{"adapter_model.bin": MAGIC["zip"]}), "files.refused", "save the weights as safetensors"),
+    "a pickle": (make.lora(**{"pytorch_model.bin": MAGIC["zip"]}), "files.refused", "save the weights as safetensors"),
+    "weights of PyTorch's that are none": (make.lora(**{"sub/adapter_model.bin": MAGIC["zip"]}), "torch.zip", "cut off"),
+    "weights of PyTorch's beside safetensors": (make.lora(**{"adapter_model.bin": MAGIC["zip"]}), "torch.both", "keep the safetensors"),
     "a checkpoint": (make.lora(**{"optimizer.pt": MAGIC["pickle 2"]}), "files.refused", "can run code"),
     "a pickle called README.md": (make.lora(**{"README.md": MAGIC["pickle 4"]}), "scan.disguised", "a pickle"),
     "a zip called tokenizer.json": (make.lora(**{"tokenizer.json": MAGIC["zip"]}), "scan.disguised", "a zip archive"),
