@@ -10,7 +10,7 @@ import dataclasses
 import posixpath
 from typing import Any
 
-from hub.spec import base_model, card, documents, errors, methods, report, scan, snapshot, tensors
+from hub.spec import base_model, card, documents, errors, methods, report, scan, snapshot, tensors, torch_file
 from hub.spec.components import Component, Head, Part, Source
 from hub.spec.snapshot import MemorySnapshot, Snapshot
 
@@ -73,6 +73,12 @@ def inspect(
     return _Inspector(files, base, to_run=to_run).run().against(labels)
 
 
+def _originals(path: str) -> set[str]:
+    """The names under which PyTorch's files hold what this file is made from."""
+    folder, name = posixpath.split(path)
+    return {posixpath.join(folder, old) for old, new in torch_file.CONVERTED.items() if new == name}
+
+
 class _Inspector:
     def __init__(self, files: Snapshot, base: base_model.BaseModel | None, *, to_run: bool) -> None:
         self.files, self.base, self.to_run = files, base, to_run
@@ -86,6 +92,8 @@ class _Inspector:
     def run(self) -> Inspection:
         scan.check_files(self.files, self.collector)
         scan.check_contents(self.files, self.collector)
+        with self.collector.collect():  # what is wrong with PyTorch's files was told above, and is told once
+            self.files = torch_file.Converted(self.files)
         self.read_facts()
         self.read_components()
         self.check_leftovers()
@@ -118,6 +126,8 @@ class _Inspector:
         library, read = methods.detect(config, path)
         weights = posixpath.join(folder, _WEIGHTS[library])
         self.used.add(weights)
+        if self.files.files.keys() & _originals(weights):
+            return  # could not be read: the reason has been told
         if weights not in self.files.files:
             hint = "save the adapter as safetensors (the default of save_pretrained; use_safetensors=True in adapters)"
             raise errors.SpecError.of("files.weights", weights, "is not there: the adapter has no weights", hint)

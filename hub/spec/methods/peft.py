@@ -601,7 +601,8 @@ class _Reader:
             source.not_run(
                 "base.unsupported", source.weights, message, f"it runs them on {', '.join(families.RUNS)}", "shapes"
             )
-        names = sorted(part.module for part in overlays if part.kind in ("saved", "copy"))
+        whole = (part.module for part in overlays if part.kind in ("saved", "copy"))
+        names = sorted(name for name in whole if not peft_heads.is_head(name))
         if names:
             message = f"the file brings {', '.join(names[:3])} whole; this hub runs saved classifiers and poolers"
             source.not_run("tensors.saved_unsupported", source.weights, message, check="head")
