@@ -19,6 +19,7 @@ __all__ = ["CHECKS", "Component", "Head", "Inspection", "MemorySnapshot", "Part"
 CHECKS = ("files", "config", "scan", "shapes", "head", "tokenizer")
 MAX_COMPONENTS = 32
 _WEIGHTS = {"peft": "adapter_model.safetensors", "adapters": "adapter.safetensors"}
+_FUSION_WEIGHTS = "model_adapter_fusion.safetensors"
 _HEAD_CONFIG, _HEAD_WEIGHTS = "head_config.json", "model_head.safetensors"
 _TOKENIZER = frozenset(
     {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
@@ -121,10 +122,10 @@ class _Inspector:
                 self.read_component(folder)
 
     def read_component(self, folder: str) -> None:
-        path = posixpath.join(folder, snapshot.CONFIG)
+        path = snapshot.config_of(folder, self.files.files)
         config = self.json(path)
         library, read = methods.detect(config, path)
-        weights = posixpath.join(folder, _WEIGHTS[library])
+        weights = posixpath.join(folder, _FUSION_WEIGHTS if path.endswith(snapshot.FUSION) else _WEIGHTS[library])
         self.used.add(weights)
         if self.files.files.keys() & _originals(weights):
             return  # could not be read: the reason has been told
@@ -183,7 +184,7 @@ class _Inspector:
 
     def json(self, path: str) -> dict[str, Any]:
         data = snapshot.whole(self.files, path, documents.MAX_BYTES)
-        with errors.as_check("config" if path.endswith(snapshot.CONFIG) else "head"):
+        with errors.as_check("head" if path.endswith(_HEAD_CONFIG) else "config"):
             return documents.loads_object(data, where=path)
 
     def header(self, path: str) -> tuple[tensors.Tensor, ...]:
