@@ -2,8 +2,12 @@
 
 One tensor is hashed by BLAKE3 over its little-endian bytes as they lie in the file; two threads, because two cores
 already read faster than most disks. Names, roots and the fingerprint are the business of `hub.spec.base_model`.
+
+Both cores are kept busy to the end: small tensors are one job each, the largest first; a large one is hashed by two
+threads of BLAKE3 itself, or, where casts are wanted, its casts are shared out.
 """
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -17,15 +21,19 @@ from typing import Any
 
 from blake3 import blake3
 
-from hub import errors
-from hub.spec import base_model, documents, tensors
+from hub import casting, errors
+from hub.spec import base_model, documents, quantised, tensors
+from hub.spec import casts as rules
 from hub.spec.base_model import BaseModel, Leaf
+from hub.spec.casts import Steps
 from hub.spec.errors import SpecError
+from hub.spec.tensors import Tensor
 
 THREADS = 2
+LARGE = 32 << 20  # bytes of a tensor that is worth both cores
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-_READER = 1  # part of the key of the kept description: raise it when reading changes
+_READER = 2  # part of the key of the kept description: raise it when reading changes
 _MAX_DEPTH = 4
 _MAX_JSON = 64 << 20
 _MAX_NODES = 5_000_000  # a tokenizer of 250 000 tokens has a million
@@ -40,22 +48,29 @@ _VOCABULARIES = (
 logger = logging.getLogger("hub")
 
 
-def read(folder: Path | str, progress: Callable[[int], None] | None = None) -> BaseModel:
+def read(folder: Path | str, progress: Callable[[int], None] | None = None, *, casts: bool = False) -> BaseModel:
     """The base model in a folder, every weight hashed now. `progress` is told bytes as they are hashed.
 
+    `casts` computes the cast roots, too, which takes four times as long and numpy; a quantised base model has none.
     Raises UsageError, naming the file, when the folder holds no safetensors weights or they are malformed.
     """
     root = Path(folder)
     config = _config(root)
-    found: dict[str, Leaf] = {}
+    wanted = casts and quantised.scheme_of(config) is None
+    found: dict[str, _Hashed] = {}
     for shard in shards(root):
-        for leaf in _leaves(shard, str(config.get("model_type", "")), progress):
-            if found.setdefault(leaf.name, leaf) != leaf:
-                raise errors.UsageError(f"{shard}: {leaf.name} stands in the folder twice with different bytes")
+        for hashed in _read_shard(shard, str(config.get("model_type", "")), wanted, progress):
+            if found.setdefault(hashed.leaf.name, hashed).leaf != hashed.leaf:
+                raise errors.UsageError(f"{shard}: {hashed.leaf.name} stands in the folder twice with different bytes")
     try:
-        return base_model.from_leaves(tuple(found.values()), config, tokenizer_digest(root))
+        leaves, told = [one.leaf for one in found.values()], {one.name: one.told for one in found.values()}
+        base = base_model.from_leaves(leaves, config, tokenizer_digest(root), read=told.__getitem__)
     except SpecError as error:
         raise errors.UsageError(f"{root} is no base model that can be read", problems=error.problems) from error
+    if not wanted:
+        return base
+    digests = {one.name: one.digests for one in found.values()}
+    return dataclasses.replace(base, cast_roots=rules.roots(base.leaves, digests))
 
 
 def shards(folder: Path | str) -> list[Path]:
@@ -126,19 +141,23 @@ def catalogue(folders: Iterable[Path | str], *, cache: Path | None = None) -> It
 
 
 def describe(
-    folder: Path | str, *, cache: Path | None = None, progress: Callable[[int], None] | None = None
+    folder: Path | str,
+    *,
+    cache: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+    casts: bool = False,
 ) -> BaseModel:
     """`read`, or the kept description when no file has changed its size or time since."""
     root = Path(folder).absolute()
     if cache is None:
-        return read(root, progress)
+        return read(root, progress, casts=casts)
     kept = cache / f"{hashlib.sha256(str(root).encode()).hexdigest()}.json"
     stamp = _stamp(root)
-    known = _kept(kept, stamp)
+    known = _kept(kept, stamp, casts)
     if known is not None:
         return known
-    base = read(root, progress)
-    _keep(kept, {"folder": str(root), "stamp": stamp, "base": base.to_json()})
+    base = read(root, progress, casts=casts)
+    _keep(kept, {"folder": str(root), "stamp": stamp, "casts": casts, "base": base.to_json()})
     return base
 
 
@@ -147,16 +166,48 @@ def is_base(folder: Path) -> bool:
     return (folder / "config.json").is_file() and ((folder / SINGLE).is_file() or (folder / INDEX).is_file())
 
 
-def _leaves(shard: Path, model_type: str, progress: Callable[[int], None] | None) -> list[Leaf]:
+@dataclasses.dataclass(frozen=True)
+class _Hashed:
+    """A tensor under its canonical `name`: its leaf as the file names it, the BLAKE3 after the steps of every cast, and
+    its bytes where they tell a shape."""
+
+    name: str
+    leaf: Leaf
+    digests: dict[Steps, str]
+    told: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """One tensor and the ways it is hashed; () is as it is."""
+
+    tensor: Tensor
+    ways: tuple[Steps, ...]
+
+
+def _read_shard(shard: Path, model_type: str, casts: bool, progress: Callable[[int], None] | None) -> list[_Hashed]:
     try:
         with shard.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             head = stream.read(8)
             head += stream.read(tensors.header_length(head, size))
             table = tensors.parse_header(head, size, shard.name)
-            counted = [t for t in table if base_model.canonical_name(t.name, model_type) is not None]
-            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-                return _hashed(view, len(head), counted, progress)
+            named = {t: name for t in table if (name := base_model.canonical_name(t.name, model_type)) is not None}
+            with (
+                mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+                memoryview(mapped) as whole,
+                whole[len(head) :] as data,
+            ):
+                digests = _hash(data, list(named), casts, progress)
+                return [
+                    _Hashed(
+                        name,
+                        Leaf(tensor.name, tensor.dtype, tensor.shape, digests[tensor][()]),
+                        digests[tensor],
+                        bytes(data[tensor.start : tensor.end]) if _tells_shape(name, tensor) else b"",
+                    )
+                    for tensor, name in named.items()
+                ]
     except SpecError as error:
         raise errors.UsageError(
             f"{shard} is not a safetensors file as it should be", problems=error.problems
@@ -165,18 +216,42 @@ def _leaves(shard: Path, model_type: str, progress: Callable[[int], None] | None
         raise errors.UsageError(f"{shard} cannot be read: {error.strerror or error}") from error
 
 
-def _hashed(
-    view: memoryview, start: int, counted: list[tensors.Tensor], progress: Callable[[int], None] | None
-) -> list[Leaf]:
-    def leaf(tensor: tensors.Tensor) -> Leaf:
-        with view[start + tensor.start : start + tensor.end] as data:
-            digest = blake3(data).hexdigest()
-        if progress is not None:
-            progress(tensor.nbytes)
-        return Leaf(tensor.name, tensor.dtype, tensor.shape, digest)
+def _hash(
+    data: memoryview, table: list[Tensor], casts: bool, progress: Callable[[int], None] | None
+) -> dict[Tensor, dict[Steps, str]]:
+    """The BLAKE3 of every tensor, as it is and with `casts` after each of them; `data` begins behind the header."""
+    found: dict[Tensor, dict[Steps, str]] = {tensor: {} for tensor in table}
 
+    def work(job: _Job, threads: int = 1) -> None:
+        with data[job.tensor.start : job.tensor.end] as part:
+            if job.ways == ((),):
+                found[job.tensor][()] = blake3(part, max_threads=threads).hexdigest()
+            else:
+                found[job.tensor] |= casting.digests(part, job.tensor.dtype, job.ways)
+        if progress is not None and () in job.ways:
+            progress(job.tensor.nbytes)
+
+    jobs = [job for tensor in sorted(table, key=lambda tensor: -tensor.nbytes) for job in _jobs(tensor, casts)]
+    alone = [job for job in jobs if job.ways == ((),) and job.tensor.nbytes >= LARGE]
+    for job in alone:
+        work(job, THREADS)
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(leaf, counted))
+        list(pool.map(work, [job for job in jobs if job not in alone]))
+    return found
+
+
+def _jobs(tensor: Tensor, casts: bool) -> list[_Job]:
+    """A small tensor is cast and hashed in one pass, while it is in the cache; a large one is shared by two."""
+    if not casts or tensor.dtype not in rules.FLOATS:
+        return [_Job(tensor, ((),))]
+    ways = rules.all_steps(tensor.dtype)
+    if tensor.nbytes < LARGE:
+        return [_Job(tensor, ways)]
+    return [_Job(tensor, ways[:2]), _Job(tensor, ways[2:])] if len(ways) > 2 else [_Job(tensor, ways)]
+
+
+def _tells_shape(name: str, tensor: Tensor) -> bool:
+    return quantised.tells_shape(name) and tensor.nbytes <= quantised.MAX_TOLD
 
 
 def _config(root: Path) -> dict[str, Any]:
@@ -231,10 +306,11 @@ def _stamp(root: Path) -> list[Any]:
         raise errors.UsageError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
-def _kept(path: Path, stamp: list[Any]) -> BaseModel | None:
+def _kept(path: Path, stamp: list[Any], casts: bool) -> BaseModel | None:
     try:
         value = json.loads(path.read_bytes())
-        return BaseModel.from_json(value["base"]) if value["stamp"] == stamp else None
+        known = value["stamp"] == stamp and value["casts"] >= casts
+        return BaseModel.from_json(value["base"]) if known else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
