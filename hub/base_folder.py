@@ -51,7 +51,7 @@ logger = logging.getLogger("hub")
 def read(folder: Path | str, progress: Callable[[int], None] | None = None, *, casts: bool = False) -> BaseModel:
     """The base model in a folder, every weight hashed now. `progress` is told bytes as they are hashed.
 
-    `casts` computes the cast roots, too, which takes four times as long and numpy; a quantised base model has none.
+    `casts` computes the cast roots, too, which takes numpy and four times as long; a quantised base model has none.
     Raises UsageError, naming the file, when the folder holds no safetensors weights or they are malformed.
     """
     root = Path(folder)
@@ -98,6 +98,14 @@ def shards(folder: Path | str) -> list[Path]:
     raise errors.UsageError(
         f"{root} holds no {SINGLE} and no {INDEX}", hint="name the folder that a model was saved to"
     )
+
+
+def size(folder: Path | str) -> int:
+    """Number of bytes of the files that hold the weights. Raises UsageError."""
+    try:
+        return sum(shard.stat().st_size for shard in shards(folder))
+    except OSError as error:
+        raise errors.UsageError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 def fingerprint(folder: Path | str, progress: Callable[[int], None] | None = None) -> str:

@@ -51,7 +51,9 @@ def roots(leaves: Iterable[Leaf], digests: Mapping[str, Mapping[Steps, str]]) ->
     found: dict[str, dict[str, str]] = {}
     for cast in CASTS:
         # rounding may make two tensors equal that were not: a copy's reader would drop the tied one
-        copy = base_model.without_tied(_cast(leaf, digests[leaf.name], steps(cast, leaf.dtype)) for leaf in exact)
+        copy = base_model.without_tied(
+            _cast(leaf, digests.get(leaf.name, {}), steps(cast, leaf.dtype)) for leaf in exact
+        )
         root = base_model.root(copy)
         if root not in known:
             known.add(root)
