@@ -6,7 +6,7 @@ torch's own bits for a NaN differ between processors, and between the middle and
 
 numpy converts to float16 without the processor's help (0.4 G a second). Here float addition does the rounding: beside a
 power of two whose last place is float16's last place, the sum's low bits are the rounded significand. All work is done
-in pieces that stay in the cache, in buffers that are made once per thread.
+in pieces that stay in the cache (4 MB with all buffers, of each thread), in buffers that are made once per thread.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hub import errors
 from hub.spec.casts import Steps
 
 Array: TypeAlias = Any  # numpy's; numpy is an extra
-PIECE = 1 << 17  # numbers; smaller pieces spend their time handing the interpreter lock to and fro
+PIECE = 1 << 18  # numbers; shorter calls would spend their time handing the interpreter's lock to and fro
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<u2", "BF16": "<u2"}
 _EXPONENT = 0x7F80  # of float32 and bfloat16, in the upper half
 _BEYOND = 142 << 7  # the exponent of 32768: below it nothing is rounded to infinity, and nothing is a NaN
@@ -68,11 +68,12 @@ class _Bench:
         import numpy
 
         self.numpy = numpy
-        self._wide, self._sum, self._scale = (numpy.empty(PIECE, "<u4") for _ in range(3))
+        self._first, self._second = (numpy.empty(PIECE, "<u4") for _ in range(2))
         self._upper, self._exponent = (numpy.empty(PIECE, "<u2") for _ in range(2))
         # numpy is eight times as fast with two arrays as with an array and a number
         self._floor = numpy.full(PIECE, _SMALLEST, "<u2")
         self._single = numpy.empty(PIECE, "<f4")
+        self._index: Array = None
         self._out: dict[Steps, Array] = {}
 
     def cast(self, piece: Array, dtype: str, ways: Sequence[Steps]) -> dict[Steps, Array]:
@@ -92,9 +93,13 @@ class _Bench:
     def _look_up(self, made: dict[Steps, Array], dtype: str, steps: Steps) -> None:
         """The last of the steps, from one 16-bit format to the other."""
         if steps not in made:
-            source, out = made[steps[:-1]], self._room(steps, len(made[steps[:-1]]))
-            _table((dtype, *steps)[-2], steps[-1]).take(source, out=out, mode="clip")
-            made[steps] = out
+            source = made[steps[:-1]]
+            if self._index is None:  # numpy would make one for every call
+                self._index = self.numpy.empty(PIECE, self.numpy.intp)
+            index = self._index[: len(source)]
+            self.numpy.copyto(index, source)
+            table = _table((dtype, *steps)[-2], steps[-1])
+            made[steps] = table.take(index, out=self._room(steps, len(source)), mode="clip")
 
     def _room(self, steps: Steps, count: int) -> Array:
         if steps not in self._out:
@@ -104,14 +109,13 @@ class _Bench:
     def _from_single(self, piece: Array, made: dict[Steps, Array], ways: Sequence[Steps]) -> None:
         """What can be had from float32 without a table; all of it where every number is below 32768."""
         count, bits = len(piece), piece.view("<u4")
-        wide, upper, exponent = self._wide[:count], self._upper[:count], self._exponent[:count]
-        self.numpy.right_shift(bits, 16, out=wide)
-        self.numpy.copyto(upper, wide, casting="unsafe")
+        wide, upper, exponent = self._first[:count], self._upper[:count], self._exponent[:count]
+        self.numpy.copyto(upper, self.numpy.right_shift(bits, 16, out=wide), casting="unsafe")
         self.numpy.bitwise_and(upper, _EXPONENT, out=exponent)
         ordinary = int(exponent.max()) < _BEYOND
         first = {steps[0] for steps in ways if steps}
         if "BF16" in first:
-            made["BF16",] = self._to_bfloat(bits, self._room(("BF16",), count))
+            made["BF16",] = self._to_bfloat(bits, wide, self._room(("BF16",), count))
         if "F16" in first and ordinary:
             made["F16",] = self._to_half(bits, self._room(("F16",), count))
             if ("F16", "BF16") in ways:
@@ -123,9 +127,8 @@ class _Bench:
             for target in first:
                 made[target,][self.numpy.isnan(piece)] = _NAN[target]
 
-    def _to_bfloat(self, bits: Array, out: Array) -> Array:
+    def _to_bfloat(self, bits: Array, wide: Array, out: Array) -> Array:
         """The upper half of float32, after adding half of its last place, less one where that is even already."""
-        wide = self._wide[: len(bits)]
         self.numpy.right_shift(bits, 16, out=wide)
         self.numpy.bitwise_and(wide, 1, out=wide)
         self.numpy.add(wide, 0x7FFF, out=wide)
@@ -141,7 +144,7 @@ class _Bench:
         is (e + 14) * 2**10 + m: a subnormal has e = -14, and a carry of m steps up to the next exponent.
         """
         count = len(bits)
-        total, scale = self._sum[:count], self._scale[:count]
+        total, scale = self._first[:count], self._second[:count]
         upper, exponent = self._upper[:count], self._exponent[:count]
         self.numpy.maximum(exponent, self._floor[:count], out=exponent)
         self.numpy.add(exponent, 13 << 7, out=exponent)
@@ -160,9 +163,9 @@ class _Bench:
     def _half_to_bfloat(self, out: Array) -> Array:
         """What `_to_half` has just rounded -> bfloat16: the sum less the power of two is the float16, as float32."""
         count = len(out)
-        total = self._sum[:count]
-        self.numpy.subtract(total.view("<f4"), self._scale[:count].view("<f4"), out=total.view("<f4"))
-        return self.numpy.bitwise_or(self._to_bfloat(total, out), self._upper[:count], out=out)
+        total, scale = self._first[:count], self._second[:count]
+        self.numpy.subtract(total.view("<f4"), scale.view("<f4"), out=total.view("<f4"))
+        return self.numpy.bitwise_or(self._to_bfloat(total, scale, out), self._upper[:count], out=out)
 
 
 @functools.cache
@@ -172,8 +175,4 @@ def _table(before: str, after: str) -> Array:
 
     every = numpy.arange(1 << 16, dtype="<u4")
     single = every.astype("<u2").view("<f2").astype("<f4") if before == "F16" else (every << 16).view("<f4")
-    bench = _Bench()
-    pieces = [
-        bench.cast(single[at : at + PIECE], "F32", [(after,)])[(after,)].copy() for at in range(0, 1 << 16, PIECE)
-    ]
-    return numpy.concatenate(pieces)
+    return _Bench().cast(single, "F32", [(after,)])[(after,)].copy()  # they are less than a piece
