@@ -192,6 +192,16 @@ class _Job:
     tensor: Tensor
     ways: tuple[Steps, ...]
 
+    @property
+    def exact(self) -> bool:
+        """True where nothing is cast."""
+        return self.ways == ((),)
+
+    @property
+    def alone(self) -> bool:
+        """True where the job takes all cores."""
+        return self.exact and self.tensor.nbytes >= LARGE
+
 
 def _read_shard(shard: Path, model_type: str, casts: bool, progress: Callable[[int], None] | None) -> list[_Hashed]:
     try:
@@ -232,7 +242,7 @@ def _hash(
 
     def work(job: _Job, threads: int = 1) -> None:
         with data[job.tensor.start : job.tensor.end] as part:
-            if job.ways == ((),):
+            if job.exact:
                 found[job.tensor][()] = blake3(part, max_threads=threads).hexdigest()
             else:
                 found[job.tensor] |= casting.digests(part, job.tensor.dtype, job.ways)
@@ -240,11 +250,11 @@ def _hash(
             progress(job.tensor.nbytes)
 
     jobs = [job for tensor in sorted(table, key=lambda tensor: -tensor.nbytes) for job in _jobs(tensor, casts)]
-    alone = [job for job in jobs if job.ways == ((),) and job.tensor.nbytes >= LARGE]
-    for job in alone:
-        work(job, THREADS)
+    for job in jobs:
+        if job.alone:
+            work(job, THREADS)
     with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(work, [job for job in jobs if job not in alone]))
+        list(pool.map(work, [job for job in jobs if not job.alone]))
     return found
 
 

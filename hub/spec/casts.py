@@ -4,7 +4,8 @@ A copy in bfloat16 has other bytes, so another root; yet its values follow from 
 original computes the root of such a copy without writing it, and a copy that turns up later is known for what it is.
 
 What a cast does to a tensor are steps from format to format (`steps`); each is what torch's `.to(dtype)` does: round to
-nearest, ties to even. The bytes are the business of `hub.casting`; here leaves become roots. Rules and vectors: docs/fingerprint.md.
+nearest, ties to even. The bytes are the business of `hub.casting`; here leaves become roots. Rules and vectors:
+docs/fingerprint.md.
 """
 
 from __future__ import annotations
@@ -42,8 +43,7 @@ def all_steps(dtype: str) -> tuple[Steps, ...]:
 def roots(leaves: Iterable[Leaf], digests: Mapping[str, Mapping[Steps, str]]) -> dict[str, dict[str, str]]:
     """Return the cast roots of a base model: {"bf16": {"root": 64 hex, "backbone": 64 hex}, ...}.
 
-    `leaves` are those of the `BaseModel`; `digests` holds per name the BLAKE3 of the tensor's bytes after all its
-    steps. A
+    `leaves` are those of the `BaseModel`; `digests` holds per name the BLAKE3 of the tensor's bytes after its steps. A
     cast whose root is the exact one, or that of an earlier cast, says nothing new and is left out.
     """
     exact = tuple(leaves)
