@@ -1,7 +1,7 @@
-"""Read a base model's identity from its folder: safetensors, mapped and hashed, no torch.
+"""Read a base model's identity from its folder: safetensors, read and hashed, no torch.
 
 One tensor is hashed by BLAKE3 over its little-endian bytes as they lie in the file; two threads, because two cores
-already read faster than most disks. Names, roots and the fingerprint are the business of `hub.spec.base_model`.
+already hash faster than most disks read. Names, roots and the fingerprint are the business of `hub.spec.base_model`.
 
 Both cores are kept busy to the end: small tensors are one job each, the largest first; a large one is hashed by two
 threads of BLAKE3 itself, or, where casts are wanted, its casts are shared out.
@@ -14,6 +14,7 @@ import logging
 import mmap
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,7 @@ from hub.spec.tensors import Tensor
 
 THREADS = 2
 LARGE = 32 << 20  # bytes of a tensor that is worth both cores
+PART = 1 << 20  # bytes that are read at once; whole numbers of every dtype, and little enough for the cache
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 _READER = 2  # part of the key of the kept description: raise it when reading changes
@@ -46,6 +48,7 @@ _VOCABULARIES = (
     "tokenizer.model",
 )
 logger = logging.getLogger("hub")
+_buffers = threading.local()
 
 
 def read(folder: Path | str, progress: Callable[[int], None] | None = None, *, casts: bool = False) -> BaseModel:
@@ -210,22 +213,17 @@ def _read_shard(shard: Path, model_type: str, casts: bool, progress: Callable[[i
             head = stream.read(8)
             head += stream.read(tensors.header_length(head, size))
             table = tensors.parse_header(head, size, shard.name)
-            named = {t: name for t in table if (name := base_model.canonical_name(t.name, model_type)) is not None}
-            with (
-                mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-                memoryview(mapped) as whole,
-                whole[len(head) :] as data,
-            ):
-                digests = _hash(data, list(named), casts, progress)
-                return [
-                    _Hashed(
-                        name,
-                        Leaf(tensor.name, tensor.dtype, tensor.shape, digests[tensor][()]),
-                        digests[tensor],
-                        bytes(data[tensor.start : tensor.end]) if _tells_shape(name, tensor) else b"",
-                    )
-                    for tensor, name in named.items()
-                ]
+        named = {t: name for t in table if (name := base_model.canonical_name(t.name, model_type)) is not None}
+        digests = _hash(shard, len(head), list(named), casts, progress)
+        return [
+            _Hashed(
+                name,
+                Leaf(tensor.name, tensor.dtype, tensor.shape, digests[tensor][()]),
+                digests[tensor],
+                b"".join(_parts(shard, len(head), tensor)) if _tells_shape(name, tensor) else b"",
+            )
+            for tensor, name in named.items()
+        ]
     except SpecError as error:
         raise errors.UsageError(
             f"{shard} is not a safetensors file as it should be", problems=error.problems
@@ -235,27 +233,59 @@ def _read_shard(shard: Path, model_type: str, casts: bool, progress: Callable[[i
 
 
 def _hash(
-    data: memoryview, table: list[Tensor], casts: bool, progress: Callable[[int], None] | None
+    shard: Path, start: int, table: list[Tensor], casts: bool, progress: Callable[[int], None] | None
 ) -> dict[Tensor, dict[Steps, str]]:
-    """The BLAKE3 of every tensor, as it is and with `casts` after each of them; `data` begins behind the header."""
+    """The BLAKE3 of every tensor, as it is and with `casts` after each of them; tensors begin at byte `start`."""
     found: dict[Tensor, dict[Steps, str]] = {tensor: {} for tensor in table}
 
-    def work(job: _Job, threads: int = 1) -> None:
-        with data[job.tensor.start : job.tensor.end] as part:
-            if job.exact:
-                found[job.tensor][()] = blake3(part, max_threads=threads).hexdigest()
-            else:
-                found[job.tensor] |= casting.digests(part, job.tensor.dtype, job.ways)
+    def work(job: _Job) -> None:
+        if job.alone:
+            found[job.tensor][()] = _hash_mapped(shard, start, job.tensor)
+        elif job.exact:
+            hasher = blake3()
+            for part in _parts(shard, start, job.tensor):
+                hasher.update(part)
+            found[job.tensor][()] = hasher.hexdigest()
+        else:
+            found[job.tensor] |= casting.digests(_parts(shard, start, job.tensor), job.tensor.dtype, job.ways)
         if progress is not None and () in job.ways:
             progress(job.tensor.nbytes)
 
     jobs = [job for tensor in sorted(table, key=lambda tensor: -tensor.nbytes) for job in _jobs(tensor, casts)]
     for job in jobs:
         if job.alone:
-            work(job, THREADS)
+            work(job)
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(work, [job for job in jobs if not job.alone]))
     return found
+
+
+def _parts(shard: Path, start: int, tensor: Tensor) -> Iterator[memoryview]:
+    """A tensor's bytes by and by, in one buffer of this thread: read is faster than mapped, and stays in the cache."""
+    if not hasattr(_buffers, "here"):
+        _buffers.here = memoryview(bytearray(PART))
+    with shard.open("rb", buffering=0) as stream:
+        stream.seek(start + tensor.start)
+        for left in range(tensor.nbytes, 0, -PART):
+            part = _buffers.here[: min(left, PART)]
+            filled = 0
+            while filled < len(part):
+                count = stream.readinto(part[filled:])
+                if not count:
+                    raise errors.UsageError(f"{shard} became shorter while it was read", hint="wait until it is whole")
+                filled += count
+            yield part
+
+
+def _hash_mapped(shard: Path, start: int, tensor: Tensor) -> str:
+    """The BLAKE3 of a large tensor by all cores; they need all of it at once, so it is mapped."""
+    with (
+        shard.open("rb") as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as whole,
+        whole[start + tensor.start : start + tensor.end] as data,
+    ):
+        return blake3(data, max_threads=THREADS).hexdigest()
 
 
 def _jobs(tensor: Tensor, casts: bool) -> list[_Job]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from blake3 import blake3
@@ -37,19 +37,20 @@ def available() -> bool:
     return importlib.util.find_spec("numpy") is not None
 
 
-def digests(data: memoryview, dtype: str, ways: Sequence[Steps]) -> dict[Steps, str]:
+def digests(parts: Iterable[memoryview], dtype: str, ways: Sequence[Steps]) -> dict[Steps, str]:
     """BLAKE3 (64 hex) of a tensor's little-endian bytes after the steps of each way; () is the bytes as they are.
 
-    `data` are the bytes of a tensor of a dtype in `hub.spec.casts.FLOATS`. Raises UsageError where numpy is missing.
+    `parts` are the tensor's bytes one after another, each of whole numbers; `dtype` is one of `hub.spec.casts.FLOATS`.
+    A part need not outlive the next. Raises UsageError where numpy is missing.
     """
     bench = _bench()
     hashers = {steps: blake3() for steps in ways}
-    numbers: Array = bench.numpy.frombuffer(data, _TYPES[dtype]) if len(data) else ()
-    for start in range(0, len(numbers), PIECE):
-        piece = numbers[start : start + PIECE]
-        made = bench.cast(piece, dtype, ways)
-        for steps, hasher in hashers.items():
-            hasher.update(made[steps].view("u1"))
+    for part in parts:
+        numbers = bench.numpy.frombuffer(part, _TYPES[dtype])
+        for start in range(0, len(numbers), PIECE):
+            made = bench.cast(numbers[start : start + PIECE], dtype, ways)
+            for steps, hasher in hashers.items():
+                hasher.update(made[steps].view("u1"))
     return {steps: hasher.hexdigest() for steps, hasher in hashers.items()}
 
 

@@ -36,13 +36,13 @@ def by_torch(data: bytes, dtype: str, steps: casts.Steps) -> bytes:
 def agrees(data: bytes, dtype: str) -> bool:
     ways = casts.all_steps(dtype)
     expected = {steps: blake3(by_torch(data, dtype, steps)).hexdigest() for steps in ways}
-    return casting.digests(memoryview(data), dtype, ways) == expected
+    return casting.digests([memoryview(data)], dtype, ways) == expected
 
 
 def test_the_numbers_of_the_document_hold():
     value, expected = VECTORS["Numbers, cast"]
     data = b"".join(struct.pack("<I", int(number, 16)) for number in value["F32"].split())
-    found = casting.digests(memoryview(data), "F32", casts.all_steps("F32"))
+    found = casting.digests([memoryview(data)], "F32", casts.all_steps("F32"))
     for cast, numbers in expected.items():
         raw = b"".join(struct.pack("<H", int(number, 16)) for number in numbers.split())
         assert found[casts.CASTS[cast]] == blake3(raw).hexdigest(), cast
@@ -56,7 +56,7 @@ def test_the_cast_roots_of_the_document_hold():
         raw = bytes.fromhex(data)
         leaves.append(Leaf(name, dtype, tuple(shape), blake3(raw).hexdigest()))
         if dtype in casts.FLOATS:
-            digests[name] = casting.digests(memoryview(raw), dtype, casts.all_steps(dtype))
+            digests[name] = casting.digests([memoryview(raw)], dtype, casts.all_steps(dtype))
     base = base_model.from_leaves(leaves, {"model_type": value["model_type"]})
     assert expected.pop("exact") == f"{base.fingerprint.removeprefix('base:')} {base.roots['backbone']}"
     found = casts.roots(base.leaves, digests)
@@ -106,10 +106,10 @@ def test_one_large_number_in_a_piece_does_not_change_its_neighbours():
 def test_bytes_need_not_be_aligned():
     data = np.random.default_rng(0).standard_normal(1000).astype("<f4").tobytes()
     shifted = memoryview(b"x" + data)[1:]
-    assert casting.digests(shifted, "F32", [("F16",)]) == casting.digests(memoryview(data), "F32", [("F16",)])
+    assert casting.digests([shifted], "F32", [("F16",)]) == casting.digests([memoryview(data)], "F32", [("F16",)])
 
 
 def test_without_numpy_it_is_said_how_to_get_it(monkeypatch):
     monkeypatch.setattr(casting, "available", lambda: False)
     with pytest.raises(errors.UsageError, match="cast roots need numpy"):
-        casting.digests(memoryview(b""), "F32", [()])
+        casting.digests([], "F32", [()])
