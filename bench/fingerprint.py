@@ -1,14 +1,15 @@
-"""The fingerprint in figures: GB/s beside read, memcpy and sha256sum of the same file. A table on stderr, JSON on stdout.
+"""The fingerprint in figures: GB/s beside read, memcpy and SHA-256 of the same file. A table on stderr, JSON on stdout.
 
     python bench/fingerprint.py [--gb 1.0] [--repeats 5] [--in DIR]
 
 One safetensors file of float32 weights, a quarter of it a single embedding, is written into a temporary folder and read
 once, so that it lies in the page cache. Then all are measured in turn, round after round: a busy moment of the machine
 hits each of them. The table has medians, and beside them the GB per second of processor time, which tells how much two
-cores were worth. Copy and read use one core, the fingerprints two.
+cores were worth. Read, copy and SHA-256 use one core, the fingerprints two.
 """
 
 import argparse
+import hashlib
 import json
 import resource
 import shutil
@@ -28,7 +29,7 @@ import numpy as np
 
 from hub import base_folder
 
-BAR = 3.0  # times sha256sum
+BAR = 2.0  # times the SHA-256 of OpenSSL, which uses what the processor has for it; a busy machine has one core for us
 WIDTH = 1024
 BUFFER = 1 << 20
 
@@ -76,6 +77,11 @@ def read(path: Path) -> None:
             pass
 
 
+def sha256(path: Path) -> None:
+    with path.open("rb") as file:
+        hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def copier(size: int) -> Callable[[], None]:
     """A copy in memory of as many bytes, between two buffers that no cache holds."""
     source = np.ones(min(size, 1 << 28), np.uint8)
@@ -100,6 +106,7 @@ def measure(path: Path, repeats: int) -> dict[str, dict[str, float]]:
         "read": lambda: read(path),
         "memcpy": copier(size),
         "sha256sum": lambda: subprocess.run(["sha256sum", str(path)], check=True, capture_output=True),
+        "sha256 (OpenSSL)": lambda: sha256(path),
         "exact": lambda: base_folder.read(path.parent),
         "with casts": lambda: base_folder.read(path.parent, casts=True),
     }
@@ -122,10 +129,11 @@ def measure(path: Path, repeats: int) -> dict[str, dict[str, float]]:
 
 
 def table(found: dict[str, dict[str, float]]) -> None:
-    say(f"{'':>12} {'GB/s':>7} {'best':>7} {'per CPU':>8} {'of sha256sum':>13}")
+    say(f"{'':>16} {'GB/s':>7} {'best':>7} {'per CPU':>8} {'of sha256sum':>13} {'of OpenSSL':>11}")
     for name, rates in found.items():
-        ratio = rates["wall"] / found["sha256sum"]["wall"]
-        say(f"{name:>12} {rates['wall']:>7.2f} {rates['best']:>7.2f} {rates['cpu']:>8.2f} {ratio:>13.2f}")
+        command, library = (rates["wall"] / found[other]["wall"] for other in ("sha256sum", "sha256 (OpenSSL)"))
+        row = f"{rates['wall']:>7.2f} {rates['best']:>7.2f} {rates['cpu']:>8.2f} {command:>13.2f} {library:>11.2f}"
+        say(f"{name:>16} {row}")
 
 
 def main() -> int:
@@ -140,7 +148,7 @@ def main() -> int:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     table(found)
-    ratio = round(found["exact"]["wall"] / found["sha256sum"]["wall"], 2)
+    ratio = round(found["exact"]["wall"] / found["sha256 (OpenSSL)"]["wall"], 2)
     print(json.dumps({"rates": found, "ratio": ratio, "met": ratio >= BAR}))
     return 0 if ratio >= BAR else 1
 
