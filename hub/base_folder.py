@@ -54,7 +54,7 @@ _buffers = threading.local()
 def read(folder: Path | str, progress: Callable[[int], None] | None = None, *, casts: bool = False) -> BaseModel:
     """The base model in a folder, every weight hashed now. `progress` is told bytes as they are hashed.
 
-    `casts` computes the cast roots, too, which takes numpy and four times as long; a quantised base model has none.
+    `casts` computes the cast roots, too, which takes numpy and five times as long; a quantised base model has none.
     Raises UsageError, naming the file, when the folder holds no safetensors weights or they are malformed.
     """
     root = Path(folder)

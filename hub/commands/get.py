@@ -32,7 +32,7 @@ def add(verbs: Verbs) -> None:
     fingerprint = verbs.add_parser("fingerprint", help="the fingerprint of a base model's folder")
     fingerprint.add_argument("folder", metavar="DIR")
     fingerprint.add_argument(
-        "--no-casts", action="store_true", help="leave out the roots of copies in other formats: four times as fast"
+        "--no-casts", action="store_true", help="leave out the roots of copies in other formats: five times as fast"
     )
     fingerprint.set_defaults(run=_fingerprint)
 
