@@ -13,6 +13,7 @@ import json
 import logging
 import mmap
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -144,7 +145,7 @@ def index(folders: Iterable[Path | str], *, cache: Path | None = None) -> dict[s
 
 def catalogue(folders: Iterable[Path | str], *, cache: Path | None = None) -> Iterator[tuple[Path, BaseModel]]:
     """Every readable base model in or below `folders`; an unreadable one is told and passed over."""
-    for folder in _candidates(folders):
+    for folder in candidates(folders):
         try:
             yield folder, describe(folder, cache=cache)
         except errors.HubError as error:
@@ -162,14 +163,44 @@ def describe(
     root = Path(folder).absolute()
     if cache is None:
         return read(root, progress, casts=casts)
-    kept = cache / f"{hashlib.sha256(str(root).encode()).hexdigest()}.json"
-    stamp = _stamp(root)
+    kept, stamp = _place(cache, root), _stamp(root)
     known = _kept(kept, stamp, casts)
     if known is not None:
         return known
     base = read(root, progress, casts=casts)
     _keep(kept, {"folder": str(root), "stamp": stamp, "casts": casts, "base": base.to_json()})
     return base
+
+
+def _place(cache: Path, root: Path) -> Path:
+    """Where the description of a folder is kept."""
+    return cache / f"{hashlib.sha256(str(root).encode()).hexdigest()}.json"
+
+
+def outline(folder: Path | str, *, cache: Path | None = None) -> BaseModel:
+    """A base model by its configuration and the headers of its weights: nothing is hashed.
+
+    With `cache`, the kept description where there is one. Else fingerprint, roots and digests are empty: it says which
+    tensors there are, and not which values. Raises UsageError as `read` does.
+    """
+    root = Path(folder).absolute()
+    known = _kept(_place(cache, root), _stamp(root), False) if cache is not None else None
+    if known is not None:
+        return known
+    config = _config(root)
+    leaves = [leaf for shard in shards(root) for leaf in _headers(shard)]
+    try:
+        base = base_model.from_leaves(leaves, config, tokenizer_digest(root))
+    except SpecError as error:
+        raise errors.UsageError(f"{root} is no base model that can be read", problems=error.problems) from error
+    unknown = tuple(dataclasses.replace(leaf, digest="") for leaf in base.leaves)
+    return dataclasses.replace(base, fingerprint="", roots={}, leaves=unknown)
+
+
+def called(folder: Path) -> str:
+    """What people call the base model in a folder: its id where a Hugging Face cache holds it, else the folder's name."""
+    cached = re.search(r"models--([^/]+)--([^/]+)/snapshots/", folder.absolute().as_posix())
+    return f"{cached[1]}/{cached[2]}" if cached else folder.absolute().name
 
 
 def is_base(folder: Path) -> bool:
@@ -224,6 +255,23 @@ def _read_shard(shard: Path, model_type: str, casts: bool, progress: Callable[[i
             )
             for tensor, name in named.items()
         ]
+    except SpecError as error:
+        raise errors.UsageError(
+            f"{shard} is not a safetensors file as it should be", problems=error.problems
+        ) from error
+    except OSError as error:
+        raise errors.UsageError(f"{shard} cannot be read: {error.strerror or error}") from error
+
+
+def _headers(shard: Path) -> list[Leaf]:
+    """The tensors of a file without their digests."""
+    try:
+        with shard.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            head = stream.read(8)
+            head += stream.read(tensors.header_length(head, size))
+        nothing = "0" * 64
+        return [Leaf(one.name, one.dtype, one.shape, nothing) for one in tensors.parse_header(head, size, shard.name)]
     except SpecError as error:
         raise errors.UsageError(
             f"{shard} is not a safetensors file as it should be", problems=error.problems
@@ -329,7 +377,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _candidates(folders: Iterable[Path | str]) -> Iterator[Path]:
+def candidates(folders: Iterable[Path | str]) -> Iterator[Path]:
+    """Every folder at or below these that looks like a base model's."""
     seen: set[str] = set()
     waiting = [(Path(folder), 0) for folder in folders]
     while waiting:

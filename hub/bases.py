@@ -81,6 +81,27 @@ def folders(settings: config.Settings) -> Iterator[tuple[Path, BaseModel]]:
     yield from base_folder.catalogue((*settings.bases, *present), cache=settings.cache / "bases")
 
 
+def outlines(settings: config.Settings, also: Iterable[Path] = ()) -> Iterator[tuple[str, Path, BaseModel]]:
+    """(name, folder, base model) of every base model of this machine, nothing hashed for it: `also` first, then HUB_BASES,
+    what `hub base add` remembered, and the cache of Hugging Face's libraries."""
+    remembered = config.remembered_bases(settings).values()
+    names = {str(entry["folder"]): str(entry["name"]) for entry in remembered if entry.get("name")}
+    places = [*also, *settings.bases, *(Path(entry["folder"]) for entry in remembered), hugging_face_cache()]
+    for folder in base_folder.candidates(places):
+        try:
+            base = base_folder.outline(folder, cache=settings.cache / "bases")
+        except errors.HubError as error:
+            logger.debug("%s is passed over: %s", folder, error.message)
+            continue
+        yield names.get(str(folder.absolute())) or base_folder.called(folder), folder, base
+
+
+def hugging_face_cache() -> Path:
+    """The folder in which Hugging Face's libraries keep models."""
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()
+
+
 def locate(wanted: Mapping[str, Any], settings: config.Settings, *, base: object = None) -> Path:
     """The folder of the base model that an adapter is bound to.
 

@@ -92,9 +92,8 @@ class _Inspector:
 
     def run(self) -> Inspection:
         scan.check_files(self.files, self.collector)
-        scan.check_contents(self.files, self.collector)
-        with self.collector.collect():  # what is wrong with PyTorch's files was told above, and is told once
-            self.files = torch_file.Converted(self.files)
+        self.headers = scan.check_contents(self.files, self.collector)
+        self.files = torch_file.as_kept(self.files)
         self.read_facts()
         self.read_components()
         self.check_leftovers()

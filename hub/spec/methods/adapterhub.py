@@ -152,11 +152,9 @@ class _Reader:
 
     def chosen(self, group: _Group) -> Form | None:
         """The form whose tensors these are; of several with the same ones that whose equations agree."""
-        roles = frozenset(group.found)
-        same = [item for item in group.row.forms if item.required <= roles <= frozenset(item.roles)]
+        forms = layout.matching(group.row.forms, None, frozenset(group.found))
         shapes = {role: tensor.shape for role, tensor in group.found.items()}
-        good = [item for item in same if not layout.fit(item, shapes, self.symbols(group, None))]
-        return next(iter(good or same), None)
+        return layout.choose(forms, shapes, self.symbols(group, None))
 
     def symbols(self, group: _Group, settings: bottleneck.Settings | None) -> layout.Symbols:
         """What is known before the tensors are looked at."""
@@ -192,10 +190,9 @@ class _Reader:
 
     def check_numbers(self, group: _Group, chosen: Form, symbols: layout.Symbols) -> None:
         """Hold the numbers that the tensors show against those that the configuration gives."""
-        names = {name for slot in chosen.slots for axis in slot.axes or () for name in layout.names_in(axis)}
         for knob in group.row.knobs:
             shown = symbols.get(knob.symbol)
-            if knob.symbol not in names or shown is None:
+            if knob.symbol not in chosen.names or shown is None:
                 continue
             declared = [self.number(knob, item) for item in self.settings if knob.key in item]
             if declared and shown not in declared:

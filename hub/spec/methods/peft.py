@@ -102,20 +102,27 @@ class _Reader:
         name = tensor.name.removeprefix(PREFIX)
         if name == tensor.name:
             self.sort_outside(tensor)
+        elif _FOREIGN[0][0].search(name):
+            self.sort_leftover(tensor)
         elif split := self.split(name):
             self.add(*split, tensor)
         elif name.endswith(f".{TOKENS}") and "trainable_token_indices" in self.settings.on:
             self.tokens[self.canonical(name.removesuffix(f".{TOKENS}"))] = tensor
-        elif peft_heads.declared(self.canonical(name), self.settings) and not _FOREIGN[0][0].search(name):
+        elif peft_heads.declared(self.canonical(name), self.settings):
             self.saved[self.canonical(name)] = tensor
-        elif self.settings.bias == "all" and _FOREIGN[0][0].search(name) and name.endswith(".bias"):
-            self.aside.append(tensor.name)  # PEFT's bias="all" writes the biases of a saved module three times
         elif name.endswith(f"{_NESTED}.weight") and families.is_embedding(
             self.canonical(name.removesuffix(f"{_NESTED}.weight"))
         ):
             self.copies[self.canonical(name.removesuffix(f"{_NESTED}.weight"))] = tensor  # PEFT's save_embedding_layers
         elif self.is_bias(name):
             self.biases[self.canonical(name.replace(f"{_NESTED}.bias", ".bias"))] = tensor
+        else:
+            self.refuse(tensor)
+
+    def sort_leftover(self, tensor: tensors.Tensor) -> None:
+        """Copies of saved modules: PEFT writes their biases three times under bias="all"; others it wrote long ago."""
+        if self.settings.bias == "all" and tensor.name.endswith(".bias"):
+            self.aside.append(tensor.name)
         else:
             self.refuse(tensor)
 
@@ -190,6 +197,8 @@ class _Reader:
             return "prefix", f"is a {foreign} key, in the folder of a PEFT adapter", _SAVE
         if not key.startswith(PREFIX) and not (key.startswith(SHARED) or self.row.prompts):
             return "prefix", f"does not begin with {PREFIX!r}", _SAVE
+        if _FOREIGN[0][0].search(key):
+            return _FOREIGN[0][1:]
         if others := _method_of(key, self.row):
             return "method", f"is of {others}, the configuration says {self.row.title}", _SAVE
         for pattern, code, meaning, hint in _FOREIGN:
@@ -236,12 +245,14 @@ class _Reader:
         kind, path = self.kind_of(module, group)
         if kind == "":
             return
-        for tensor in group.found.values():
-            heads.check_dtype(self.source, tensor, self.source.weights, integers=self.integer(tensor, group))
+        for role, tensor in group.found.items():
+            heads.check_dtype(self.source, tensor, self.source.weights, integers=role in self.row.integers)
         if not self.row.checked:
             self.keep(path, self.row.name, Form("any", ()), group.found, {})
             return
-        chosen = layout.choose(self.candidates(kind, group), kind, frozenset(group.found))
+        forms = [item for item in self.matching(kind, group) if not item.when or item.when in self.settings.on]
+        shapes = {role: tensor.shape for role, tensor in group.found.items()}
+        chosen = layout.choose(forms, shapes, self.symbols_of(self.own(path)))
         if chosen is None:
             self.incomplete(module, group, kind)
             return
@@ -254,6 +265,10 @@ class _Reader:
             self.keep(
                 path, self.row.name + suffix, chosen, group.found, self.needs(chosen, path, symbols), group, symbols
             )
+
+    def matching(self, kind: str | None, group: _Group) -> list[Form]:
+        """The forms of this method that a group's tensors make complete."""
+        return layout.matching(self.row.forms, kind, frozenset(group.found))
 
     def has_bias(self, path: str) -> bool:
         """Whether the base model's module has a bias."""
@@ -269,19 +284,6 @@ class _Reader:
         if any("ROWS" in (slot.axes or ()) for slot in chosen.slots):
             names = ("ROWS", *names)
         return {path: {_SIZES[name]: symbols[name] for name in names if name in symbols}}
-
-    def candidates(self, kind: str | None, group: _Group) -> tuple[Form, ...]:
-        """The forms that could be meant: of several with the same tensors the one whose equations agree comes first."""
-        roles, on = frozenset(group.found), self.settings.on
-        same = [
-            item
-            for item in self.row.forms
-            if item.required <= roles <= frozenset(item.roles) and (not item.when or item.when in on)
-        ]
-        known = self.symbols_of(self.own(self.canonical(group.name)))
-        shapes = {role: tensor.shape for role, tensor in group.found.items()}
-        good = [item for item in same if not layout.fit(item, shapes, known.copy())]
-        return tuple(good + [item for item in same if item not in good])
 
     def symbols_of(self, module: base_model.Module | None) -> layout.Symbols:
         """What is known before a module's tensors are looked at: its own sizes, and those of shared tensors."""
@@ -357,18 +359,12 @@ class _Reader:
         if len(names) < 2:
             return names[0] if names else ""
         shapes = {role: tensor.shape for role, tensor in group.found.items()}
+        experts = self.matching("experts", group)
         for name in names:  # which of them is the inner one the file does not say; the shapes do, where they differ
             found = self.own(name)
-            good = layout.choose(self.row.forms, "experts", frozenset(group.found))
-            if found and good and not layout.fit(good, shapes, self.symbols_of(found)):
+            if found and experts and not layout.fit(experts[0], shapes, self.symbols_of(found)):
                 return name
         return names[0] if group.name.endswith(_NESTED) else names[-1]
-
-    def integer(self, tensor: tensors.Tensor, group: _Group) -> bool:
-        """Whether a tensor holds positions."""
-        return any(
-            slot.integer and group.found.get(slot.role) is tensor for item in self.row.forms for slot in item.slots
-        )
 
     def incomplete(self, module: str, group: _Group, kind: str | None) -> None:
         """Tell what is missing beside the tensors that are there."""
@@ -426,17 +422,10 @@ class _Reader:
         group: _Group | None,
     ) -> bool:
         """Hold the numbers that the tensors show against those that the configuration gives."""
-        names = {
-            name
-            for slot in chosen.slots
-            for axis in slot.axes or ()
-            if axis[0] != "*"
-            for name in layout.names_in(axis)
-        }
         for knob in self.row.knobs:
             declared = self.settings.number(knob.symbol, group.name if group else module)
             shown = symbols.get(knob.symbol)
-            if knob.symbol not in names or not found or declared is None or shown is None or shown == declared:
+            if knob.symbol not in chosen.names or not found or declared is None or shown is None or shown == declared:
                 continue
             place = f" at {module!r}" if module else ""
             what = "rank" if knob.symbol == "r" else knob.key
