@@ -12,6 +12,7 @@ from typing import Any
 
 from hub.spec import base_model, card, documents, errors, methods, report, scan, snapshot, tensors, torch_file
 from hub.spec.components import Component, Head, Part, Source
+from hub.spec.methods import dialects
 from hub.spec.snapshot import MemorySnapshot, Snapshot
 
 __all__ = ["CHECKS", "Component", "Head", "Inspection", "MemorySnapshot", "Part", "Snapshot", "inspect"]
@@ -108,6 +109,8 @@ class _Inspector:
 
     def read_components(self) -> None:
         folders = snapshot.folders(self.files.files)
+        if not folders and self.read_dialects():
+            return
         if not folders:
             hint = "push the folder that save_pretrained (PEFT) or save_adapter (adapters) wrote"
             self.problem(
@@ -119,6 +122,18 @@ class _Inspector:
         for folder in folders[:MAX_COMPONENTS]:
             with self.collector.collect():
                 self.read_component(folder)
+
+    def read_dialects(self) -> bool:
+        """Files that need no configuration; tell whether there was one."""
+        found = {path: dialect for path, table in self.headers.items() if (dialect := dialects.detect(table))}
+        for path, dialect in found.items():
+            self.used.add(path)
+            folder = posixpath.dirname(path)
+            source = Source(folder, {}, path, path, self.headers[path], self.collector, self.base, notices=self.notices)
+            self.components.append(dialects.read(source, dialect))
+            if self.to_run:
+                self.collector.extend(source.unrun)
+        return bool(found)
 
     def read_component(self, folder: str) -> None:
         path = snapshot.config_of(folder, self.files.files)
