@@ -15,10 +15,11 @@ from typing import Any
 from blake3 import blake3
 
 from hub import base_folder, folder
-from hub.spec import card, compatibility, engines, families, snapshot, tensors, torch_file, validation
+from hub.spec import card, compatibility, engines, families, scan, snapshot, tensors, torch_file, validation
 from hub.spec.base_model import BaseModel
 from hub.spec.components import Component
 from hub.spec.errors import SpecError
+from hub.spec.methods import dialects
 from hub.spec.snapshot import Snapshot
 
 MAX_PLACES = 100_000
@@ -112,10 +113,24 @@ def places(root: Path) -> Iterator[Path]:
                 listed = sorted(entries, key=lambda entry: entry.name)
         except OSError:
             continue
-        if any(entry.name in (snapshot.CONFIG, snapshot.FUSION) for entry in listed):
+        names = {entry.name for entry in listed}
+        if names & {snapshot.CONFIG, snapshot.FUSION} or ("config.json" not in names and _holds_a_dialect(here, names)):
             yield here
         below = [Path(entry.path) for entry in listed if entry.is_dir(follow_symlinks=False) and entry.name[:1] != "."]
         waiting += reversed(below)
+
+
+def _holds_a_dialect(here: Path, names: set[str]) -> bool:
+    """Whether a folder without configuration holds a LoRA file of kohya's or diffusers'."""
+    weights = sorted(name for name in names if name.endswith(".safetensors"))
+    files = FlatFolder(here) if weights else None
+    for name in weights:
+        try:
+            if files is not None and name in files.files and dialects.detect(scan.header(files, name)):
+                return True
+        except SpecError:
+            continue
+    return False
 
 
 def examine(

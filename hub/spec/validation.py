@@ -129,6 +129,10 @@ class _Inspector:
         for path, dialect in found.items():
             self.used.add(path)
             folder = posixpath.dirname(path)
+            if any(component.folder == folder for component in self.components):
+                message = "lies beside another adapter: nobody could name one of them"
+                self.problem("config", "config.components", path, message, "put each into a folder of its own")
+                continue
             source = Source(folder, {}, path, path, self.headers[path], self.collector, self.base, notices=self.notices)
             self.components.append(dialects.read(source, dialect))
             if self.to_run:

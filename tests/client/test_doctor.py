@@ -59,6 +59,19 @@ def test_every_folder_below_a_folder_is_found(tmp_path, capsys):
     assert "3 adapters" in err
 
 
+def test_a_file_of_kohya_is_found_without_a_configuration(tmp_path, base, capsys):
+    key = "lora_unet_down_blocks_0_proj_in"
+    files = {
+        "style.safetensors": make.safetensors(
+            {f"{key}.lora_down.weight": (4, 8), f"{key}.lora_up.weight": (8, 4), f"{key}.alpha": ()}
+        )
+    }
+    write(tmp_path / "all" / "style", files)
+    _, found, _ = doctor(capsys, tmp_path / "all", tmp_path / "bases")
+    assert (found["style"]["library"], found["style"]["rank"]) == ("kohya", 4)
+    assert set(found) == {"style"}  # a base model is no adapter
+
+
 def test_a_folder_without_adapters_is_not_found(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert doctor(capsys, tmp_path / "empty")[0] == 4

@@ -120,6 +120,12 @@ def test_keys_of_both_worlds_are_no_dialect():
     assert {problem.code for problem in found.problems} == {"config.missing", "files.unused"}
 
 
+def test_two_in_one_folder_are_told_apart_by_nobody():
+    files = {"a.safetensors": make.safetensors(kohya()), "b.safetensors": make.safetensors(diffusers())}
+    found = validation.inspect(MemorySnapshot(files), None, to_run=False)
+    assert [problem.code for problem in found.problems] == ["config.components"]
+
+
 def test_such_a_file_is_not_run_here():
     found = validation.inspect(MemorySnapshot({"x.safetensors": make.safetensors(kohya())}), None)
     assert [problem.code for problem in found.problems] == ["method.unsupported"]
