@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hub import base_folder
+from hub.spec import families
 from hub.spec.base_model import BaseModel
-
-FAMILIES = ("bert", "camembert", "roberta", "xlm-roberta")
-"""Model types that `hub.runtime` can open. Named here again, because asking it would load torch (a test compares)."""
 
 
 @dataclass(frozen=True)
@@ -24,5 +22,5 @@ def find(folders: Iterable[Path], cache: Path) -> dict[str, Base]:
     return {
         model.fingerprint: Base(folder, model)
         for folder, model in base_folder.catalogue(folders, cache=cache)
-        if model.model_type in FAMILIES
+        if model.model_type in families.RUNS
     }

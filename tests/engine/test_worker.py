@@ -73,8 +73,8 @@ def endpoint_of(registry: Registry) -> str:
     return f"http://127.0.0.1:{registry.server_address[1]}"
 
 
-def serve(registry: Registry, scratch: Path) -> None:
-    """Have a worker judge the run of this registry."""
+def serve(registry: Registry, scratch: Path, **wanted: str) -> None:
+    """Have a worker judge the run of this registry, on a base model of which it says what is `wanted`."""
     endpoint = endpoint_of(registry)
     file = {
         "path": "adapter_config.json",
@@ -85,7 +85,7 @@ def serve(registry: Registry, scratch: Path) -> None:
     run = {"id": "r", "lease_no": 1, "lease_seconds": 60, "adapter_digest": "sha256:" + "0" * 64, "plan": {}}
     with Client(endpoint, quiet=True) as client:
         client.wire.retry = QUICK
-        lease = Lease(client, {"run": run, "token": "t", "files": [file], "benchmarks": [], "base_model": {}})
+        lease = Lease(client, {"run": run, "token": "t", "files": [file], "benchmarks": [], "base_model": wanted})
         worker = jobs.Worker("w1", Settings(endpoint, None, "", (), scratch, Limits()))
         worker.serve(lease, Base(makers.TINY, base_folder.read(makers.TINY)))
 
@@ -105,6 +105,26 @@ def test_a_file_that_cannot_be_had_is_told_and_is_no_attempt(registry: Registry,
     assert report["verdict"] == "error"
     assert report["started"] is False
     assert "could not be pulled" in report["error"]
+
+
+@pytest.mark.parametrize("registry", ["cut"], indirect=True)
+@pytest.mark.parametrize("key", ["architecture", "tokenizer_digest"])
+def test_the_same_weights_under_another_configuration_or_tokenizer_are_not_judged(
+    registry: Registry, key: str, tmp_path: Path
+) -> None:
+    """They give other answers. The adapter is not to blame: no attempt."""
+    serve(registry, tmp_path, **{key: "0" * 64})
+    (report,) = registry.reports
+    assert report["started"] is False
+    assert f"another {key}" in report["error"]
+
+
+@pytest.mark.parametrize("registry", ["cut"], indirect=True)
+def test_with_its_own_configuration_and_tokenizer_it_goes_on(registry: Registry, tmp_path: Path) -> None:
+    """The control: it comes as far as the pull, which this registry cuts."""
+    own = base_folder.read(makers.TINY)
+    serve(registry, tmp_path, architecture=own.architecture, tokenizer_digest=str(own.tokenizer_digest))
+    assert registry.reports == []
 
 
 @pytest.mark.parametrize("registry", ["gone"], indirect=True)

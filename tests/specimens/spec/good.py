@@ -37,6 +37,10 @@ ALL = {
          f"{PREFIX}bert.encoder.layer.0.attention.self.query.lora_B.weight": (8, 1)}),
     "lora with a rank pattern as PEFT writes some itself": make.lora(
         {"r": 4, "lora_alpha": 8, "rank_pattern": {r".*\.query": 2, r"self\.value$": 2}}),
+    "lora that excludes a module by its whole path": make.lora(
+        {"exclude_modules": ["bert.encoder.layer.0.attention.self.query"]},
+        {key: make.REMOVE for key in make.lora_shapes() if "layer.0.attention.self.query" in key}),
+    "lora from eva": make.lora({"init_lora_weights": "eva"}),
     "lora on one layer": make.lora(
         {"layers_to_transform": [1]}, {key: make.REMOVE for key in make.lora_shapes() if "layer.0" in key}),
     "lora with a harmless pattern": make.lora({"target_modules": r".*\.(query|value)"}),
@@ -59,6 +63,7 @@ ALL = {
     "pfeiffer that leaves a layer out": make.bottleneck(
         {"config": {"mh_adapter": False, "leave_out": [0]}},
         {key: shape for key, shape in make.bottleneck_shapes(places=("output",)).items() if "layer.1" in key}),
+    "houlsby with an activation in capitals": make.bottleneck({"config": {"non_linearity": "ReLU"}}),
     "houlsby with a fixed scaling": make.bottleneck({"config": {"scaling": 4.0}}),
     "houlsby without a head": make.without(make.bottleneck(), "head_config.json", "model_head.safetensors"),
     "houlsby with the model's own head": _static_head(),
