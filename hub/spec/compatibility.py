@@ -4,8 +4,10 @@ validated      it ran and passed on exactly this backbone
 same_values    this base is a copy of such a backbone in another number format
 derived        its publisher, or the base's, says that one comes from the other
 shape_only     every tensor fits, and nothing more is known
-unknown        there is nothing to compare
+unknown        there is nothing to compare: no adapter, or its files do not tell what sizes it needs
 incompatible   tensors clash; only a proven clash is one
+
+The registry asks the same of whole tables in SQL (`registry.models.fits`); a test holds both against each other.
 """
 
 from __future__ import annotations
@@ -58,6 +60,8 @@ def check(
             return Verdict(level, (reason,))  # type: ignore[arg-type]
     if declared == base.fingerprint:
         return Verdict("shape_only", ("published for this base model, but it has not passed on it",))
+    if not all(component.needs for component in parts):
+        return Verdict("unknown", ("the files do not tell what sizes the base model must have",))
     return Verdict("shape_only", ("every tensor fits, but other weights were validated",))
 
 
@@ -70,7 +74,11 @@ def _clashes(component: components.Component, base: base_model.BaseModel) -> lis
 def _missing(
     needs: dict[str, dict[str, int]], what: components.Part | components.Head, base: base_model.BaseModel
 ) -> Iterator[str]:
-    """What the base model lacks: the tensor that needs it, and both shapes."""
+    """What the base model lacks: the tensor that needs it, and both shapes.
+
+    A size that a module does not have is a clash: it is another kind of module. One that the configuration does not tell
+    of the whole model (the empty path) proves nothing.
+    """
     for path, sizes in needs.items():
         have = base.offers.get(path)
         role = next(iter(what.tensors))
@@ -79,7 +87,10 @@ def _missing(
             yield f"{key}: the base model has no {path!r}"
             continue
         for name, size in sizes.items():
-            if have.get(name, size) != size:
+            if name not in have:
+                if path:
+                    yield f"{key} {shape} needs {_WORDS.get(name, name)} {size}; the base model's {path} has none"
+            elif have[name] != size:
                 own = base.modules[path].shape if path in base.modules else None
                 where = f"the base model's {path}.weight {components.shown(own)}" if own else "the base model"
                 yield f"{key} {shape} needs {_WORDS.get(name, name)} {size}; {where} has {have[name]}"

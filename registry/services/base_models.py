@@ -11,7 +11,7 @@ from registry.errors import Conflict, Forbidden, Invalid
 from registry.models import BaseAlias, BaseModel, Event, Scope
 from registry.queries import viewers
 from registry.queries.viewers import Viewer
-from registry.services import events, namespaces
+from registry.services import events, fits, namespaces
 
 KINDS = ("hub", "mirror", "folder")
 MOST_PARAMETERS = (1 << 63) - 1  # what the column holds
@@ -65,6 +65,7 @@ def _keep(viewer: Viewer, value: spec.BaseModel, name: str) -> tuple[BaseModel, 
             "tokenizer_digest": value.tokenizer_digest,
             "tensors": [leaf.to_json() for leaf in value.leaves],
             "parameters": value.parameters,
+            "offer": fits.offer_of(base=value),
         },
     )
     if made:
@@ -80,8 +81,8 @@ def _observe(viewer: Viewer, base: BaseModel, value: spec.BaseModel) -> None:
         return
     base.state = BaseModel.State.OBSERVED
     base.config, base.architecture, base.tokenizer_digest = value.config, value.architecture, value.tokenizer_digest
-    base.updated_at = timezone.now()
-    base.save(update_fields=["state", "config", "architecture", "tokenizer_digest", "updated_at"])
+    base.offer, base.updated_at = fits.offer_of(base=value), timezone.now()
+    base.save(update_fields=["state", "config", "architecture", "tokenizer_digest", "offer", "updated_at"])
     events.record(actor=viewer.name, kind="base.observed", subject=base.pk)
 
 
