@@ -2,7 +2,7 @@
 
 validated      it ran and passed on exactly this backbone
 same_values    this base is a copy of such a backbone in another number format
-derived        its publisher, or the base's, says that one comes from the other
+derived        one of this backbone and such a one is known to come from the other
 shape_only     every tensor fits, and nothing more is known
 unknown        there is nothing to compare: no adapter, or its files do not tell what sizes it needs
 incompatible   tensors clash; only a proven clash is one
@@ -20,6 +20,16 @@ from hub.spec import base_model, components, validation
 
 Level = Literal["validated", "same_values", "derived", "shape_only", "unknown", "incompatible"]
 LEVELS: tuple[Level, ...] = ("validated", "same_values", "derived", "shape_only", "unknown", "incompatible")
+
+
+REASONS = {
+    "validated": "it ran and passed on exactly this backbone",
+    "same_values": "the same values as a validated backbone, in another number format",
+    "derived": "one of this backbone and a validated one is known to come from the other",
+    "declared": "published for this base model, but it has not passed on it",
+    "shape_only": "every tensor fits, but other weights were validated",
+    "unknown": "the files do not tell what sizes the base model must have",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +52,7 @@ def check(
     """Compare adapters with a base model.
 
     `declared` is the fingerprint the adapter was published for, `validated_on` the backbone roots it passed on,
-    `same_values` roots whose values those are in another format, `derived` roots declared to descend from them.
+    `same_values` roots whose values those are in another format, `derived` roots known to be derived from them, or they from those.
     """
     parts = found.components if isinstance(found, validation.Inspection) else tuple(found)
     if not parts:
@@ -51,18 +61,19 @@ def check(
     if clashes:
         return Verdict("incompatible", clashes)
     root = base.roots.get("backbone", "")
-    for level, roots, reason in (
-        ("validated", validated_on, "it ran and passed on exactly this backbone"),
-        ("same_values", same_values, "the same values as a validated backbone, in another number format"),
-        ("derived", derived, "declared to descend from a validated backbone"),
-    ):
+    known: tuple[tuple[Level, Collection[str]], ...] = (
+        ("validated", validated_on),
+        ("same_values", same_values),
+        ("derived", derived),
+    )
+    for level, roots in known:
         if root in roots:
-            return Verdict(level, (reason,))  # type: ignore[arg-type]
+            return Verdict(level, (REASONS[level],))
     if declared == base.fingerprint:
-        return Verdict("shape_only", ("published for this base model, but it has not passed on it",))
+        return Verdict("shape_only", (REASONS["declared"],))
     if not all(component.needs for component in parts):
-        return Verdict("unknown", ("the files do not tell what sizes the base model must have",))
-    return Verdict("shape_only", ("every tensor fits, but other weights were validated",))
+        return Verdict("unknown", (REASONS["unknown"],))
+    return Verdict("shape_only", (REASONS["shape_only"],))
 
 
 def _clashes(component: components.Component, base: base_model.BaseModel) -> list[str]:

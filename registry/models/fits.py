@@ -19,15 +19,8 @@ from registry.models import rules
 Sizes = dict[str, dict[str, int]]
 
 WORDS = "SELECT path || ' ' || name || ' ' || size FROM jsonb_each(%s::jsonb) AS module(path, sizes), jsonb_each_text(sizes) AS own(name, size)"
-MET = f"""
-    registry_need.probe = ANY(ARRAY({WORDS} UNION ALL SELECT ''))
-    AND %s::jsonb @> registry_need.modules
-    AND (registry_need.whole || %s::jsonb) @> registry_need.whole
-"""
-MEETING = """
-    registry_offer.modules @> %s::jsonb
-    AND (%s::jsonb || registry_offer.whole) @> %s::jsonb
-"""
+MET = f"probe = ANY(ARRAY({WORDS} UNION ALL SELECT '')) AND %s::jsonb @> modules AND (whole || %s::jsonb) @> whole"
+MEETING = "modules @> %s::jsonb AND (%s::jsonb || whole) @> %s::jsonb"
 """`hub.spec.compatibility` in SQL, asked from either side. Every module that is needed is there with every size; of the whole
 model, what the configuration says does not contradict (where it says nothing, the need stands in for it). One side is a
 constant, because a stored table of modules would be unpacked anew for every row of the other."""

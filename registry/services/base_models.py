@@ -14,6 +14,8 @@ from registry.queries.viewers import Viewer
 from registry.services import events, fits, namespaces
 
 KINDS = ("hub", "mirror", "folder")
+ROUTES = ("adapters", "matrix", "relations")
+"""What stands behind a name in an address; no name ends so, for it could not be asked for."""
 MOST_PARAMETERS = (1 << 63) - 1  # what the column holds
 
 
@@ -94,6 +96,7 @@ def _name(viewer: Viewer, base: BaseModel, name: str) -> None:
         or name.startswith("base:")
         or name != name.strip()
         or not name.strip("/")
+        or name.rpartition("/")[2] in ROUTES
     ):
         raise Invalid(f"{name[:80]!r} is not a name for a base model.", hint="Such as acme/my-base.")
     namespace, short = namespaces.place(viewer, name)
@@ -103,13 +106,13 @@ def _name(viewer: Viewer, base: BaseModel, name: str) -> None:
     if known is not None:
         _move(viewer, known, name)
     BaseAlias.objects.create(name=short, kind="hub", base=base, namespace=namespace)
-    if not base.name and (viewer.is_admin or _registered_by(viewer, base)):
+    if not base.name and (viewer.is_admin or registered_by(viewer, base)):
         BaseModel.objects.filter(pk=base.pk).update(name=name)
         base.name = name
     events.record(actor=viewer.name, kind="base.named", subject=base.pk, name=name)
 
 
-def _registered_by(viewer: Viewer, base: BaseModel) -> bool:
+def registered_by(viewer: Viewer, base: BaseModel) -> bool:
     """Whether this viewer sent the base first, as the log tells. A worker's base would else be called what anybody says."""
     return Event.objects.filter(kind="base.registered", subject=base.pk, actor=viewer.name).exists()
 
