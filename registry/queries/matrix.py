@@ -17,6 +17,7 @@ from registry.queries.visibility import visible_adapters
 
 COLUMNS = 12
 KNOWN = 20
+SHOWN = 6
 ROWS = 50
 
 
@@ -27,17 +28,26 @@ def of(name: str, viewer: Viewer, query: SearchQuery, *, ref: str = "") -> tuple
     clashes. Raises NotFound, BadRequest.
     """
     base = base_models.get(name, viewer)
+    if ref:
+        kin = relatives(base, viewer)
+        row = _row_of(_version(ref, viewer), [other for _, other in kin], viewer)
+        return {"base_model": _ref(base), "columns": _columns(kin, viewer), "rows": [row], "next": None}, ""
+    found = search.search(dataclasses.replace(query, base=base.pk), viewer)
+    return of_page(base, found, viewer), found.cursor
+
+
+def of_page(base: BaseModel, found: search.Found, viewer: Viewer) -> shapes.Matrix:
+    """Return the matrix over a page of what fits a base."""
     kin = relatives(base, viewer)
-    columns: list[shapes.MatrixColumn] = [
+    rows = _rows(found.results, [other for _, other in kin], viewer)
+    return {"base_model": _ref(base), "columns": _columns(kin, viewer), "rows": rows, "next": None}
+
+
+def _columns(kin: list[tuple[str, BaseModel]], viewer: Viewer) -> list[shapes.MatrixColumn]:
+    return [
         {"base_model": _ref(other), "relation": relation, "counts": fits.counts(fits.of_base(other, viewer), viewer)}
         for relation, other in kin
     ]
-    if ref:
-        rows, cursor = [_row_of(_version(ref, viewer), [other for _, other in kin], viewer)], ""
-    else:
-        found = search.search(dataclasses.replace(query, base=base.pk), viewer)
-        rows, cursor = _rows(found.results, [other for _, other in kin], viewer), found.cursor
-    return {"base_model": _ref(base), "columns": columns, "rows": rows, "next": None}, cursor
 
 
 def relatives(base: BaseModel, viewer: Viewer) -> list[tuple[str, BaseModel]]:
@@ -199,7 +209,9 @@ def of_adapter(adapter: Adapter, version: Version, viewer: Viewer) -> list[tuple
     proven = fits.proofs(base_models.visible(viewer).values_list("pk", flat=True), viewer)
     mine = set(proven.filter(adapter_digest=version.adapter_digest).values_list("base_fingerprint", flat=True))
     bases = [*BaseModel.objects.filter(pk__in=mine).prefetch_related("aliases__namespace")]
-    bases += rows.exclude(pk__in=mine).order_by("-state", "created_at", "pk")[: KNOWN - len(bases)] if needs else []
+    bases += (
+        rows.exclude(pk__in=mine).order_by("-state", "created_at", "pk")[: max(0, SHOWN - len(bases))] if needs else []
+    )
     found = []
     for base in bases:
         cell = _cells([adapter.pk], fits.of_base(base, viewer), viewer)[adapter.pk]

@@ -8,6 +8,7 @@ import datetime
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from hub.spec import base_model, components, documents
@@ -102,9 +103,23 @@ def note_missing() -> dict[str, int]:
     return {
         "base models": sum(map(_note_base, BaseModel.objects.filter(offer=None).values_list("pk", flat=True))),
         "components": sum(map(_note_component, Component.objects.filter(need=None).values_list("pk", flat=True))),
-        "weights files": sum(contents.note(manifest=row) for row in Manifest.objects.filter(components__isnull=False)),
-        "comparisons": sum(compare(digest=digest) for digest in waiting(0, BATCH)),
+        "weights files": sum(contents.note(manifest=row) for row in _unread()),
+        "comparisons": _compare_waiting(),
     }
+
+
+def _unread() -> QuerySet[Manifest]:
+    """The manifests of adapters with a weights file of which nobody has noted what it says."""
+    return Manifest.objects.filter(
+        components__isnull=False, files__path__endswith=".safetensors", files__blob__content=None
+    ).distinct()
+
+
+def _compare_waiting() -> int:
+    done = 0
+    while batch := waiting(0, BATCH):
+        done += sum(compare(digest=digest) for digest in batch)
+    return done
 
 
 @transaction.atomic
