@@ -1,15 +1,21 @@
-"""Read a base model's identity from its folder: safetensors, mapped and hashed, no torch.
+"""Read a base model's identity from its folder: safetensors, read and hashed, no torch.
 
 One tensor is hashed by BLAKE3 over its little-endian bytes as they lie in the file; two threads, because two cores
-already read faster than most disks. Names, roots and the fingerprint are the business of `hub.spec.base_model`.
+already hash faster than most disks read. Names, roots and the fingerprint are the business of `hub.spec.base_model`.
+
+Both cores are kept busy to the end: small tensors are one job each, the largest first; a large one is hashed by two
+threads of BLAKE3 itself, or, where casts are wanted, its casts are shared out.
 """
 
+import dataclasses
 import hashlib
 import json
 import logging
 import mmap
 import os
+import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,15 +23,20 @@ from typing import Any
 
 from blake3 import blake3
 
-from hub import errors
-from hub.spec import base_model, documents, families, tensors
+from hub import casting, errors
+from hub.spec import base_model, documents, families, quantised, tensors
+from hub.spec import casts as rules
 from hub.spec.base_model import BaseModel, Leaf
+from hub.spec.casts import Steps
 from hub.spec.errors import SpecError
+from hub.spec.tensors import Tensor
 
 THREADS = 2
+LARGE = 32 << 20  # bytes of a tensor that is worth both cores
+PART = 1 << 20  # bytes that are read at once; whole numbers of every dtype, and little enough for the cache
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-_READER = 1  # part of the key of the kept description: raise it when reading changes
+_READER = 2  # part of the key of the kept description: raise it when reading changes
 _MAX_DEPTH = 4
 _MAX_JSON = 64 << 20
 _MAX_NODES = 5_000_000  # a tokenizer of 250 000 tokens has a million
@@ -38,24 +49,32 @@ _VOCABULARIES = (
     "tokenizer.model",
 )
 logger = logging.getLogger("hub")
+_buffers = threading.local()
 
 
-def read(folder: Path | str, progress: Callable[[int], None] | None = None) -> BaseModel:
+def read(folder: Path | str, progress: Callable[[int], None] | None = None, *, casts: bool = False) -> BaseModel:
     """The base model in a folder, every weight hashed now. `progress` is told bytes as they are hashed.
 
+    `casts` computes the cast roots, too, which takes numpy and five times as long; a quantised base model has none.
     Raises UsageError, naming the file, when the folder holds no safetensors weights or they are malformed.
     """
     root = Path(folder)
     config = _config(root)
-    found: dict[str, Leaf] = {}
+    wanted = casts and quantised.scheme_of(config) is None
+    found: dict[str, _Hashed] = {}
     for shard in shards(root):
-        for leaf in _leaves(shard, str(config.get("model_type", "")), progress):
-            if found.setdefault(leaf.name, leaf) != leaf:
-                raise errors.UsageError(f"{shard}: {leaf.name} stands in the folder twice with different bytes")
+        for hashed in _read_shard(shard, str(config.get("model_type", "")), wanted, progress):
+            if found.setdefault(hashed.leaf.name, hashed).leaf != hashed.leaf:
+                raise errors.UsageError(f"{shard}: {hashed.leaf.name} stands in the folder twice with different bytes")
     try:
-        return base_model.from_leaves(tuple(found.values()), config, tokenizer_digest(root))
+        leaves, told = [one.leaf for one in found.values()], {one.name: one.told for one in found.values()}
+        base = base_model.from_leaves(leaves, config, tokenizer_digest(root), read=told.__getitem__)
     except SpecError as error:
         raise errors.UsageError(f"{root} is no base model that can be read", problems=error.problems) from error
+    if not wanted:
+        return base
+    digests = {one.name: one.digests for one in found.values()}
+    return dataclasses.replace(base, cast_roots=rules.roots(base.leaves, digests))
 
 
 def shards(folder: Path | str) -> list[Path]:
@@ -83,6 +102,14 @@ def shards(folder: Path | str) -> list[Path]:
     raise errors.UsageError(
         f"{root} holds no {SINGLE} and no {INDEX}", hint="name the folder that a model was saved to"
     )
+
+
+def size(folder: Path | str) -> int:
+    """Number of bytes of the files that hold the weights. Raises UsageError."""
+    try:
+        return sum(shard.stat().st_size for shard in shards(folder))
+    except OSError as error:
+        raise errors.UsageError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 def fingerprint(folder: Path | str, progress: Callable[[int], None] | None = None) -> str:
@@ -118,7 +145,7 @@ def index(folders: Iterable[Path | str], *, cache: Path | None = None) -> dict[s
 
 def catalogue(folders: Iterable[Path | str], *, cache: Path | None = None) -> Iterator[tuple[Path, BaseModel]]:
     """Every readable base model in or below `folders`; an unreadable one is told and passed over."""
-    for folder in _candidates(folders):
+    for folder in candidates(folders):
         try:
             yield folder, describe(folder, cache=cache)
         except errors.HubError as error:
@@ -126,20 +153,54 @@ def catalogue(folders: Iterable[Path | str], *, cache: Path | None = None) -> It
 
 
 def describe(
-    folder: Path | str, *, cache: Path | None = None, progress: Callable[[int], None] | None = None
+    folder: Path | str,
+    *,
+    cache: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+    casts: bool = False,
 ) -> BaseModel:
     """`read`, or the kept description when no file has changed its size or time since."""
     root = Path(folder).absolute()
     if cache is None:
-        return read(root, progress)
-    kept = cache / f"{hashlib.sha256(str(root).encode()).hexdigest()}.json"
-    stamp = _stamp(root)
-    known = _kept(kept, stamp)
+        return read(root, progress, casts=casts)
+    kept, stamp = _place(cache, root), _stamp(root)
+    known = _kept(kept, stamp, casts)
     if known is not None:
         return known
-    base = read(root, progress)
-    _keep(kept, {"folder": str(root), "stamp": stamp, "base": base.to_json()})
+    base = read(root, progress, casts=casts)
+    _keep(kept, {"folder": str(root), "stamp": stamp, "casts": casts, "base": base.to_json()})
     return base
+
+
+def _place(cache: Path, root: Path) -> Path:
+    """Where the description of a folder is kept."""
+    return cache / f"{hashlib.sha256(str(root).encode()).hexdigest()}.json"
+
+
+def outline(folder: Path | str, *, cache: Path | None = None) -> BaseModel:
+    """A base model by its configuration and the headers of its weights: nothing is hashed.
+
+    With `cache`, the kept description where there is one. Else fingerprint, roots and digests are empty: it says which
+    tensors there are, and not which values. Raises UsageError as `read` does.
+    """
+    root = Path(folder).absolute()
+    known = _kept(_place(cache, root), _stamp(root), False) if cache is not None else None
+    if known is not None:
+        return known
+    config = _config(root)
+    leaves = [leaf for shard in shards(root) for leaf in _headers(shard)]
+    try:
+        base = base_model.from_leaves(leaves, config, tokenizer_digest(root))
+    except SpecError as error:
+        raise errors.UsageError(f"{root} is no base model that can be read", problems=error.problems) from error
+    unknown = tuple(dataclasses.replace(leaf, digest="") for leaf in base.leaves)
+    return dataclasses.replace(base, fingerprint="", roots={}, leaves=unknown)
+
+
+def called(folder: Path) -> str:
+    """What people call the base model in a folder: its id where a Hugging Face cache holds it, else the folder's name."""
+    cached = re.search(r"models--([^/]+)--([^/]+)/snapshots/", folder.absolute().as_posix())
+    return f"{cached[1]}/{cached[2]}" if cached else folder.absolute().name
 
 
 def is_base(folder: Path) -> bool:
@@ -147,16 +208,53 @@ def is_base(folder: Path) -> bool:
     return (folder / "config.json").is_file() and ((folder / SINGLE).is_file() or (folder / INDEX).is_file())
 
 
-def _leaves(shard: Path, model_type: str, progress: Callable[[int], None] | None) -> list[Leaf]:
+@dataclasses.dataclass(frozen=True)
+class _Hashed:
+    """A tensor under its canonical `name`: its leaf as the file names it, the BLAKE3 after the steps of every cast, and
+    its bytes where they tell a shape."""
+
+    name: str
+    leaf: Leaf
+    digests: dict[Steps, str]
+    told: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """One tensor and the ways it is hashed; () is as it is."""
+
+    tensor: Tensor
+    ways: tuple[Steps, ...]
+
+    @property
+    def exact(self) -> bool:
+        """True where nothing is cast."""
+        return self.ways == ((),)
+
+    @property
+    def alone(self) -> bool:
+        """True where the job takes all cores."""
+        return self.exact and self.tensor.nbytes >= LARGE
+
+
+def _read_shard(shard: Path, model_type: str, casts: bool, progress: Callable[[int], None] | None) -> list[_Hashed]:
     try:
         with shard.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             head = stream.read(8)
             head += stream.read(tensors.header_length(head, size))
             table = tensors.parse_header(head, size, shard.name)
-            counted = [t for t in table if families.canonical_name(t.name, model_type) is not None]
-            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-                return _hashed(view, len(head), counted, progress)
+        named = {t: name for t in table if (name := families.canonical_name(t.name, model_type)) is not None}
+        digests = _hash(shard, len(head), list(named), casts, progress)
+        return [
+            _Hashed(
+                name,
+                Leaf(tensor.name, tensor.dtype, tensor.shape, digests[tensor][()]),
+                digests[tensor],
+                b"".join(_parts(shard, len(head), tensor)) if _tells_shape(name, tensor) else b"",
+            )
+            for tensor, name in named.items()
+        ]
     except SpecError as error:
         raise errors.UsageError(
             f"{shard} is not a safetensors file as it should be", problems=error.problems
@@ -165,18 +263,91 @@ def _leaves(shard: Path, model_type: str, progress: Callable[[int], None] | None
         raise errors.UsageError(f"{shard} cannot be read: {error.strerror or error}") from error
 
 
-def _hashed(
-    view: memoryview, start: int, counted: list[tensors.Tensor], progress: Callable[[int], None] | None
-) -> list[Leaf]:
-    def leaf(tensor: tensors.Tensor) -> Leaf:
-        with view[start + tensor.start : start + tensor.end] as data:
-            digest = blake3(data).hexdigest()
-        if progress is not None:
-            progress(tensor.nbytes)
-        return Leaf(tensor.name, tensor.dtype, tensor.shape, digest)
+def _headers(shard: Path) -> list[Leaf]:
+    """The tensors of a file without their digests."""
+    try:
+        with shard.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            head = stream.read(8)
+            head += stream.read(tensors.header_length(head, size))
+        nothing = "0" * 64
+        return [Leaf(one.name, one.dtype, one.shape, nothing) for one in tensors.parse_header(head, size, shard.name)]
+    except SpecError as error:
+        raise errors.UsageError(
+            f"{shard} is not a safetensors file as it should be", problems=error.problems
+        ) from error
+    except OSError as error:
+        raise errors.UsageError(f"{shard} cannot be read: {error.strerror or error}") from error
 
+
+def _hash(
+    shard: Path, start: int, table: list[Tensor], casts: bool, progress: Callable[[int], None] | None
+) -> dict[Tensor, dict[Steps, str]]:
+    """The BLAKE3 of every tensor, as it is and with `casts` after each of them; tensors begin at byte `start`."""
+    found: dict[Tensor, dict[Steps, str]] = {tensor: {} for tensor in table}
+
+    def work(job: _Job) -> None:
+        if job.alone:
+            found[job.tensor][()] = _hash_mapped(shard, start, job.tensor)
+        elif job.exact:
+            hasher = blake3()
+            for part in _parts(shard, start, job.tensor):
+                hasher.update(part)
+            found[job.tensor][()] = hasher.hexdigest()
+        else:
+            found[job.tensor] |= casting.digests(_parts(shard, start, job.tensor), job.tensor.dtype, job.ways)
+        if progress is not None and () in job.ways:
+            progress(job.tensor.nbytes)
+
+    jobs = [job for tensor in sorted(table, key=lambda tensor: -tensor.nbytes) for job in _jobs(tensor, casts)]
+    for job in jobs:
+        if job.alone:
+            work(job)
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(leaf, counted))
+        list(pool.map(work, [job for job in jobs if not job.alone]))
+    return found
+
+
+def _parts(shard: Path, start: int, tensor: Tensor) -> Iterator[memoryview]:
+    """A tensor's bytes by and by, in one buffer of this thread: read is faster than mapped, and stays in the cache."""
+    if not hasattr(_buffers, "here"):
+        _buffers.here = memoryview(bytearray(PART))
+    with shard.open("rb", buffering=0) as stream:
+        stream.seek(start + tensor.start)
+        for left in range(tensor.nbytes, 0, -PART):
+            part = _buffers.here[: min(left, PART)]
+            filled = 0
+            while filled < len(part):
+                count = stream.readinto(part[filled:])
+                if not count:
+                    raise errors.UsageError(f"{shard} became shorter while it was read", hint="wait until it is whole")
+                filled += count
+            yield part
+
+
+def _hash_mapped(shard: Path, start: int, tensor: Tensor) -> str:
+    """The BLAKE3 of a large tensor by all cores; they need all of it at once, so it is mapped."""
+    with (
+        shard.open("rb") as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as whole,
+        whole[start + tensor.start : start + tensor.end] as data,
+    ):
+        return blake3(data, max_threads=THREADS).hexdigest()
+
+
+def _jobs(tensor: Tensor, casts: bool) -> list[_Job]:
+    """A small tensor is cast and hashed in one pass, while it is in the cache; a large one is shared by two."""
+    if not casts or tensor.dtype not in rules.FLOATS:
+        return [_Job(tensor, ((),))]
+    ways = rules.all_steps(tensor.dtype)
+    if tensor.nbytes < LARGE:
+        return [_Job(tensor, ways)]
+    return [_Job(tensor, ways[:2]), _Job(tensor, ways[2:])] if len(ways) > 2 else [_Job(tensor, ways)]
+
+
+def _tells_shape(name: str, tensor: Tensor) -> bool:
+    return quantised.tells_shape(name) and tensor.nbytes <= quantised.MAX_TOLD
 
 
 def _config(root: Path) -> dict[str, Any]:
@@ -206,7 +377,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _candidates(folders: Iterable[Path | str]) -> Iterator[Path]:
+def candidates(folders: Iterable[Path | str]) -> Iterator[Path]:
+    """Every folder at or below these that looks like a base model's."""
     seen: set[str] = set()
     waiting = [(Path(folder), 0) for folder in folders]
     while waiting:
@@ -231,10 +403,11 @@ def _stamp(root: Path) -> list[Any]:
         raise errors.UsageError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
-def _kept(path: Path, stamp: list[Any]) -> BaseModel | None:
+def _kept(path: Path, stamp: list[Any], casts: bool) -> BaseModel | None:
     try:
         value = json.loads(path.read_bytes())
-        return BaseModel.from_json(value["base"]) if value["stamp"] == stamp else None
+        known = value["stamp"] == stamp and value["casts"] >= casts
+        return BaseModel.from_json(value["base"]) if known else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hub import base_folder, config, errors
-from hub.spec import base_model, families
+from hub.spec import base_model, families, quantised
 from hub.spec.base_model import BaseModel, Leaf
 
 DTYPES = {
@@ -22,6 +22,8 @@ DTYPES = {
     "torch.float32": "F32",
     "torch.float16": "F16",
     "torch.bfloat16": "BF16",
+    "torch.float8_e4m3fn": "F8_E4M3",
+    "torch.float8_e5m2": "F8_E5M2",
     "torch.int64": "I64",
     "torch.int32": "I32",
     "torch.int16": "I16",
@@ -63,11 +65,13 @@ def from_model(model: Any) -> BaseModel:
     settings = model.config.to_dict() if hasattr(getattr(model, "config", None), "to_dict") else {}
     kind = str(settings.get("model_type", ""))
     leaves: dict[str, Leaf] = {}
+    told: dict[str, bytes] = {}
     for raw, tensor in model.state_dict().items():
         name = families.canonical_name(raw, kind)
         if name is not None:
             leaves[name] = _leaf(name, tensor)
-    return base_model.from_leaves(tuple(leaves.values()), settings, None)
+            told |= {name: bytes(_raw(tensor).numpy())} if quantised.tells_shape(name) else {}
+    return base_model.from_leaves(tuple(leaves.values()), settings, None, read=told.__getitem__)
 
 
 def folders(settings: config.Settings) -> Iterator[tuple[Path, BaseModel]]:
@@ -75,6 +79,27 @@ def folders(settings: config.Settings) -> Iterator[tuple[Path, BaseModel]]:
     remembered = [Path(entry["folder"]) for entry in config.remembered_bases(settings).values()]
     present = [folder for folder in remembered if folder.is_dir()]
     yield from base_folder.catalogue((*settings.bases, *present), cache=settings.cache / "bases")
+
+
+def outlines(settings: config.Settings, also: Iterable[Path] = ()) -> Iterator[tuple[str, Path, BaseModel]]:
+    """(name, folder, base model) of every base model of this machine, nothing hashed for it: `also` first, then HUB_BASES,
+    what `hub base add` remembered, and the cache of Hugging Face's libraries."""
+    remembered = config.remembered_bases(settings).values()
+    names = {str(entry["folder"]): str(entry["name"]) for entry in remembered if entry.get("name")}
+    places = [*also, *settings.bases, *(Path(entry["folder"]) for entry in remembered), hugging_face_cache()]
+    for folder in base_folder.candidates(places):
+        try:
+            base = base_folder.outline(folder, cache=settings.cache / "bases")
+        except errors.HubError as error:
+            logger.debug("%s is passed over: %s", folder, error.message)
+            continue
+        yield names.get(str(folder.absolute())) or base_folder.called(folder), folder, base
+
+
+def hugging_face_cache() -> Path:
+    """The folder in which Hugging Face's libraries keep models."""
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()
 
 
 def locate(wanted: Mapping[str, Any], settings: config.Settings, *, base: object = None) -> Path:
@@ -148,7 +173,6 @@ def _named(text: str, settings: config.Settings, *, only_folder: bool) -> Meant:
 def _leaf(name: str, tensor: Any) -> Leaf:
     from blake3 import blake3
 
-    torch = sys.modules["torch"]  # who hands over a live model has imported it; this room never does
     if sys.byteorder != "little":
         raise errors.UsageError("live models are only described on little-endian machines", hint="give the folder")
     dtype = DTYPES.get(str(tensor.dtype))
@@ -156,8 +180,13 @@ def _leaf(name: str, tensor: Any) -> Leaf:
         raise errors.UsageError(
             f"{name} is {tensor.dtype}, which has no place in a fingerprint", hint="give the folder"
         )
-    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return Leaf(name, dtype, tuple(tensor.shape), blake3(flat.numpy()).hexdigest())
+    return Leaf(name, dtype, tuple(tensor.shape), blake3(_raw(tensor).numpy()).hexdigest())
+
+
+def _raw(tensor: Any) -> Any:
+    """A tensor's bytes, row by row, as a tensor."""
+    torch = sys.modules["torch"]  # who hands over a live model has imported it; this room never does
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
 
 def _from_hugging_face(location: Mapping[str, Any], settings: config.Settings) -> Path | None:

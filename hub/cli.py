@@ -13,10 +13,10 @@ import traceback
 from typing import NoReturn
 
 from hub import config, errors, identity
-from hub.commands import account, find, get, known, publish
+from hub.commands import account, doctor, find, get, known, publish
 from hub.commands.context import Context, Output, Verbs, report_lines
 
-GROUPS = (account, find, get, publish, known)
+GROUPS = (account, doctor, find, get, publish, known)
 _CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
 
 

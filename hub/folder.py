@@ -23,6 +23,11 @@ _BY_PRODUCTS = re.compile(
 )
 
 
+def is_by_product(name: str) -> bool:
+    """Tell whether a file is what a Trainer writes beside an adapter, and no part of it."""
+    return _BY_PRODUCTS.fullmatch(name) is not None
+
+
 class FolderSnapshot:
     """The files of a folder, with `extra` files laid over them; a `hub.spec.validation.Snapshot`.
 
@@ -71,7 +76,7 @@ class FolderSnapshot:
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda e: e.name):
                 path = f"{prefix}{entry.name}"
-                if entry.name.startswith(".") or entry.name in _LEFT_OUT or _BY_PRODUCTS.fullmatch(entry.name):
+                if entry.name.startswith(".") or entry.name in _LEFT_OUT or is_by_product(entry.name):
                     self.left_out.append(path)
                 elif entry.is_dir(follow_symlinks=False):
                     yield from self._walk(Path(entry.path), f"{path}/")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hub import errors, folder
-from hub.spec import card, documents, manifest, snapshot, torch_file, validation
+from hub.spec import card, documents, manifest, torch_file, validation
 from hub.spec.base_model import BaseModel
 from hub.spec.errors import Problem, SpecError
 from hub.transfer.wire import Wire
@@ -76,7 +76,7 @@ def prepare(
     files = folder.FolderSnapshot(root, {FACTS: merged.data} if merged.data else None)
     content = files.manifest()
     problems = merged.problems + files.problems
-    inspection = validation.inspect(_as_kept(files), base, labels) if check else None
+    inspection = validation.inspect(torch_file.as_kept(files), base, labels) if check else None
     if inspection is not None:
         problems += inspection.problems or _refused(content)
     notes = (*merged.notes, *_conversions(files))
@@ -125,15 +125,6 @@ def _merge(root: Path, said: Mapping[str, Any]) -> _Merged:
         text = json.dumps(merged.facts, indent=2, sort_keys=True, ensure_ascii=False)
         merged.data = f"{text}\n".encode()
     return merged
-
-
-def _as_kept(files: folder.FolderSnapshot) -> snapshot.Snapshot:
-    """The files as the hub will keep them: PyTorch's as safetensors. Where one cannot be converted, as they are: the
-    inspection says why."""
-    try:
-        return torch_file.Converted(files)
-    except SpecError:
-        return files
 
 
 def _conversions(files: folder.FolderSnapshot) -> tuple[str, ...]:

@@ -1,7 +1,13 @@
 """pull, verify, check, fingerprint."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from hub import errors
 from hub.commands.context import Context, Verbs, report_lines, size
+
+if TYPE_CHECKING:
+    from hub.spec.base_model import BaseModel
 
 
 def add(verbs: Verbs) -> None:
@@ -25,6 +31,9 @@ def add(verbs: Verbs) -> None:
     check.set_defaults(run=_check)
     fingerprint = verbs.add_parser("fingerprint", help="the fingerprint of a base model's folder")
     fingerprint.add_argument("folder", metavar="DIR")
+    fingerprint.add_argument(
+        "--no-casts", action="store_true", help="leave out the roots of copies in other formats: five times as fast"
+    )
     fingerprint.set_defaults(run=_fingerprint)
 
 
@@ -76,5 +85,32 @@ def _check(context: Context) -> None:
 
 
 def _fingerprint(context: Context) -> None:
-    found = context.client.fingerprint(context.folder)
-    context.out.result({"fingerprint": found, "folder": context.folder}, [found])
+    from hub import base_folder, casting
+    from hub.transfer.progress import Progress
+
+    folder = Path(context.folder).expanduser()
+    casts = not context.no_casts
+    if casts and not casting.available():
+        context.out.say("without the roots of copies in other formats: they need numpy (pip install numpy)")
+        casts = False
+    with Progress(base_folder.size(folder), "hashing", quiet=context.out.quiet) as bar:
+        base = base_folder.read(folder, bar.add, casts=casts)
+    if base.quantisation and base.logical is None:
+        context.out.say(f"quantised ({base.quantisation}), in a layout that is not known here: shapes are the file's")
+    context.out.result({"fingerprint": base.fingerprint, "folder": context.folder, **_facts(base)}, _lines(base))
+
+
+def _facts(base: "BaseModel") -> dict[str, Any]:
+    names = ("roots", "cast_roots", "architecture", "tokenizer_digest", "quantisation", "parameters")
+    return {name: getattr(base, name) for name in names}
+
+
+def _lines(base: "BaseModel") -> list[str]:
+    rows = list(base.roots.items())
+    rows += [(f"as {cast}", entry["root"]) for cast, entry in base.cast_roots.items()]
+    rows += [
+        (f"as {cast}, backbone", entry["backbone"]) for cast, entry in base.cast_roots.items() if "backbone" in entry
+    ]
+    rows += [("architecture", base.architecture), ("tokenizer", base.tokenizer_digest or "none")]
+    rows += [("quantisation", base.quantisation)] if base.quantisation else []
+    return [base.fingerprint, *(f"  {name:<26}{value}" for name, value in rows)]

@@ -17,10 +17,10 @@ import functools
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from hub.spec import documents, errors, families
+from hub.spec import documents, errors, families, quantised
 
 PREFIX = "base:"
 MAX_LEAVES = 20_000
@@ -84,7 +84,12 @@ class Module:
 
 @dataclasses.dataclass(frozen=True)
 class BaseModel:
-    """A base model as its weights, configuration and tokenizer define it. Make one with `from_leaves`."""
+    """A base model as its weights, configuration and tokenizer define it. Make one with `from_leaves`.
+
+    `cast_roots` are those of `hub.spec.casts`, empty where nobody computed them: they need the bytes. `quantisation` is
+    the scheme of a quantised base model, `logical` the shapes of its weights before they were packed, where these are
+    known (`hub.spec.quantised`).
+    """
 
     fingerprint: str
     leaves: tuple[Leaf, ...]
@@ -92,11 +97,14 @@ class BaseModel:
     roots: dict[str, str]
     tokenizer_digest: str | None
     architecture: str
+    cast_roots: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    quantisation: str | None = None
+    logical: dict[str, tuple[int, ...]] | None = None
 
     @functools.cached_property
     def tensors(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every tensor by canonical name."""
-        return {leaf.name: leaf.shape for leaf in self.leaves}
+        """Shape of every tensor by canonical name; of a quantised base model, of every weight as it was before."""
+        return {leaf.name: leaf.shape for leaf in self.leaves} if self.logical is None else dict(self.logical)
 
     @functools.cached_property
     def modules(self) -> dict[str, Module]:
@@ -140,7 +148,7 @@ class BaseModel:
     @property
     def parameters(self) -> int:
         """Number of parameters, tied copies counted once."""
-        return sum(math.prod(leaf.shape) for leaf in self.leaves)
+        return sum(math.prod(shape) for shape in self.tensors.values())
 
     @property
     def hidden_size(self) -> int:
@@ -167,30 +175,58 @@ class BaseModel:
             "roots": self.roots,
             "tokenizer_digest": self.tokenizer_digest,
             "architecture": self.architecture,
+            "cast_roots": self.cast_roots,
+            "quantisation": self.quantisation,
+            "logical": self.logical and {name: list(shape) for name, shape in self.logical.items()},
         }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> BaseModel:
-        """Read a base model and compute everything again; a fingerprint that does not match is a
-        SpecError."""
+        """Read a base model and compute everything again; a fingerprint that does not match is a SpecError.
+
+        Only what needs the bytes is believed: cast roots, and shapes that lie in the bytes of a quantised base model.
+        """
         if not isinstance(value, dict) or not isinstance(value.get("config"), dict):
             raise _error("base.shape", "base model", "needs leaves and config")
-        base = from_leaves(parse_leaves(value.get("leaves")), value["config"], value.get("tokenizer_digest"))
+        known = value.get("logical")
+        if known is not None and not isinstance(known, dict):
+            raise _error("base.shape", "logical", "must be an object of shapes by name")
+        leaves = parse_leaves(value.get("leaves"))
+        base = from_leaves(leaves, value["config"], value.get("tokenizer_digest"), shapes=known)
         claimed = value.get("fingerprint", base.fingerprint)
         if claimed != base.fingerprint:
             message = f"{documents.shorten(claimed)} is claimed, but the leaves give {base.fingerprint}"
             raise _error("base.fingerprint", "fingerprint", message)
-        return base
+        return dataclasses.replace(base, cast_roots=_parse_cast_roots(value.get("cast_roots")))
 
 
-def from_leaves(leaves: Iterable[Leaf], config: dict[str, Any], tokenizer_digest: str | None = None) -> BaseModel:
-    """Compute a base model's identity. Names may still carry a prefix; tied copies and buffers are left
-    out."""
+def from_leaves(
+    leaves: Iterable[Leaf],
+    config: dict[str, Any],
+    tokenizer_digest: str | None = None,
+    *,
+    read: Callable[[str], bytes] | None = None,
+    shapes: Mapping[str, Any] | None = None,
+) -> BaseModel:
+    """Compute a base model's identity. Names may still carry a prefix; tied copies and buffers are left out.
+
+    `read` and `shapes` tell what `hub.spec.quantised.logical` needs of a quantised base model's bytes.
+    """
     kept = canonical_leaves(leaves, str(config.get("model_type") or ""))
     if tokenizer_digest is not None and not documents.is_digest(tokenizer_digest):
         raise _error("base.tokenizer", "tokenizer_digest", "must be 64 hex digits")
     sub_roots = roots(kept)
-    return BaseModel(PREFIX + root(kept), kept, config, sub_roots, tokenizer_digest, _architecture(kept, config))
+    packed = quantised.logical({leaf.name: (leaf.dtype, leaf.shape) for leaf in kept}, config, read=read, shapes=shapes)
+    return BaseModel(
+        PREFIX + root(kept),
+        kept,
+        config,
+        sub_roots,
+        tokenizer_digest,
+        _architecture(kept, config),
+        quantisation=packed.scheme if packed else None,
+        logical=packed.tensors if packed else None,
+    )
 
 
 def canonical_leaves(leaves: Iterable[Leaf], model_type: str | None = None) -> tuple[Leaf, ...]:
@@ -206,6 +242,17 @@ def canonical_leaves(leaves: Iterable[Leaf], model_type: str | None = None) -> t
     if not named:
         raise _error("base.empty", "leaves", "a base model has at least one tensor")
     return _without_tied(named)
+
+
+def without_tied(leaves: Iterable[Leaf]) -> tuple[Leaf, ...]:
+    """Return leaves under canonical names, sorted, without those that repeat another one under a tied name."""
+    return _without_tied({leaf.name: leaf for leaf in leaves})
+
+
+def differing(first: BaseModel, second: BaseModel) -> tuple[str, ...]:
+    """Return the names of the tensors that one base model holds and the other does not hold alike, sorted."""
+    leaves = set(first.leaves) ^ set(second.leaves)
+    return tuple(sorted({leaf.name for leaf in leaves}))
 
 
 def root(leaves: Iterable[Leaf]) -> str:
@@ -309,6 +356,16 @@ def _parse_leaf(item: Any) -> Leaf:
     if not documents.is_digest(digest):
         raise _error("base.leaves", documents.shorten(name), "the digest must be the BLAKE3 in 64 hex digits")
     return Leaf(name, dtype, tuple(sizes), digest)
+
+
+def _parse_cast_roots(value: Any) -> dict[str, dict[str, str]]:
+    """Read {"bf16": {"root": 64 hex, "backbone": 64 hex}, ...}; names that are not known yet are kept."""
+    entries: Any = {} if value is None else value
+    for name, entry in entries.items() if isinstance(entries, dict) and len(entries) <= 16 else [(None, None)]:
+        said = entry if isinstance(entry, dict) and isinstance(name, str) and len(name) <= 32 else {}
+        if not {"root"} <= set(said) <= {"root", "backbone"} or not all(map(documents.is_digest, said.values())):
+            raise _error("base.cast_roots", "cast_roots", 'must be {"bf16": {"root": 64 hex, "backbone": 64 hex}, ...}')
+    return {name: dict(entry) for name, entry in entries.items()}
 
 
 def _without_tied(named: dict[str, Leaf]) -> tuple[Leaf, ...]:

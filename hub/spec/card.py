@@ -129,7 +129,7 @@ class _Said:
             self.add(path, reader(value, self))
 
     def library(self, folder: str) -> None:
-        path = posixpath.join(folder, snapshot.CONFIG)
+        path = snapshot.config_of(folder, self.files.files)
         self.json_file(path, lambda config, said: self.one_base(path, _from_adapter_config(config, said)))
         head = posixpath.join(folder, "head_config.json")
         if head in self.files.files:

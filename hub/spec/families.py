@@ -120,6 +120,7 @@ def of(model_type: str | None) -> Family:
     return FAMILIES.get(model_type or "", _UNKNOWN)
 
 
+@functools.lru_cache(1 << 13)
 def strip_prefix(name: str, model_type: str | None) -> str:
     """Return a tensor's or module's name without the attribute under which a model with a head keeps its body.
 

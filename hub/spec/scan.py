@@ -78,15 +78,19 @@ def check_files(files: snapshot.Snapshot, collector: errors.Collector) -> None:
         manifest.check_paths(sorted(sizes)[: manifest.MAX_FILES])
 
 
-def check_contents(files: snapshot.Snapshot, collector: errors.Collector) -> None:
-    """Collect what is wrong inside: code and archives under any name, broken weights, JSON that is none."""
+def check_contents(files: snapshot.Snapshot, collector: errors.Collector) -> dict[str, tuple[tensors.Tensor, ...]]:
+    """Collect what is wrong inside: code and archives under any name, broken weights, JSON that is none.
+
+    Returns the tensors of each file of weights whose header is right.
+    """
+    headers = {}
     spent = 0
     with collector.collect():
         torch_file.replaced(sorted(files.files)[: manifest.MAX_FILES])
     for path, size in sorted(files.files.items())[: manifest.MAX_FILES]:
         with collector.collect():
             if is_weights(path):
-                header(files, path)
+                headers[path] = header(files, path)
                 continue
             if torch_file.is_torch(path):
                 torch_file.table(files, path)
@@ -95,6 +99,7 @@ def check_contents(files: snapshot.Snapshot, collector: errors.Collector) -> Non
             if is_read(path):
                 spent += size
                 _check_text(files, path, size, spent)
+    return headers
 
 
 def header(files: snapshot.Snapshot, path: str) -> tuple[tensors.Tensor, ...]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 CONFIG = "adapter_config.json"
+FUSION = "adapter_fusion_config.json"
+"""AdapterHub's composition of several adapters, which are in folders of their own."""
 
 
 class Snapshot(Protocol):
@@ -36,7 +38,14 @@ class MemorySnapshot:
 
 def folders(paths: Iterable[str]) -> tuple[str, ...]:
     """Return the folders that hold an adapter, sorted; '' is the root."""
-    return tuple(sorted(posixpath.dirname(path) for path in paths if posixpath.basename(path) == CONFIG))
+    return tuple(sorted({posixpath.dirname(path) for path in paths if posixpath.basename(path) in (CONFIG, FUSION)}))
+
+
+def config_of(folder: str, paths: Iterable[str]) -> str:
+    """Return the path of the configuration in a folder that holds an adapter."""
+    fusion = posixpath.join(folder, FUSION)
+    own = posixpath.join(folder, CONFIG)
+    return own if own in paths or fusion not in paths else fusion
 
 
 def whole(snapshot: Snapshot, path: str, limit: int) -> bytes:

@@ -24,7 +24,7 @@ from hub.spec.tensors import Tensor
 from hub.spec.torch_archive import SAFE, Archive, Entry
 from hub.spec.torch_pickle import View
 
-__all__ = ["CONVERTED", "Converted", "convert", "is_torch", "replaced", "table"]
+__all__ = ["CONVERTED", "Converted", "as_kept", "convert", "is_torch", "replaced", "table"]
 
 MAX_GROWTH = 16
 """Tensors that share a storage are written out one by one: at most to so many times the size of their file."""
@@ -130,6 +130,15 @@ class Converted:
             if at >= end:
                 break
         return b"".join(found)
+
+
+def as_kept(files: Snapshot) -> Snapshot:
+    """Return the files as the hub will keep them: PyTorch's as safetensors. Where one cannot be converted, as they are:
+    an inspection says why."""
+    try:
+        return Converted(files) if any(map(is_torch, files.files)) else files
+    except errors.SpecError:
+        return files
 
 
 def _layout(files: Snapshot, path: str) -> _Layout:

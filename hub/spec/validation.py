@@ -12,6 +12,7 @@ from typing import Any
 
 from hub.spec import base_model, card, documents, errors, methods, report, scan, snapshot, tensors, torch_file
 from hub.spec.components import Component, Head, Part, Source
+from hub.spec.methods import dialects
 from hub.spec.snapshot import MemorySnapshot, Snapshot
 
 __all__ = ["CHECKS", "Component", "Head", "Inspection", "MemorySnapshot", "Part", "Snapshot", "inspect"]
@@ -19,6 +20,7 @@ __all__ = ["CHECKS", "Component", "Head", "Inspection", "MemorySnapshot", "Part"
 CHECKS = ("files", "config", "scan", "shapes", "head", "tokenizer")
 MAX_COMPONENTS = 32
 _WEIGHTS = {"peft": "adapter_model.safetensors", "adapters": "adapter.safetensors"}
+_FUSION_WEIGHTS = "model_adapter_fusion.safetensors"
 _HEAD_CONFIG, _HEAD_WEIGHTS = "head_config.json", "model_head.safetensors"
 _TOKENIZER = frozenset(
     {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
@@ -91,9 +93,8 @@ class _Inspector:
 
     def run(self) -> Inspection:
         scan.check_files(self.files, self.collector)
-        scan.check_contents(self.files, self.collector)
-        with self.collector.collect():  # what is wrong with PyTorch's files was told above, and is told once
-            self.files = torch_file.Converted(self.files)
+        self.headers = scan.check_contents(self.files, self.collector)
+        self.files = torch_file.as_kept(self.files)
         self.read_facts()
         self.read_components()
         self.check_leftovers()
@@ -108,6 +109,8 @@ class _Inspector:
 
     def read_components(self) -> None:
         folders = snapshot.folders(self.files.files)
+        if not folders and self.read_dialects():
+            return
         if not folders:
             hint = "push the folder that save_pretrained (PEFT) or save_adapter (adapters) wrote"
             self.problem(
@@ -120,11 +123,27 @@ class _Inspector:
             with self.collector.collect():
                 self.read_component(folder)
 
+    def read_dialects(self) -> bool:
+        """Files that need no configuration; tell whether there was one."""
+        found = {path: dialect for path, table in self.headers.items() if (dialect := dialects.detect(table))}
+        for path, dialect in found.items():
+            self.used.add(path)
+            folder = posixpath.dirname(path)
+            if any(component.folder == folder for component in self.components):
+                message = "lies beside another adapter: nobody could name one of them"
+                self.problem("config", "config.components", path, message, "put each into a folder of its own")
+                continue
+            source = Source(folder, {}, path, path, self.headers[path], self.collector, self.base, notices=self.notices)
+            self.components.append(dialects.read(source, dialect))
+            if self.to_run:
+                self.collector.extend(source.unrun)
+        return bool(found)
+
     def read_component(self, folder: str) -> None:
-        path = posixpath.join(folder, snapshot.CONFIG)
+        path = snapshot.config_of(folder, self.files.files)
         config = self.json(path)
         library, read = methods.detect(config, path)
-        weights = posixpath.join(folder, _WEIGHTS[library])
+        weights = posixpath.join(folder, _FUSION_WEIGHTS if path.endswith(snapshot.FUSION) else _WEIGHTS[library])
         self.used.add(weights)
         if self.files.files.keys() & _originals(weights):
             return  # could not be read: the reason has been told
@@ -183,7 +202,7 @@ class _Inspector:
 
     def json(self, path: str) -> dict[str, Any]:
         data = snapshot.whole(self.files, path, documents.MAX_BYTES)
-        with errors.as_check("config" if path.endswith(snapshot.CONFIG) else "head"):
+        with errors.as_check("head" if path.endswith(_HEAD_CONFIG) else "config"):
             return documents.loads_object(data, where=path)
 
     def header(self, path: str) -> tuple[tensors.Tensor, ...]:

@@ -7,15 +7,23 @@ from typing import Any, Self
 
 
 class Progress:
-    """Counts bytes for a person. Drawn on stderr, only on a terminal, never when `quiet`. Safe for threads."""
+    """Counts bytes, or what `unit` says, for a person. Drawn on stderr, only on a terminal, never when `quiet`. Safe for threads."""
 
-    def __init__(self, total: int, label: str, *, quiet: bool = False) -> None:
+    def __init__(self, total: int, label: str, *, quiet: bool = False, unit: str = "B") -> None:
         self._lock = threading.Lock()
         self._bar: Any = None
         if not quiet and total and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm  # 4 ms, only where somebody looks
 
-            self._bar = tqdm(total=total, desc=label, unit="B", unit_scale=True, unit_divisor=1024, leave=False)
+            scaled = unit == "B"
+            self._bar = tqdm(
+                total=total,
+                desc=label,
+                unit=unit,
+                unit_scale=scaled,
+                unit_divisor=1024 if scaled else 1000,
+                leave=False,
+            )
 
     def add(self, count: int) -> None:
         """`count` more bytes are through; negative when a file starts again."""

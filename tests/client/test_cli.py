@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hub import cli
+from hub import base_folder, cli
 from tests.client import specimens
 from tests.client.simulator import OWNER, STRANGER, Simulator
 from tests.client.test_pull import base_of, flip
@@ -191,6 +191,28 @@ def test_login_reads_a_pipe_and_keeps_quiet_about_the_token(sim: Simulator, home
 def test_a_progress_bar_is_for_terminals(sim: Simulator, capsys: Capture) -> None:
     sim.publish("library/a", specimens.lora(padding=1 << 20))
     assert "%" not in run(capsys, "pull", "a")[2]
+
+
+def test_a_fingerprint_comes_with_its_roots_its_casts_and_what_else_makes_a_base_model(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = base_folder.read(specimens.BASE, casts=True)
+    code, out, _ = run(capsys, "fingerprint", str(specimens.BASE), "--json")
+    told = json.loads(out)
+    assert (code, told["fingerprint"], told["roots"]) == (0, base.fingerprint, base.roots)
+    assert (told["cast_roots"], told["architecture"]) == (base.cast_roots, base.architecture)
+    assert (told["tokenizer_digest"], told["quantisation"]) == (base.tokenizer_digest, None)
+    lines = run(capsys, "fingerprint", str(specimens.BASE))[1].split("\n")
+    assert lines[0] == base.fingerprint
+    assert ["as bf16_of_fp16", base.cast_roots["bf16_of_fp16"]["root"]] in [
+        line.strip().rsplit(None, 1) for line in lines
+    ]
+    quick = json.loads(run(capsys, "fingerprint", str(specimens.BASE), "--json", "--no-casts")[1])
+    assert quick == told | {"cast_roots": {}}
+    monkeypatch.setattr("hub.casting.available", lambda: False)
+    code, out, err = run(capsys, "fingerprint", str(specimens.BASE), "--json")
+    assert (code, json.loads(out)) == (0, quick)
+    assert "numpy" in err
 
 
 def test_check_and_fingerprint_need_no_hub(capsys: Capture, folder: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hub.spec.errors import SpecError
 from tests.spec import vectors
 from tests.specimens.spec import builders
 
-VECTORS = vectors.read("fingerprint.md")
+VECTORS = {title: vector for title, vector in vectors.read("fingerprint.md").items() if "leaves" in vector[0]}
 
 
 @pytest.mark.parametrize("title", VECTORS)
@@ -163,6 +163,31 @@ def test_a_fingerprint_that_does_not_follow_from_the_leaves_is_refused(base):
 def test_bad_leaves_are_refused(leaves):
     with pytest.raises(SpecError):
         BaseModel.from_json({"leaves": leaves, "config": {"model_type": "bert"}})
+
+
+@pytest.mark.parametrize(
+    "cast_roots",
+    [[], {"bf16": "0" * 64}, {"bf16": {"backbone": "0" * 64}}, {"bf16": {"root": "0" * 63}}, {"b" * 33: {"root": "0" * 64}},
+     {"bf16": {"root": "0" * 64, "head": "0" * 64}}, {str(n): {"root": "0" * 64} for n in range(17)}],
+)  # fmt: skip
+def test_bad_cast_roots_are_refused(base, cast_roots):
+    with pytest.raises(SpecError, match="cast_roots"):
+        BaseModel.from_json(base.to_json() | {"cast_roots": cast_roots})
+
+
+def test_cast_roots_survive_json_also_those_of_a_later_edition(base):
+    cast_roots = {"bf16": {"root": "1" * 64, "backbone": "2" * 64}, "fp4": {"root": "3" * 64}}
+    assert BaseModel.from_json(base.to_json() | {"cast_roots": cast_roots}).cast_roots == cast_roots
+    older = {key: value for key, value in base.to_json().items() if key not in {"cast_roots", "logical"}}
+    assert BaseModel.from_json(older) == base
+
+
+def test_the_tensors_that_differ_are_named(base):
+    leaves = builders.leaves()
+    changed = [Leaf(leaves[0].name, "F32", leaves[0].shape, "e" * 64), *leaves[1:-1]]
+    other = base_model.from_leaves(changed, builders.CONFIG)
+    assert base_model.differing(base, other) == (leaves[0].name, leaves[-1].name)
+    assert base_model.differing(base, base) == ()
 
 
 def test_fingerprints_are_recognised():

@@ -7,11 +7,24 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
-MARKS = ("<!-- peft -->", "<!-- /peft -->")
+TABLES = ("peft", "adapters")
 
 
-def rows():
+def adapters():
+    from hub.spec.methods import adapterhub_table
+
+    yield "| container | tensors at a module, or in the file | numbers from the configuration |"
+    yield "|---|---|---|"
+    for row in adapterhub_table.CONTAINERS.values():
+        told = "<br>".join(", ".join(map(slot, form.slots)) for form in row.forms)
+        numbers = ", ".join(f"{knob.symbol} = `{knob.key}`" for knob in row.knobs)
+        yield f"| `{row.container}`{' (once)' * row.once} | {told} | {numbers} |"
+
+
+def peft():
     from hub.spec.methods import peft_table
 
     yield "| peft_type | method | tensors at a module, or in the file | numbers from the configuration |"
@@ -36,13 +49,22 @@ def slot(item):
     return f"`{item.role}{axes}`" + (f" ({', '.join(marks)})" if marks else "")
 
 
-def test_the_page_has_every_row_of_the_table():
-    text = PAGE.read_text()
-    start, end = (text.index(mark) for mark in MARKS)
-    assert text[start + len(MARKS[0]) : end].strip().splitlines() == list(rows())
+def rows(name):
+    return list({"peft": peft, "adapters": adapters}[name]())
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_page_has_every_row_of_the_table(name):
+    inner = PAGE.read_text().partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
+    assert inner.strip().splitlines() == rows(name)
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(PAGE.parents[1]))
-    table = "\n".join([MARKS[0], *rows(), MARKS[1]])
-    PAGE.write_text(re.sub(f"{MARKS[0]}.*{MARKS[1]}", lambda match: table, PAGE.read_text(), flags=re.DOTALL))
+    for name in TABLES:
+        table = "\n".join([f"<!-- {name} -->", *rows(name), f"<!-- /{name} -->"])
+        PAGE.write_text(
+            re.sub(
+                f"<!-- {name} -->.*<!-- /{name} -->", lambda _, table=table: table, PAGE.read_text(), flags=re.DOTALL
+            )
+        )

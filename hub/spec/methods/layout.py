@@ -16,7 +16,7 @@ import dataclasses
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 Kind = Literal["linear", "conv", "embedding", "norm", "experts", "any"]
@@ -110,6 +110,7 @@ class Slot:
         axes = None if tail.strip() == "..." else tuple(tail.split())
         return cls(role, axes, "?" in marks, "!" in marks, "#" in marks)
 
+    @functools.lru_cache(4096)  # noqa: B019  # rows are few and live for ever
     def expand(self, rank: int) -> tuple[str, ...] | None:
         """Return one equation per axis for a tensor of this rank; None where it cannot have that rank."""
         axes = self.axes or ()
@@ -139,15 +140,21 @@ class Form:
     slots: tuple[Slot, ...]
     when: str = ""
 
-    @property
+    @functools.cached_property
     def required(self) -> frozenset[str]:
         """The roles that have to be there."""
         return frozenset(slot.role for slot in self.slots if not slot.optional)
 
-    @property
+    @functools.cached_property
     def roles(self) -> dict[str, Slot]:
         """Every slot by its role."""
         return {slot.role: slot for slot in self.slots}
+
+    @functools.cached_property
+    def names(self) -> frozenset[str]:
+        """Every symbol of its equations."""
+        axes = [axis for slot in self.slots for axis in slot.axes or () if axis[0] != "*"]
+        return frozenset().union(*map(names_in, axes)) if axes else frozenset()
 
 
 def form(kind: Kind, *rows: str, when: str = "") -> Form:
@@ -193,6 +200,11 @@ class Layout:
     def checked(self) -> bool:
         """Whether shapes are checked; the exotic rest is only named."""
         return bool(self.forms or self.prompts)
+
+    @functools.cached_property
+    def integers(self) -> frozenset[str]:
+        """The roles that hold positions."""
+        return frozenset(slot.role for item in self.forms for slot in item.slots if slot.integer)
 
     @functools.cached_property
     def roles(self) -> frozenset[str]:
@@ -241,26 +253,44 @@ def _misfit(slot: Slot, axes: tuple[str, ...], shape: Shape, symbols: Symbols) -
 
 
 def _agrees(axis: str, size: int, symbols: Symbols) -> bool:
+    if axis in symbols:
+        return symbols[axis] == size
     value = value_of(axis, symbols)
     if value is not None:
         return value == size
     return any(name not in symbols for name in names_in(axis))  # nothing to compare with
 
 
-def names_in(text: str) -> Iterator[str]:
-    """Yield the symbols of an equation."""
-    for node in ast.walk(_tree(text)):
-        if isinstance(node, ast.Name) and node.id not in _FUNCTIONS:
-            yield node.id
+@functools.cache
+def names_in(text: str) -> frozenset[str]:
+    """Return the symbols of an equation."""
+    found = {node.id for node in ast.walk(_tree(text)) if isinstance(node, ast.Name)}
+    return frozenset(found - set(_FUNCTIONS))
 
 
-def choose(forms: tuple[Form, ...], kind: str | None, found: frozenset[str]) -> Form | None:
-    """Return the form that these roles make complete at a module of this kind (None: not known); None where none does."""
-    for item in forms:
-        right = kind is None or item.kind in (kind, "any")
-        if right and item.required <= found <= frozenset(item.roles):
-            return item
-    return None
+def matching(forms: tuple[Form, ...], kind: str | None, found: frozenset[str]) -> list[Form]:
+    """Return the forms that these roles make complete at a module of this kind (None: not known)."""
+    return [
+        item
+        for item in forms
+        if (kind is None or item.kind in (kind, "any")) and item.required <= found <= item.roles.keys()
+    ]
+
+
+def choose(forms: list[Form], shapes: Mapping[str, Shape], symbols: Symbols) -> Form | None:
+    """Return of several forms the first whose equations agree with the shapes, else the first; None of none."""
+    if len(forms) < 2:
+        return next(iter(forms), None)
+    able = [
+        item
+        for item in forms
+        if all(
+            item.roles[role].expand(len(shape)) for role, shape in shapes.items() if item.roles[role].axes is not None
+        )
+    ]
+    if len(able) == 1:
+        return able[0]
+    return next((item for item in able if not fit(item, shapes, dict(symbols))), forms[0])
 
 
 def nearest(forms: tuple[Form, ...], found: frozenset[str]) -> Form:

@@ -7,39 +7,18 @@ names a tensor of the base model would overwrite it in a library that loads by n
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from hub.spec import base_model, components, families, tensors
-from hub.spec.methods import heads, layout, peft_config, peft_heads, peft_table
+from hub.spec.methods import heads, layout, peft_config, peft_heads, peft_overlays, peft_table
 from hub.spec.methods.layout import Form, Layout
+from hub.spec.methods.peft_keys import NESTED, PREFIX, SAVE, Group, Sorted
+from hub.spec.methods.peft_modules import Modules
 
-PREFIX = "base_model.model."
-SHARED = "base_model."
-TOKENS = "token_adapter.trainable_tokens_delta"
-_NESTED = ".base_layer"
-# where a table of tokens is tied to another one, which alone is in the base model's files
-_TIED = ("lm_head", "proj_out", "cls.predictions.decoder", "encoder.embed_tokens", "decoder.embed_tokens")
 _ANOTHER_BASE = "is this the base model the adapter was trained on?"
-_SAVE = "save the adapter again with PEFT's save_pretrained"
-# roles that only a key of the configuration allows
-_DECLARED = {
-    "lora_magnitude_vector": ("use_dora", "a DoRA vector"),
-    "lora_B.bias": ("lora_bias", "a bias of LoRA's own layers"),
-}
 # what runs here; all else is understood only
 _RUNS = frozenset({"lora"})
-# (pattern in the key, code, what it means, what to do), first match counts
-_FOREIGN: tuple[tuple[re.Pattern[str], str, str, str], ...] = (
-    (re.compile(r"\.original_module\.|\.modules_to_save\."), "leftover", "is a leftover of an old PEFT version", _SAVE),
-    (re.compile(r"\.base_layer\."), "base_layer", "would overwrite the base model's own weights", _SAVE),
-    (re.compile(r"trainable_tokens|\.token_adapter\."), "unsupported",
-     "holds trainable tokens, and trainable_token_indices names none", _SAVE),
-    (re.compile(r"\.(lora_(embedding_)?[ABE]|lora_magnitude_vector|ia3_l|hada_\w+|lokr_\w+|oft_R|boft_\w|hra_u)\.[^.]+(\.weight)?$"),
-     "other_adapter", "belongs to another adapter's name", _SAVE),
-)  # fmt: skip
 
 
 def read(source: components.Source) -> components.Component | None:
@@ -47,173 +26,47 @@ def read(source: components.Source) -> components.Component | None:
     return _Reader(source, peft_table.TABLE[source.config["peft_type"]]).component()
 
 
-@dataclasses.dataclass
-class _Group:
-    """The tensors of the method at one module: by role, and the module's name in the file."""
-
-    name: str
-    found: dict[str, tensors.Tensor] = dataclasses.field(default_factory=dict)
-
-
 class _Reader:
     def __init__(self, source: components.Source, row: Layout) -> None:
         self.source, self.row, self.base = source, row, source.base
         self.settings = peft_config.read(source, row)
-        self.groups: dict[str, _Group] = {}
-        self.once: dict[str, tensors.Tensor] = {}
-        self.saved: dict[str, tensors.Tensor] = {}
-        self.biases: dict[str, tensors.Tensor] = {}
-        self.copies: dict[str, tensors.Tensor] = {}
-        self.tokens: dict[str, tensors.Tensor] = {}
-        self.refused: dict[tuple[str, str, str], list[str]] = {}
+        self.modules = Modules(source, self.settings)
         self.shared: layout.Symbols = {}
         self.parts: list[components.Part] = []
         self.trained: list[tensors.Tensor] = []
-        self.generation = ""
-        self.aside: list[str] = []
 
     def component(self) -> components.Component | None:
         """Sort every tensor, hold it against its equations, and put together what was found."""
         if self.row.refused:
             self.source.config_problem("refused", "peft_type", f"{self.row.title} {self.row.refused}")
             return None
-        for tensor in self.source.tensors:
-            self.sort(tensor)
-        components.refuse_by_reason(self.source, self.refused)
-        if self.aside:
-            self.source.notices.append(
-                f"{len(self.aside)} tensors such as {self.aside[0]} are copies, which were set aside"
-            )
-        self.read_once()
-        for module in sorted(self.groups):
-            self.read_group(module, self.groups[module])
-        self.check_complete()
-        self.read_tokens()
-        head, others = peft_heads.read(self.source, self.settings, self.saved)
-        overlays = [*self.overlays(others), *self.read_biases()]
-        overlays += [self.overlay(module, {"weight": tensor}, "copy") for module, tensor in sorted(self.copies.items())]
+        found = Sorted(self.source, self.row, self.modules)
+        self.read_once(found.once)
+        for module in sorted(found.groups):
+            self.read_group(module, found.groups[module])
+        self.check_complete(found)
+        self.read_tokens(found.tokens)
+        head, others = peft_heads.read(self.source, self.settings, found.saved)
+        overlays = [*peft_overlays.whole(self.modules, others), *peft_overlays.biases(self.modules, found.biases)]
+        copies = sorted(found.copies.items())
+        overlays += [peft_overlays.overlay(self.modules, module, {"weight": one}, "copy") for module, one in copies]
         self.say_what_is_not_run(overlays)
         return self.built(head, overlays)
 
-    # sorting
-
-    def sort(self, tensor: tensors.Tensor) -> None:
-        """Put a tensor where it belongs, or among those that are refused, by reason."""
-        name = tensor.name.removeprefix(PREFIX)
-        if name == tensor.name:
-            self.sort_outside(tensor)
-        elif split := self.split(name):
-            self.add(*split, tensor)
-        elif name.endswith(f".{TOKENS}") and "trainable_token_indices" in self.settings.on:
-            self.tokens[self.canonical(name.removesuffix(f".{TOKENS}"))] = tensor
-        elif peft_heads.declared(self.canonical(name), self.settings) and not _FOREIGN[0][0].search(name):
-            self.saved[self.canonical(name)] = tensor
-        elif self.settings.bias == "all" and _FOREIGN[0][0].search(name) and name.endswith(".bias"):
-            self.aside.append(tensor.name)  # PEFT's bias="all" writes the biases of a saved module three times
-        elif name.endswith(f"{_NESTED}.weight") and families.is_embedding(
-            self.canonical(name.removesuffix(f"{_NESTED}.weight"))
-        ):
-            self.copies[self.canonical(name.removesuffix(f"{_NESTED}.weight"))] = tensor  # PEFT's save_embedding_layers
-        elif self.is_bias(name):
-            self.biases[self.canonical(name.replace(f"{_NESTED}.bias", ".bias"))] = tensor
-        else:
-            self.refuse(tensor)
-
-    def sort_outside(self, tensor: tensors.Tensor) -> None:
-        """Prompts, tensors that modules share, and the head of a method that wraps no module."""
-        shared = {slot.role for slot in self.row.shared}
-        name = tensor.name.removeprefix(SHARED)
-        whole = name == tensor.name  # prompts carry no prefix
-        marked = bool(self.row.mark) and name.startswith(self.row.mark)
-        if (whole and any(slot.role == name for slot in self.row.prompts)) or (not whole and name in shared) or marked:
-            self.once[name] = tensor
-        elif (
-            not whole
-            and (self.row.prompts or self.row.mark)
-            and peft_heads.declared(self.canonical(name), self.settings)
-        ):
-            self.saved[self.canonical(name)] = tensor
-        else:
-            self.refuse(tensor)
-
-    def split(self, name: str) -> tuple[str, str] | None:
-        """Return (module, role) where a key ends in a role of this method."""
-        if self.row.mark:
-            module, found, role = name.rpartition(f".{self.row.mark}")
-            return (module, self.row.mark + role) if found else None
-        parts = name.split(".")
-        for length in (1, 2):
-            role = ".".join(parts[-length:])
-            if len(parts) > length and role in self.row.roles:
-                return ".".join(parts[:-length]), role
-        return None
-
-    def add(self, name: str, role: str, tensor: tensors.Tensor) -> None:
-        """Keep a tensor of the method under its module."""
-        if role in _DECLARED and _DECLARED[role][0] not in self.settings.on:
-            key, what = _DECLARED[role]
-            self.refused.setdefault(("unsupported", f"is {what}, and {key} is not set", _SAVE), []).append(tensor.name)
-            return
-        if name.endswith(_NESTED) and not self.nested(name):
-            self.refuse(tensor)
-            return
-        module = self.canonical(name)
-        group = self.groups.setdefault(module, _Group(name))
-        if role in group.found:
-            reason = ("twice", f"module {module} has two of them", _SAVE)
-            self.refused.setdefault(reason, []).append(tensor.name)
-        group.found[role] = tensor
-
-    def nested(self, name: str) -> bool:
-        """Two parameters of one module are adapted one around the other: the inner one stands under `base_layer`."""
-        outer = name.removesuffix(_NESTED)
-        return not outer.endswith(_NESTED) and len(self.parameters_at(outer)) > 1
-
-    def is_bias(self, name: str) -> bool:
-        """Whether a key is a bias that the configuration's `bias` declares."""
-        if self.settings.bias == "none" or not name.endswith(".bias"):
-            return False
-        return name.endswith(f"{_NESTED}.bias") or self.settings.bias == "all"
-
-    def canonical(self, name: str) -> str:
-        """The canonical path of a module or tensor; notes which generation of names the file uses."""
-        self.generation = self.generation or families.generation_of(name, self.source.model_type)
-        return families.canonical_path(name, self.source.model_type)
-
-    def refuse(self, tensor: tensors.Tensor) -> None:
-        """Keep a tensor among those that are refused, under its reason."""
-        self.refused.setdefault(self.reason(tensor.name), []).append(tensor.name)
-
-    def reason(self, key: str) -> tuple[str, str, str]:
-        """Say (code, why, what to do) for a key that belongs nowhere."""
-        if foreign := _dialect(key):
-            return "prefix", f"is a {foreign} key, in the folder of a PEFT adapter", _SAVE
-        if not key.startswith(PREFIX) and not (key.startswith(SHARED) or self.row.prompts):
-            return "prefix", f"does not begin with {PREFIX!r}", _SAVE
-        if others := _method_of(key, self.row):
-            return "method", f"is of {others}, the configuration says {self.row.title}", _SAVE
-        for pattern, code, meaning, hint in _FOREIGN:
-            if pattern.search(key):
-                return code, meaning, hint
-        name = families.canonical_name(key.removeprefix(PREFIX), self.source.model_type)
-        if self.base is not None and name in self.base.tensors:
-            return "backbone", "is a tensor of the base model itself, which stays frozen", "leave it out"
-        return "undeclared", "belongs to no module that target_modules or modules_to_save names", "leave it out"
-
     # shapes
 
-    def read_once(self) -> None:
+    def read_once(self, once: dict[str, tensors.Tensor]) -> None:
         """Prompts and shared tensors: their sizes bind symbols for all modules."""
         slots = self.row.prompts or self.row.shared
-        found = {slot.role: self.once[slot.role] for slot in slots if slot.role in self.once}
+        found = {slot.role: once[slot.role] for slot in slots if slot.role in once}
         missing = [slot.role for slot in self.row.prompts if slot.role not in found]
         if missing:
-            self.source.tensor_problem("missing", f"there is no {', '.join(missing)} in this file", _SAVE)
+            self.source.tensor_problem("missing", f"there is no {', '.join(missing)} in this file", SAVE)
         known = self.model_sizes() if self.row.prompts else {}
         self.shared = known | {}
         self.fit("", layout.Form("any", slots), found, self.shared)
         if self.row.mark:
-            found = dict(self.once)
+            found = dict(once)
         self.keep("", self.row.name, layout.Form("any", slots), found, {"": self.prompt_needs(found)})
 
     def model_sizes(self) -> layout.Symbols:
@@ -231,57 +84,41 @@ class _Reader:
             return {}
         return {"prefix" if self.row.name == "prefix_tuning" else "hidden": prompt.shape[1]}
 
-    def read_group(self, module: str, group: _Group) -> None:
+    def read_group(self, module: str, group: Group) -> None:
         """Hold the tensors at one module against the form that they make."""
         kind, path = self.kind_of(module, group)
         if kind == "":
             return
-        for tensor in group.found.values():
-            heads.check_dtype(self.source, tensor, self.source.weights, integers=self.integer(tensor, group))
+        for role, tensor in group.found.items():
+            heads.check_dtype(self.source, tensor, self.source.weights, integers=role in self.row.integers)
         if not self.row.checked:
             self.keep(path, self.row.name, Form("any", ()), group.found, {})
             return
-        chosen = layout.choose(self.candidates(kind, group), kind, frozenset(group.found))
+        forms = [item for item in self.matching(kind, group) if not item.when or item.when in self.settings.on]
+        shapes = {role: tensor.shape for role, tensor in group.found.items()}
+        chosen = layout.choose(forms, shapes, self.symbols_of(self.modules.own(path)))
         if chosen is None:
             self.incomplete(module, group, kind)
             return
-        if chosen.kind == "norm" and "ln_tuning_layers.bias" not in group.found and self.has_bias(path):
+        if chosen.kind == "norm" and "ln_tuning_layers.bias" not in group.found and self.modules.has_bias(path):
             self.incomplete(module, group, kind)
             return
-        symbols = self.symbols_of(self.own(path))
+        symbols = self.symbols_of(self.modules.own(path))
         if self.fit(path, chosen, group.found, symbols, group):
             suffix = "" if chosen.kind in ("linear", "any") else f".{chosen.kind}"
             self.keep(
-                path, self.row.name + suffix, chosen, group.found, self.needs(chosen, path, symbols), group, symbols
+                path,
+                self.row.name + suffix,
+                chosen,
+                group.found,
+                self.modules.needs(chosen, path, symbols),
+                group,
+                symbols,
             )
 
-    def has_bias(self, path: str) -> bool:
-        """Whether the base model's module has a bias."""
-        return self.base is not None and f"{path}.bias" in self.base.tensors
-
-    def needs(self, chosen: Form, path: str, symbols: layout.Symbols) -> dict[str, dict[str, int]]:
-        """What a module has to measure for the tensors to fit, as far as they say."""
-        if self.tied(path):
-            return {}
-        if chosen.kind == "any":
-            return {"": {"hidden": symbols["hidden"]}} if "hidden" in symbols else {}
-        names = _NEEDED.get(chosen.kind, ("OUT", "IN"))
-        if any("ROWS" in (slot.axes or ()) for slot in chosen.slots):
-            names = ("ROWS", *names)
-        return {path: {_SIZES[name]: symbols[name] for name in names if name in symbols}}
-
-    def candidates(self, kind: str | None, group: _Group) -> tuple[Form, ...]:
-        """The forms that could be meant: of several with the same tensors the one whose equations agree comes first."""
-        roles, on = frozenset(group.found), self.settings.on
-        same = [
-            item
-            for item in self.row.forms
-            if item.required <= roles <= frozenset(item.roles) and (not item.when or item.when in on)
-        ]
-        known = self.symbols_of(self.own(self.canonical(group.name)))
-        shapes = {role: tensor.shape for role, tensor in group.found.items()}
-        good = [item for item in same if not layout.fit(item, shapes, known.copy())]
-        return tuple(good + [item for item in same if item not in good])
+    def matching(self, kind: str | None, group: Group) -> list[Form]:
+        """The forms of this method that a group's tensors make complete."""
+        return layout.matching(self.row.forms, kind, frozenset(group.found))
 
     def symbols_of(self, module: base_model.Module | None) -> layout.Symbols:
         """What is known before a module's tensors are looked at: its own sizes, and those of shared tensors."""
@@ -301,31 +138,16 @@ class _Reader:
         symbols |= {f"K{at}": size for at, size in enumerate(kernel)}
         return symbols | {"KERNEL": _product(kernel)}
 
-    def own(self, path: str) -> base_model.Module | None:
-        """The base model's module at a path. A table of tokens that is tied to another one is that one."""
-        if self.base is None:
-            return None
-        found = self.base.modules.get(path)
-        if found is None and self.tied(path) and self.base.config.get("tie_word_embeddings", True):
-            return next(
-                (item for item in self.base.modules.values() if item.shape[0] == self.base.sizes["vocab"]), None
-            )
-        return found
-
-    def tied(self, path: str) -> bool:
-        """Whether a path names a second place of a table of tokens, which the base model's files do not have."""
-        return path in _TIED and (self.base is None or path not in self.base.modules)
-
-    def kind_of(self, module: str, group: _Group) -> tuple[str | None, str]:
+    def kind_of(self, module: str, group: Group) -> tuple[str | None, str]:
         """(kind, path) of what is adapted; a kind of None where no base is known, "" where the base has no such module."""
         if parameter := self.parameter_of(group):
-            own = self.own(parameter)
+            own = self.modules.own(parameter)
             return own.kind if own else "experts", parameter
         if self.base is None:
             return None, module
         if any(item.kind == "any" for item in self.row.forms) or not self.row.checked:
             return None, module
-        found = self.own(module)
+        found = self.modules.own(module)
         kinds = [item.kind for item in self.row.forms if frozenset(group.found) <= frozenset(item.roles)]
         if found is not None and (found.kind in kinds or not kinds):
             return found.kind, module
@@ -335,49 +157,27 @@ class _Reader:
         self.source.tensor_problem("module", message, _ANOTHER_BASE)
         return "", module
 
-    def parameters_at(self, name: str) -> list[str]:
-        """The paths of the parameters of a module (by its name in the file) that `target_parameters` adapts."""
-        path = self.canonical(name)
-        found = []
-        for target in self.settings.parameters:
-            owner, _, leaf = target.rpartition(".")
-            if owner:
-                meant = peft_config.matches(name, owner)
-            elif self.base is not None:
-                meant = f"{path}.{leaf}" in self.base.modules
-            else:
-                meant = not self.settings.targeted(name, path)
-            if meant:
-                found.append(path if leaf == "weight" else f"{path}.{leaf}")
-        return found
-
-    def parameter_of(self, group: _Group) -> str:
+    def parameter_of(self, group: Group) -> str:
         """The path of the parameter that `target_parameters` adapts here; empty where it is a module."""
-        names = self.parameters_at(group.name.removesuffix(_NESTED)) if self.settings.parameters else []
+        names = self.modules.parameters_at(group.name.removesuffix(NESTED)) if self.settings.parameters else []
         if len(names) < 2:
             return names[0] if names else ""
         shapes = {role: tensor.shape for role, tensor in group.found.items()}
+        experts = self.matching("experts", group)
         for name in names:  # which of them is the inner one the file does not say; the shapes do, where they differ
-            found = self.own(name)
-            good = layout.choose(self.row.forms, "experts", frozenset(group.found))
-            if found and good and not layout.fit(good, shapes, self.symbols_of(found)):
+            found = self.modules.own(name)
+            if found and experts and not layout.fit(experts[0], shapes, self.symbols_of(found)):
                 return name
-        return names[0] if group.name.endswith(_NESTED) else names[-1]
+        return names[0] if group.name.endswith(NESTED) else names[-1]
 
-    def integer(self, tensor: tensors.Tensor, group: _Group) -> bool:
-        """Whether a tensor holds positions."""
-        return any(
-            slot.integer and group.found.get(slot.role) is tensor for item in self.row.forms for slot in item.slots
-        )
-
-    def incomplete(self, module: str, group: _Group, kind: str | None) -> None:
+    def incomplete(self, module: str, group: Group, kind: str | None) -> None:
         """Tell what is missing beside the tensors that are there."""
         forms = tuple(item for item in self.row.forms if kind is None or item.kind == kind) or self.row.forms
         near = layout.nearest(forms, frozenset(group.found))
         wanted = [slot.role for slot in near.slots if slot.role not in group.found and not slot.optional]
         missing = wanted or [slot.role for slot in near.slots if slot.role not in group.found] or [near.slots[0].role]
         key = f"{PREFIX}{group.name}.{missing[0]}"
-        self.source.tensor_problem("missing", f"tensor {key!r} is missing, another of its module is there", _SAVE)
+        self.source.tensor_problem("missing", f"tensor {key!r} is missing, another of its module is there", SAVE)
 
     def fit(
         self,
@@ -385,7 +185,7 @@ class _Reader:
         chosen: Form,
         found: dict[str, tensors.Tensor],
         symbols: layout.Symbols,
-        group: _Group | None = None,
+        group: Group | None = None,
     ) -> bool:
         """Tell whether shapes and numbers agree; what does not is told with both shapes."""
         shapes = {role: tensor.shape for role, tensor in found.items()}
@@ -406,10 +206,10 @@ class _Reader:
             first, rank = next((role, shape.shape[0]) for role, shape in found.items())
             other = tensor.shape[(slot.axes or ()).index("r")] if "r" in (slot.axes or ()) else tensor.shape[0]
             message = f"at {module!r} {_short(first)} has rank {rank}, {_short(misfit.role)} has rank {other}"
-            self.source.tensor_problem("rank", message, _SAVE)
+            self.source.tensor_problem("rank", message, SAVE)
             return
         wanted = f"[{', '.join(map(str, misfit.wanted))}]"
-        own = self.own(module)
+        own = self.modules.own(module)
         what = (
             f"the base model's {module}.weight {components.shown(own.shape)}" if own else "this adapter's other tensors"
         )
@@ -423,20 +223,13 @@ class _Reader:
         chosen: Form,
         found: dict[str, tensors.Tensor],
         symbols: layout.Symbols,
-        group: _Group | None,
+        group: Group | None,
     ) -> bool:
         """Hold the numbers that the tensors show against those that the configuration gives."""
-        names = {
-            name
-            for slot in chosen.slots
-            for axis in slot.axes or ()
-            if axis[0] != "*"
-            for name in layout.names_in(axis)
-        }
         for knob in self.row.knobs:
             declared = self.settings.number(knob.symbol, group.name if group else module)
             shown = symbols.get(knob.symbol)
-            if knob.symbol not in names or not found or declared is None or shown is None or shown == declared:
+            if knob.symbol not in chosen.names or not found or declared is None or shown is None or shown == declared:
                 continue
             place = f" at {module!r}" if module else ""
             what = "rank" if knob.symbol == "r" else knob.key
@@ -451,14 +244,14 @@ class _Reader:
         chosen: Form,
         found: dict[str, tensors.Tensor],
         needs: dict[str, dict[str, int]],
-        group: _Group | None = None,
+        group: Group | None = None,
         symbols: layout.Symbols | None = None,
     ) -> None:
         """Add a part, and count what of it was trained."""
         if not found:
             return
         fixed = {slot.role for slot in chosen.slots if slot.fixed}
-        twice = self.base is not None and self.tied(module)
+        twice = self.base is not None and self.modules.tied(module)
         self.trained += [tensor for role, tensor in found.items() if role not in fixed and not twice]
         rank = (symbols or {}).get("r", 0)
         scale = self.settings.scale_of(group.name, rank) if group and rank else 1.0
@@ -476,106 +269,43 @@ class _Reader:
 
     # completeness
 
-    def check_complete(self) -> None:
+    def check_complete(self, found: Sorted) -> None:
         """Every targeted module has its tensors, and no other one has: checked where names, not a pattern, say which."""
         if self.row.prompts or self.row.mark:
             if not self.parts:
-                self.source.tensor_problem("none", f"there is no {self.row.title} tensor in this file", _SAVE)
+                self.source.tensor_problem("none", f"there is no {self.row.title} tensor in this file", SAVE)
             return
-        if not self.groups and not self.tokens:
-            self.source.tensor_problem("none", f"there is no {self.row.title} tensor in this file", _SAVE)
+        if not found.groups and not found.tokens:
+            self.source.tensor_problem("none", f"there is no {self.row.title} tensor in this file", SAVE)
         settings, base = self.settings, self.base
         if not (settings.all_linear or settings.targets is not None):
             return
-        own = {module: group for module, group in self.groups.items() if not self.parameter_of(group)}
+        own = {module: group for module, group in found.groups.items() if not self.parameter_of(group)}
         extra = [
             next(iter(group.found.values())).name
             for module, group in own.items()
-            if not self.tied(module) and not settings.targeted(group.name, self.inside(group.name), module)
+            if not self.modules.tied(module)
+            and not settings.targeted(group.name, self.modules.inside(group.name), module)
         ]
         if extra:
             meaning = ("untargeted", "adapts a module that target_modules does not name", "name it in target_modules")
             components.refuse_by_reason(self.source, {meaning: extra})
         if base is None or (self.source.config.get("exclude_modules") is not None and settings.excluded is None):
             return
-        missing = sorted(module for module in self.wanted(base) - set(own) if self.names(module, base))
+        missing = sorted(module for module in self.modules.wanted(base) - set(own) if self.modules.names(module, base))
         if missing:
             more = f" and {len(missing) - 1} more modules" if len(missing) > 1 else ""
             message = f"the tensors for {missing[0]!r}{more} are missing: target_modules names them"
             self.source.tensor_problem("missing", message, "a missing tensor would be made up at random")
 
-    def wanted(self, base: base_model.BaseModel) -> set[str]:
-        """Modules that the method could have adapted. A model that was trained without a pooler has none to adapt."""
-        kinds = {item.kind for item in self.row.forms}
-        linears = base.linears if "linear" in kinds else frozenset()
-        others = {path for path, module in base.modules.items() if module.kind in kinds - {"linear", "experts"}}
-        if self.settings.all_linear:
-            others = set()
-        return {module for module in linears | others if not module.startswith("pooler.")}
-
-    def names(self, module: str, base: base_model.BaseModel) -> bool:
-        """Whether the configuration names a module of the base, in the words of any generation."""
-        prefix = families.of(base.model_type).prefix
-        return any(self.settings.targeted(prefix + path, path) for path in families.spellings(module, base.model_type))
-
-    def inside(self, name: str) -> str:
-        """A module's name in the file without the body's prefix."""
-        return families.strip_prefix(name, self.source.model_type)
-
-    # overlays
-
-    def read_tokens(self) -> None:
+    def read_tokens(self, found: dict[str, tensors.Tensor]) -> None:
         """Rows that stand in for those of tokens: `trainable_token_indices`."""
-        for module, tensor in sorted(self.tokens.items()):
+        for module, tensor in sorted(found.items()):
             chosen = layout.form("embedding", "trainable_tokens_delta: k WIDTH")
-            found = {"trainable_tokens_delta": tensor}
-            own = self.own(module)
-            symbols = self.symbols_of(own)
-            if self.fit(module, chosen, found, symbols):
-                self.keep(module, "tokens", chosen, found, self.needs(chosen, module, symbols))
-
-    def overlays(self, found: dict[str, tensors.Tensor]) -> list[components.Part]:
-        """Whole modules that `modules_to_save` names and that are no head which runs here."""
-        by_module: dict[str, dict[str, tensors.Tensor]] = {}
-        for name, tensor in found.items():
-            module, _, role = name.rpartition(".")
-            by_module.setdefault(module, {})[role] = tensor
-        return [self.overlay(module, roles) for module, roles in sorted(by_module.items())]
-
-    def overlay(self, module: str, roles: dict[str, tensors.Tensor], kind: str = "saved") -> components.Part:
-        """One such module. An embedding may have grown by new tokens: its width must be the base's, its rows need not."""
-        weight = roles.get("weight")
-        needs: dict[str, dict[str, int]] = {}
-        own = self.own(module)
-        if own is not None and weight is not None and not peft_heads.is_head(module):
-            shape = weight.shape if own.shape != weight.shape[::-1] else own.shape
-            same = shape[1:] == own.shape[1:] if own.kind == "embedding" else shape == own.shape
-            if not same:
-                message = (
-                    f"tensor {weight.name!r} has shape {components.shown(weight.shape)}, but the base model's "
-                    f"{module}.weight is {components.shown(own.shape)}"
-                )
-                self.source.tensor_problem("shape", message, _ANOTHER_BASE)
-            needs = {module: {"width": shape[1]} if own.kind == "embedding" else own.sizes}
-        return components.Part(
-            module, kind, {role: tensor.name for role, tensor in roles.items()}, 1.0, None,
-            {role: tensor.shape for role, tensor in roles.items()}, needs,
-        )  # fmt: skip
-
-    def read_biases(self) -> list[components.Part]:
-        """Biases of the base model that the file brings anew, as `bias` declares."""
-        parts = []
-        for name, tensor in sorted(self.biases.items()):
-            own = self.base.tensors.get(name) if self.base else None
-            if self.base is not None and own is None and not peft_heads.is_head(name.rpartition(".")[0]):
-                message = f"tensor {tensor.name!r}: the base model has no {name!r}"
-                self.source.tensor_problem("module", message, _ANOTHER_BASE)
-            elif own is not None and own != tensor.shape:
-                message = f"tensor {tensor.name!r} has shape {components.shown(tensor.shape)}, the base model's is {components.shown(own)}"
-                self.source.tensor_problem("shape", message, _ANOTHER_BASE)
-            module = name.removesuffix(".bias")
-            parts.append(components.Part(module, "bias", {"bias": tensor.name}, 1.0, None, {"bias": tensor.shape}))
-        return parts
+            rows = {"trainable_tokens_delta": tensor}
+            symbols = self.symbols_of(self.modules.own(module))
+            if self.fit(module, chosen, rows, symbols):
+                self.keep(module, "tokens", chosen, rows, self.modules.needs(chosen, module, symbols))
 
     # the answer
 
@@ -639,7 +369,7 @@ class _Reader:
             },
             unrun=tuple(str(problem) for problem in self.source.unrun),
             checked=self.row.checked,
-            generation=self.generation,
+            generation=self.modules.generation,
         )
 
     def variant(self) -> str:
@@ -679,8 +409,6 @@ _ROLES = {"lora_A.weight": "A", "lora_B.weight": "B"}
 """What the runtime calls LoRA's halves."""
 _WORDS = {"conv": "convolutional"}
 _PLACES = {"embedding": "embeddings", "conv": "convolutions", "experts": "fused experts"}
-_NEEDED = {"embedding": ("WIDTH",), "norm": ("SIZE",), "experts": ("EXPERTS", "OUT", "IN")}
-_SIZES = {"OUT": "out", "IN": "in", "ROWS": "rows", "WIDTH": "width", "SIZE": "size", "EXPERTS": "experts"}
 
 
 def _rank(part: components.Part) -> int:
@@ -711,20 +439,3 @@ def _product(sizes: Iterable[int]) -> int:
     for size in sizes:
         total *= size
     return total
-
-
-def _dialect(key: str) -> str:
-    """The other library that writes such keys; empty where none is known."""
-    if key.startswith(("lora_unet_", "lora_te", "unet.", "transformer.")):
-        return "kohya or diffusers"
-    return ""
-
-
-def _method_of(key: str, row: Layout) -> str:
-    """The methods whose files have such a key, where this row's do not."""
-    if ".token_adapter." in key:  # LoRA's own way to train tokens
-        return ""
-    parts = key.split(".")
-    roles = {".".join(parts[-length:]) for length in (1, 2)}
-    found = {other.title for role in roles for other in peft_table.methods_of(role) if other is not row}
-    return " or ".join(sorted(found))

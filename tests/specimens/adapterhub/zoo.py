@@ -33,8 +33,8 @@ from transformers import (  # noqa: E402
     ViTConfig,
 )
 
-SIZES = dict(hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96)
-TEXT = SIZES | dict(vocab_size=40, max_position_embeddings=16)
+SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
+TEXT = SIZES | {"vocab_size": 40, "max_position_embeddings": 16}
 CONFIGS = (
     "seq_bn", "double_seq_bn", "par_bn", "scaled_par_bn", "seq_bn_inv", "double_seq_bn_inv", "compacter", "compacter++",
     "lora", "ia3", "dora", "vera", "prefix_tuning", "prefix_tuning_flat", "prompt_tuning", "loreft", "noreft", "direft",
@@ -53,8 +53,9 @@ def models():
     yield "bert of AutoModel", lambda: _adapted(BertModel(BertConfig(**TEXT)))
     yield "bert with its own head", lambda: _adapted(BertForSequenceClassification(BertConfig(**TEXT, num_labels=3)))
     yield "roberta", lambda: AutoAdapterModel.from_config(RobertaConfig(**TEXT))
-    yield "gpt2", lambda: AutoAdapterModel.from_config(
-        GPT2Config(vocab_size=40, n_embd=48, n_layer=2, n_head=4, n_positions=16)
+    yield (
+        "gpt2",
+        lambda: AutoAdapterModel.from_config(GPT2Config(vocab_size=40, n_embd=48, n_layer=2, n_head=4, n_positions=16)),
     )
     yield "vit", lambda: AutoAdapterModel.from_config(ViTConfig(**SIZES, image_size=8, patch_size=4))
 
@@ -79,7 +80,7 @@ def read(path):
         return json.loads(path.read_text())
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as file:
-            return {key: [str(file.get_slice(key).get_dtype()), file.get_slice(key).get_shape()] for key in file.keys()}
+            return {key: [str(file.get_slice(key).get_dtype()), file.get_slice(key).get_shape()] for key in file}
     assert zipfile.is_zipfile(path)
     names = {torch.float32: "F32", torch.int64: "I64"}
     tensors = torch.load(path, weights_only=True)
@@ -100,7 +101,11 @@ def sample(family, make, config):
     if config == "mtl_lora":
         return None
     model.train_adapter(name)
-    trainable = sum(p.numel() for n, p in model.named_parameters() if p.requires_grad and "heads." not in n and "classifier" not in n)
+    trainable = sum(
+        p.numel()
+        for n, p in model.named_parameters()
+        if p.requires_grad and "heads." not in n and "classifier" not in n
+    )
     with tempfile.TemporaryDirectory() as place:
         files = saved(model, name, Path(place), head=family in ("bert", "bert with its own head"))
     return {"family": family, "config": config, "trainable": trainable, "files": files}

@@ -36,32 +36,17 @@ def _flexible(source: components.Source, outer: dict[str, Any], config: dict[str
     name, layers = outer.get("name"), config.get("layers", 2)
     if config.get("head_type") != "classification":
         kind = documents.shorten(config.get("head_type"))
-        _refuse(
-            source,
-            "unsupported",
-            "config.head_type",
-            f"this hub does not run {kind} heads yet",
-            "it runs classification",
-        )
+        _not_run(source, "config.head_type", f"{kind} heads", "it runs classification")
         return None
     if layers not in (1, 2):
-        _refuse(
-            source,
-            "unsupported",
-            "config.layers",
-            f"this hub does not run heads of {documents.shorten(layers)} layers yet",
-        )
+        _not_run(source, "config.layers", f"heads of {documents.shorten(layers)} layers")
         return None
     if layers == 2 and config.get("activation_function", "tanh") != "tanh":
-        activation = documents.shorten(config.get("activation_function"))
-        _refuse(
-            source,
-            "unsupported",
-            "config.activation_function",
-            f"this hub does not run heads with {activation} yet",
-        )
+        _not_run(source, "config.activation_function", f"heads with {documents.shorten(config['activation_function'])}")
         return None
-    _check_bias(source, config)
+    if config.get("bias", True) is not True:
+        _not_run(source, "config.bias", "heads without a bias")
+        return None
     prefix = f"heads.{name}."
     roles = ({f"{prefix}1.weight": "weight", f"{prefix}1.bias": "bias"} if layers == 1 else
              {f"{prefix}1.weight": "dense_weight", f"{prefix}1.bias": "dense_bias",
@@ -75,8 +60,7 @@ def _static(source: components.Source, outer: dict[str, Any]) -> components.Head
     """The head of a Hugging Face class."""
     model = outer.get("model_class")
     if model not in STATIC:
-        message = f"this hub does not run the head of {documents.shorten(model)} yet"
-        _refuse(source, "unsupported", "model_class", message, f"it runs {', '.join(STATIC)}")
+        _not_run(source, "model_class", f"the head of {documents.shorten(model)}", f"it runs {', '.join(STATIC)}")
         return None
     labels = _labels(source, outer.get("label2id"), "label2id")
     if model == "BertForSequenceClassification":
@@ -113,9 +97,9 @@ def _build(
     return head
 
 
-def _check_bias(source: components.Source, config: dict[str, Any]) -> None:
-    if config.get("bias", True) is not True:
-        _refuse(source, "unsupported", "config.bias", "this hub does not run heads without a bias yet")
+def _not_run(source: components.Source, key: str, what: str, hint: str = "") -> None:
+    where = f"{source.head_config_path}: {key}"
+    source.not_run("head.unsupported", where, f"this hub does not run {what} yet", hint, "head")
 
 
 def _labels(source: components.Source, value: Any, key: str) -> tuple[str, ...] | None:

@@ -1,0 +1,126 @@
+"""doctor: what are these adapters, what is wrong with them, which bases fit. Needs no server and no torch."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hub import bases, config, diagnosis, errors
+from hub.commands.context import Context, Verbs, size, table
+from hub.diagnosis import Finding, FlatFolder, KnownBase
+from hub.spec.snapshot import Snapshot
+from hub.transfer import ranges
+from hub.transfer.progress import Progress
+
+HEAD = ("ADAPTER", "METHOD", "RANK", "PARAMS", "BASE", "FITS", "SIZE", "VERDICT")
+_MARKS = {"problem": "✗", "warning": "!", "note": "·"}
+MAX_TOLD = 12
+"""Adapters that are told in full; of more, only what is wrong."""
+
+
+def add(verbs: Verbs) -> None:
+    """Adds the verb of this file."""
+    verb = verbs.add_parser("doctor", help="what adapters are and what is wrong with them; no server needed")
+    verb.add_argument(
+        "places",
+        nargs="+",
+        metavar="DIR|hf://ID",
+        help="folders (searched through), or repositories of a Hugging Face hub",
+    )
+    verb.add_argument(
+        "--base",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a base model, or a folder of several, to compare with",
+    )
+    verb.set_defaults(run=_doctor)
+
+
+def _doctor(context: Context) -> None:
+    settings = config.read(endpoint=getattr(context.arguments, "endpoint", None))
+    also = [Path(text).expanduser() for text in context.base]
+    for folder in also:
+        if not folder.is_dir():
+            raise errors.UsageError(
+                f"{folder} is not a folder", hint="name the folder of a base model, or one that holds several"
+            )
+    known = [KnownBase(*found) for found in bases.outlines(settings, also)]
+    found = list(_snapshots(context.places, settings))
+    with Progress(len(found), "reading", quiet=context.out.quiet, unit=" adapters") as bar:
+        findings = diagnosis.examine(found, known, lambda place: bar.add(1))
+    if not findings:
+        raise errors.NotFound("there is no adapter_config.json at or below " + ", ".join(context.places))
+    context.out.result(
+        {"adapters": [one.to_json() for one in findings], "bases": [one.name for one in known]}, _lines(findings)
+    )
+    wrong = sum(not finding.ok for finding in findings)
+    context.out.say(
+        f"{len(findings)} adapters, {wrong} with problems; compared with {len(known)} base models of this machine"
+    )
+
+
+def _snapshots(places: list[str], settings: config.Settings) -> Iterator[tuple[str, Snapshot]]:
+    for text in places:
+        if text.startswith("hf://"):
+            yield text, ranges.repository(text.removeprefix("hf://"), offline=settings.offline)
+            continue
+        root = Path(text).expanduser()
+        if not root.is_dir():
+            raise errors.UsageError(f"{text} is not a folder", hint="name a folder, or hf://OWNER/NAME")
+        for folder in diagnosis.places(root):
+            yield str(folder), FlatFolder(folder)
+
+
+def _lines(findings: list[Finding]) -> list[str]:
+    shared = _shared_place(findings)
+    lines = [f"in {shared}", ""] if shared else []
+    lines += table(HEAD, [_row(finding, shared) for finding in findings])
+    full = len(findings) <= MAX_TOLD
+    for finding in findings:
+        remarks = [one for one in finding.remarks if full or one["kind"] == "problem"]
+        needs = [f"{engine}: {need}" for engine, need in finding.serving.items() if need] if full else []
+        if not remarks and not needs:
+            continue
+        lines += ["", finding.place.removeprefix(shared)]
+        for one in remarks:
+            lines.append(f"  {_MARKS[one['kind']]} {one['text']}" + (f" ({one['hint']})" if one.get("hint") else ""))
+        lines += [f"  · {need}" for need in needs]
+        if full and finding.component is not None and finding.component.unrun:
+            lines += [f"  · not judged by this hub yet: {reason}" for reason in finding.component.unrun[:2]]
+    return lines
+
+
+def _shared_place(findings: list[Finding]) -> str:
+    """The folder that every adapter lies in, told once instead of in each line."""
+    paths = [finding.place.partition("#")[0] for finding in findings]
+    if len(paths) < 2 or any(path.startswith("hf://") for path in paths):
+        return ""
+    shared = (
+        os.path.commonpath([os.path.dirname(path) or "." for path in paths])
+        if len(set(map(os.path.isabs, paths))) == 1
+        else ""
+    )
+    return f"{shared}{os.sep}" if shared and all(path.startswith(f"{shared}{os.sep}") for path in paths) else ""
+
+
+def _row(finding: Finding, shared: str) -> tuple[Any, ...]:
+    component = finding.component
+    kinds = {remark["kind"] for remark in finding.remarks}
+    verdict = "problems" if "problem" in kinds else "look" if "warning" in kinds else "fine"
+    fits = ", ".join(fit["name"] for fit in finding.fits[:2]) or "-"
+    fits += f" +{len(finding.fits) - 2}" if len(finding.fits) > 2 else ""
+    method, rank, parameters = "-", "-", "-"
+    if component is not None:
+        method, rank = component.variant, str(component.rank or "-")
+        parameters = f"{component.parameters:,}"
+    return (
+        finding.place.removeprefix(shared),
+        method,
+        rank,
+        parameters,
+        finding.base or "-",
+        fits,
+        size(finding.nbytes),
+        verdict,
+    )

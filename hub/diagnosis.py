@@ -1,0 +1,339 @@
+"""What an adapter is and what is wrong with it, from its files alone: no server, no torch.
+
+For one folder or for hundreds: each is read by names, small files and headers; of the weights only the halves that may be
+empty and the tensors that may be copies of the base model's own.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from hub import base_folder, folder
+from hub.spec import card, compatibility, engines, families, scan, snapshot, tensors, torch_file, validation
+from hub.spec.base_model import BaseModel
+from hub.spec.components import Component
+from hub.spec.errors import SpecError
+from hub.spec.methods import dialects
+from hub.spec.snapshot import Snapshot
+
+MAX_PLACES = 100_000
+_FOUR_BIT = re.compile(r"(?i)(bnb|nf4|fp4|int4|4-?bit|gptq|awq)")
+_TOKENIZERS = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+)
+_UPPER_HALVES = ("B", "lora_B", "lora_embedding_B", "up_weight", "hada_w2_b", "delora_B", "hira_B")
+"""Halves that are zero before training: an adapter with nothing else in them changes nothing."""
+
+
+@dataclass(frozen=True)
+class KnownBase:
+    """A base model of this machine: where it lies, what it is called, and its tensors."""
+
+    name: str
+    folder: Path
+    base: BaseModel
+
+
+@dataclass
+class Finding:
+    """One adapter and what was found. `kind` of a remark: problem (it is refused), warning, note."""
+
+    place: str
+    component: Component | None = None
+    base: str | None = None
+    fits: list[dict[str, str]] = field(default_factory=list)
+    remarks: list[dict[str, str]] = field(default_factory=list)
+    serving: dict[str, str] = field(default_factory=dict)
+    nbytes: int = 0
+    labels: tuple[str, ...] | None = None
+    written_by: str = ""
+
+    def remark(self, kind: str, text: str, hint: str = "") -> None:
+        """Add a remark."""
+        self.remarks.append({"kind": kind, "text": text, **({"hint": hint} if hint else {})})
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not any(remark["kind"] == "problem" for remark in self.remarks)
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding for machines."""
+        component = self.component
+        facts: dict[str, Any] = {"place": self.place, "ok": self.ok, "base": self.base, "bytes": self.nbytes}
+        if component is not None:
+            facts |= {
+                "library": component.library, "method": component.method, "variant": component.variant,
+                "rank": component.rank, "parameters": component.parameters,
+                "head_parameters": component.head_parameters, "saved_parameters": component.saved_parameters,
+                "modules": len({part.module for part in component.parts}), "nbytes": component.nbytes,
+                "head": component.head.num_labels if component.head else None, "labels": self.labels,
+                "names": component.generation or "of the files", "shapes_checked": component.checked,
+                "unrun": list(component.unrun), "serving": self.serving, "written_by": self.written_by,
+            }  # fmt: skip
+        return facts | {"fits": self.fits, "remarks": self.remarks}
+
+
+class FlatFolder:
+    """The files of one folder, without what lies in folders below it; links are not followed. A `Snapshot`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        with os.scandir(root) as entries:
+            plain = [entry for entry in entries if entry.is_file(follow_symlinks=False) and entry.name[:1] != "."]
+            sizes = {entry.name: entry.stat(follow_symlinks=False).st_size for entry in plain}
+        self.files: Mapping[str, int] = {name: sizes[name] for name in sorted(sizes) if not folder.is_by_product(name)}
+
+    def read(self, path: str, start: int, end: int) -> bytes:
+        """Bytes `start` to `end` (exclusive) of one file."""
+        with folder.open_plain(self.root / path) as stream:
+            stream.seek(start)
+            return stream.read(end - start)
+
+
+def places(root: Path) -> Iterator[Path]:
+    """Every folder at or below a path that holds an adapter, in order of names."""
+    waiting, seen = [root], 0
+    while waiting and seen < MAX_PLACES:
+        here = waiting.pop()
+        seen += 1
+        try:
+            with os.scandir(here) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError:
+            continue
+        names = {entry.name for entry in listed}
+        if names & {snapshot.CONFIG, snapshot.FUSION} or ("config.json" not in names and _holds_a_dialect(here, names)):
+            yield here
+        below = [Path(entry.path) for entry in listed if entry.is_dir(follow_symlinks=False) and entry.name[:1] != "."]
+        waiting += reversed(below)
+
+
+def _holds_a_dialect(here: Path, names: set[str]) -> bool:
+    """Whether a folder without configuration holds a LoRA file of kohya's or diffusers'."""
+    weights = sorted(name for name in names if name.endswith(".safetensors"))
+    files = FlatFolder(here) if weights else None
+    for name in weights:
+        try:
+            if files is not None and name in files.files and dialects.detect(scan.header(files, name)):
+                return True
+        except SpecError:
+            continue
+    return False
+
+
+def examine(
+    found: Iterable[tuple[str, Snapshot]], bases: Sequence[KnownBase], tell: Callable[[str], None] = lambda place: None
+) -> list[Finding]:
+    """Look at every adapter, and at all of them together. `tell` hears of each place before it is read."""
+    findings: list[Finding] = []
+    signs: dict[str, list[tuple[Finding, Snapshot]]] = {}
+    for place, files in found:
+        tell(place)
+        files = torch_file.as_kept(files)
+        for finding in _of_snapshot(place, files, bases):
+            findings.append(finding)
+            if finding.component is not None:
+                signs.setdefault(_sign(files, finding.component), []).append((finding, files))
+    for alike in signs.values():
+        _tell_duplicates(alike)
+    return findings
+
+
+def _of_snapshot(place: str, files: Snapshot, bases: Sequence[KnownBase]) -> Iterator[Finding]:
+    facts = _facts(files)
+    inspection = validation.inspect(files, None, to_run=False)
+    if not inspection.components:
+        finding = Finding(place, base=facts.base, nbytes=sum(files.files.values()))
+        _tell_problems(finding, inspection)
+        yield finding
+    for component in inspection.components:
+        where = f"{place}#{component.folder}" if component.folder else place
+        finding = Finding(where, component, facts.base, nbytes=sum(files.files.values()))
+        head = component.head
+        finding.labels = facts.labels or (head.labels if head else None)
+        finding.serving = engines.serving(component)
+        _tell_problems(finding, inspection)
+        _fit(finding, files, bases)
+        _tell_head(finding, component)
+        _tell_base(finding)
+        _tell_bytes(finding, files, component, bases)
+        _tell_empty(finding, files, component)
+        _tell_tokenizer(finding, files, component, bases)
+        yield finding
+
+
+def _facts(files: Snapshot) -> card.Facts:
+    try:
+        return card.read(files)
+    except SpecError:
+        return card.Facts()
+
+
+def _tell_problems(finding: Finding, inspection: validation.Inspection) -> None:
+    for problem in inspection.problems:
+        finding.remark(
+            "problem", f"{problem.where}: {problem.message}" if problem.where else problem.message, problem.hint
+        )
+    for notice in inspection.notices:
+        finding.remark("note", notice)
+
+
+def _fit(finding: Finding, files: Snapshot, bases: Sequence[KnownBase]) -> None:
+    """Which of the known bases it fits: the named one first; and why the named one does not, where it does not."""
+    named = (finding.base or "").rpartition("/")[2].lower()
+    component = finding.component
+    for known in sorted(bases, key=lambda item: (item.name.rpartition("/")[2].lower() != named, item.name)):
+        is_named = bool(named) and known.name.rpartition("/")[2].lower() == named
+        cheap = component is not None and not families.of(known.base.model_type).renames
+        if cheap and not is_named and compatibility.check([component], known.base).level == "incompatible":  # type: ignore[list-item]
+            continue  # by the names alone; the whole look costs twenty times as much
+        inspection = validation.inspect(files, known.base, to_run=False)
+        verdict = compatibility.check(inspection, known.base)
+        clashes = verdict.reasons if verdict.level == "incompatible" else tuple(str(one) for one in inspection.problems)
+        if verdict.level != "incompatible" and inspection.ok:
+            finding.fits.append(
+                {"name": known.name, "folder": str(known.folder), "fingerprint": known.base.fingerprint}
+            )
+        elif is_named and finding.ok:
+            finding.remark("problem", f"it does not fit {known.name}, which it names: {clashes[0]}")
+    if bases and not finding.fits and finding.ok:
+        finding.remark("warning", f"it fits none of the {len(bases)} base models of this machine")
+
+
+def _tell_head(finding: Finding, component: Component) -> None:
+    if component.head is not None and finding.labels is None:
+        finding.remark(
+            "warning", f"a head of {component.head.num_labels} classes, and no file says what they are called",
+            'write {"labels": [...]} into hub.json, or push with --labels',
+        )  # fmt: skip
+    if not component.checked:
+        finding.remark("note", f"{component.method} is known by name: its shapes were not checked")
+    if component.generation:
+        finding.remark("note", f"its modules are called as in {component.generation}; older versions do not find them")
+
+
+def _tell_base(finding: Finding) -> None:
+    if not finding.base:
+        fits = f": it fits {', '.join(fit['name'] for fit in finding.fits[:3])}" if finding.fits else ""
+        finding.remark("warning", f"no file names the base model it was trained on{fits}", "push with --base")
+    elif _FOUR_BIT.search(finding.base):
+        finding.remark(
+            "warning", f"trained on {finding.base}, a quantised copy: on the full weights it gives other answers"
+        )
+
+
+def _tell_bytes(finding: Finding, files: Snapshot, component: Component, bases: Sequence[KnownBase]) -> None:
+    """What fills the bytes where it is not the adapter; and which of it is the base model's own, unchanged."""
+    whole = [part for part in component.parts if part.kind in ("saved", "copy")]
+    size = component.nbytes.get("saved", 0) + component.nbytes.get("copied", 0)
+    if not whole or size * 10 < sum(component.nbytes.values()):
+        return
+    names = ", ".join(sorted({part.module for part in whole})[:3])
+    same = _unchanged(files, component, bases, finding)
+    said = f"{size} of {sum(component.nbytes.values())} bytes of weights are whole modules ({names})"
+    finding.remark("warning", said + (f"; {same} of them equal the base model's own, bit for bit" if same else ""))
+
+
+def _unchanged(files: Snapshot, component: Component, bases: Sequence[KnownBase], finding: Finding) -> int:
+    """Bytes of whole modules that are the base model's: by the BLAKE3 of the rows that the base has."""
+    fits = {fit["folder"] for fit in finding.fits}
+    leaves = {leaf.name: leaf for known in bases if str(known.folder) in fits for leaf in known.base.leaves}
+    located = _located(files, component.weights)
+    total = 0
+    for part in component.parts:
+        for role, key in part.tensors.items():
+            leaf, place = leaves.get(f"{part.module}.{role}"), located.get(key)
+            if part.kind not in ("saved", "copy") or leaf is None or place is None or leaf.dtype != place[0].dtype:
+                continue
+            tensor, start = place
+            rows = leaf.shape[0] * (tensor.nbytes // tensor.shape[0]) if tensor.shape and tensor.shape[0] else 0
+            if tensor.shape[1:] == leaf.shape[1:] and 0 < rows <= tensor.nbytes and any(leaf.digest.strip("0")):
+                data = files.read(component.weights, start, start + rows)
+                total += rows if blake3(data).hexdigest() == leaf.digest else 0
+    return total
+
+
+def _tell_empty(finding: Finding, files: Snapshot, component: Component) -> None:
+    """Modules whose upper half is zero were never trained."""
+    located = _located(files, component.weights)
+    halves = [
+        (part.module, part.tensors[role]) for part in component.parts for role in _UPPER_HALVES if role in part.tensors
+    ]
+    empty = [module for module, key in halves if key in located and _is_zero(files, component.weights, *located[key])]
+    if halves and len(empty) == len(halves):
+        finding.remark(
+            "problem", "every module's upper half is zero: the adapter changes nothing", "was it ever trained?"
+        )
+    elif empty:
+        finding.remark("warning", f"{len(empty)} of {len(halves)} modules were never trained: {empty[0]} is zero")
+
+
+def _is_zero(files: Snapshot, path: str, tensor: tensors.Tensor, start: int) -> bool:
+    first = files.read(path, start, start + min(tensor.nbytes, 4096))
+    return not first.strip(b"\0") and not files.read(path, start, start + tensor.nbytes).strip(b"\0")
+
+
+def _located(files: Snapshot, path: str) -> dict[str, tuple[tensors.Tensor, int]]:
+    """Every tensor of a safetensors file with the place of its first byte; nothing where it cannot be read."""
+    if path not in files.files or not path.endswith(".safetensors"):
+        return {}
+    size = files.files[path]
+    try:
+        length = tensors.header_length(files.read(path, 0, 8), size, path)
+        table = tensors.parse_header(files.read(path, 0, 8 + length), size, path)
+    except SpecError:
+        return {}
+    return {tensor.name: (tensor, 8 + length + tensor.start) for tensor in table}
+
+
+def _tell_tokenizer(finding: Finding, files: Snapshot, component: Component, bases: Sequence[KnownBase]) -> None:
+    brought = [name for name in _TOKENIZERS if name in files.files]
+    grown = [
+        part for part in component.parts if part.kind in ("saved", "tokens") and "rows" not in part.needs.get("", {})
+    ]
+    tables = [part.shapes["weight"][0] for part in grown if len(part.shapes.get("weight", ())) == 2]
+    for fit in finding.fits[:1]:
+        base = next(known.base for known in bases if str(known.folder) == fit["folder"])
+        vocab = base.sizes["vocab"]
+        if tables and vocab and max(tables) > vocab and max(tables) < 2 * vocab:
+            finding.remark(
+                "warning",
+                f"adds {max(tables) - vocab} tokens to the {vocab} of {fit['name']}: it needs its own tokenizer",
+            )
+        if brought and isinstance(files, FlatFolder) and base.tokenizer_digest:
+            own = base_folder.tokenizer_digest(files.root)
+            if own and own != base.tokenizer_digest:
+                finding.remark("warning", f"its tokenizer is not that of {fit['name']}")
+
+
+def _sign(files: Snapshot, component: Component) -> str:
+    """What two copies share without reading their weights: sizes and the header."""
+    size = files.files.get(component.weights, 0)
+    head = files.read(component.weights, 0, min(size, 4096)) if size else b""
+    return hashlib.sha256(f"{size} {component.weights} ".encode() + head).hexdigest()
+
+
+def _tell_duplicates(alike: list[tuple[Finding, Snapshot]]) -> None:
+    if len(alike) < 2:
+        return
+    groups: dict[str, list[Finding]] = {}
+    for finding, files in alike:
+        assert finding.component is not None
+        path = finding.component.weights
+        data = files.read(path, 0, files.files.get(path, 0))
+        groups.setdefault(blake3(data).hexdigest(), []).append(finding)
+    for group in groups.values():
+        for finding in group[1:]:
+            finding.remark("warning", f"has the same weights as {group[0].place}")

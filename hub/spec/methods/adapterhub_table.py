@@ -1,0 +1,112 @@
+"""AdapterHub's methods, a row each: what `adapters` 1.3.0 writes (found by running it; tests/formats compares).
+
+A key is `[<body>.]<module>.<container>.<name>.<role>`, where `<name>` is the adapter's own. `d` is the base model's hidden
+size, `b` a bottleneck's width; the other signs are explained in `layout`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from hub.spec.methods.layout import Form, Knob, form
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One way of adapting, by the container that its tensors lie in. `stem`: roles begin with it and a name of the place."""
+
+    name: str
+    container: str
+    forms: tuple[Form, ...]
+    knobs: tuple[Knob, ...] = ()
+    once: bool = False
+    """Whether its tensors belong to the whole model, not to a module."""
+
+
+_GATE = ("?gate.weight: 1 d", "?gate.bias: 1")
+_NORM = ("?adapter_norm_after.weight: d", "?adapter_norm_after.bias: d")
+_PHM = "adapter_down.0.", "adapter_up."
+
+BOTTLENECK = Row(
+    "bottleneck", "adapters",
+    forms=(
+        form("any", "adapter_down.0.weight: b d", "adapter_down.0.bias: b", "adapter_up.weight: d b", "adapter_up.bias: d",
+             "?scaling: ...", *_GATE, *_NORM),
+        # a layer norm before the adapter takes the first place of the sequence, and stands in the file twice
+        form("any", "adapter_norm_before.weight: d", "adapter_norm_before.bias: d", "!adapter_down.0.weight: d",
+             "!adapter_down.0.bias: d", "adapter_down.1.weight: b d", "adapter_down.1.bias: b", "adapter_up.weight: d b",
+             "adapter_up.bias: d", "?scaling: ...", *_GATE, *_NORM),
+        form("any", "adapter_down.0.W_left: p d/p k", "adapter_down.0.W_right: p k b/p", "adapter_down.0.b: b",
+             "adapter_up.W_left: p b/p k", "adapter_up.W_right: p k d/p", "adapter_up.b: d",
+             "?adapter_down.0.phm_rule: p p p", "?adapter_up.phm_rule: p p p", "?scaling: ...", *_GATE),
+        form("any", "adapter_down.0.W: p d/p b/p", "adapter_down.0.b: b", "adapter_up.W: p b/p d/p", "adapter_up.b: d",
+             "?adapter_down.0.phm_rule: p p p", "?adapter_up.phm_rule: p p p", "?scaling: ...", *_GATE),
+    ),
+    knobs=(Knob("p", "phm_dim", 4), Knob("k", "phm_rank", 1)),
+)  # fmt: skip
+LORAS = Row(
+    "lora", "loras",
+    forms=(
+        form("linear", "lora_A: r IN", "lora_B: OUT r", "?m.weight: OUT 1", "?gate.weight: 1 d", "?gate.bias: 1"),
+        # GPT-2 keeps query, key and value in one module, of which some are adapted
+        form("linear", "lora_A: r*parts IN", "lora_B: OUT*parts/3 r", "?m.weight: ...", "?gate.weight: parts d",
+             "?gate.bias: parts"),
+        form("linear", "lora_B: OUT 1"),
+        form("linear", "lora_B: OUT*parts/3 1"),
+        form("linear", "vera_B: OUT OUT", "vera_D: ..."),
+        form("linear", "vera_B: OUT*parts/3 OUT*parts/3", "vera_D: ..."),
+        form("linear", "lora_A: r IN", "lora_B: n OUT r", "task_specific: ...", "weights: n"),
+    ),
+    knobs=(Knob("r", "r", 8),),
+)  # fmt: skip
+REFT = Row(
+    "reft", "refts",
+    forms=(
+        form("any", "learned_source.weight: r d", "learned_source.bias: r",
+             "projection.parametrizations.weight.original: r d", "!projection.parametrizations.weight.0.base: d d"),
+        form("any", "learned_source.weight: r d", "learned_source.bias: r", "projection.weight: r d"),
+    ),
+    knobs=(Knob("r", "r", 1),),
+)  # fmt: skip
+PREFIX = Row(
+    "prefix_tuning", "prefix_tunings",
+    forms=(
+        form("any", "control_trans: n*prefix"),
+        form("any", "wte.weight: n d", "control_trans.0.weight: h d", "control_trans.0.bias: h",
+             "control_trans.2.weight: prefix h", "control_trans.2.bias: prefix"),
+    ),
+    knobs=(Knob("n", "prefix_length", 30),), once=True,
+)  # fmt: skip
+PROMPT = Row(
+    "prompt_tuning", "prompt_tunings", (form("any", "prompt_embedding.weight: n d"),),
+    (Knob("n", "prompt_length", 10),), once=True,
+)  # fmt: skip
+FUSION = Row(
+    "fusion", "adapter_fusion_layer",
+    (form("any", "query.weight: d d", "query.bias: d", "key.weight: d d", "key.bias: d", "?value.weight: d d", "?value.bias: d"),),
+)  # fmt: skip
+# what stands beside the others' tensors
+BESIDE = (
+    Row("prefix_tuning", "prefix_gates", (form("any", "weight: 1 d", "bias: 1"),)),
+    Row("invertible", "invertible_adapters", (
+        form("any", "F.0.weight: h d/2", "F.0.bias: h", "F.2.weight: d/2 h", "F.2.bias: d/2", "G.0.weight: h d/2",
+             "G.0.bias: h", "G.2.weight: d/2 h", "G.2.bias: d/2"),), once=True),
+    Row("shared", "shared_parameters", (
+        form("any", "phm_rule: p p p"), form("any", "phm_rule_left: ...", "phm_rule_right: ..."),
+        form("any", "!lora_A: ...", "!lora_B: ..."),
+        form("any", "phm_rule: p p p", "W_down_left: ...", "W_down_right: ...", "W_up_left: ...", "W_up_right: ..."),
+    ), once=True),
+)  # fmt: skip
+ROWS = (BOTTLENECK, LORAS, REFT, PREFIX, PROMPT)
+CONTAINERS: dict[str, Row] = {row.container: row for row in (*ROWS, FUSION, *BESIDE)}
+# the configuration's architecture -> what its files may hold besides what every one may
+ARCHITECTURES: dict[str, tuple[str, tuple[Row, ...]]] = {
+    "bottleneck": ("bottleneck adapter", (BOTTLENECK,)),
+    "lora": ("AdapterHub's LoRA", (LORAS,)),
+    "mtl_lora": ("AdapterHub's MTL-LoRA", (LORAS,)),
+    "prefix_tuning": ("AdapterHub's prefix tuning", (PREFIX,)),
+    "prompt_tuning": ("AdapterHub's prompt tuning", (PROMPT,)),
+    "reft": ("AdapterHub's ReFT", (REFT,)),
+    "union": ("AdapterHub's union", ROWS),
+    "fusion": ("AdapterHub's fusion", (FUSION,)),
+}

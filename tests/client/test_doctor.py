@@ -1,0 +1,240 @@
+"""`hub doctor`: what adapters are and what is wrong with them, without a server and without torch."""
+
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from hub import cli, diagnosis
+from tests.specimens.spec import builders as make
+
+ROOT = Path(__file__).parents[2]
+
+
+def write(folder, files):
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.fixture
+def base(tmp_path):
+    """A base model on disk: names and shapes as in the builders, all values made up."""
+    folder = write(tmp_path / "bases" / "tiny-bert", {
+        "config.json": json.dumps(make.CONFIG).encode(), "model.safetensors": make.safetensors(make.base_shapes()),
+    })  # fmt: skip
+    return folder
+
+
+def doctor(capsys, *words):
+    code = cli.main(["--json", "doctor", *map(str, words)])
+    out, err = capsys.readouterr()
+    return code, {Path(one["place"]).name: one for one in json.loads(out).get("adapters", [])}, err
+
+
+def remarks(finding, kind):
+    return [remark["text"] for remark in finding["remarks"] if remark["kind"] == kind]
+
+
+def test_an_adapter_is_told_with_method_rank_and_the_bases_that_fit(tmp_path, base, capsys):
+    write(tmp_path / "a", make.lora())
+    code, found, _ = doctor(capsys, tmp_path / "a", "--base", base)
+    one = found["a"]
+    assert code == 0
+    assert (one["method"], one["variant"], one["rank"], one["parameters"]) == ("lora", "lora", 2, 128)
+    assert [fit["name"] for fit in one["fits"]] == ["tiny-bert"]
+    assert one["ok"]
+
+
+def test_every_folder_below_a_folder_is_found(tmp_path, capsys):
+    for name in ("a", "b/c", "b/d/e"):
+        write(tmp_path / "all" / name, make.lora())
+    code, found, err = doctor(capsys, tmp_path / "all")
+    assert sorted(found) == ["a", "c", "e"]
+    assert "3 adapters" in err
+
+
+def test_a_file_of_kohya_is_found_without_a_configuration(tmp_path, base, capsys):
+    key = "lora_unet_down_blocks_0_proj_in"
+    files = {
+        "style.safetensors": make.safetensors(
+            {f"{key}.lora_down.weight": (4, 8), f"{key}.lora_up.weight": (8, 4), f"{key}.alpha": ()}
+        )
+    }
+    write(tmp_path / "all" / "style", files)
+    _, found, _ = doctor(capsys, tmp_path / "all", tmp_path / "bases")
+    assert (found["style"]["library"], found["style"]["rank"]) == ("kohya", 4)
+    assert set(found) == {"style"}  # a base model is no adapter
+
+
+def test_a_folder_without_adapters_is_not_found(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert doctor(capsys, tmp_path / "empty")[0] == 4
+
+
+def test_an_adapter_for_another_base_is_told_with_both_shapes(tmp_path, base, capsys):
+    write(tmp_path / "wide", make.lora(shapes=make.lora_shapes(hidden=12)))
+    _, found, _ = doctor(capsys, tmp_path / "wide", "--base", base)
+    (told,) = remarks(found["wide"], "problem")
+    assert "does not fit tiny-bert, which it names" in told
+    assert "[2, 12]" in told
+    assert found["wide"]["fits"] == []
+
+
+def test_without_a_base_name_the_fitting_ones_are_proposed(tmp_path, base, capsys):
+    write(tmp_path / "nameless", make.lora({"base_model_name_or_path": None}))
+    _, found, _ = doctor(capsys, tmp_path / "nameless", "--base", base)
+    assert any("it fits tiny-bert" in text for text in remarks(found["nameless"], "warning"))
+
+
+def test_an_adapter_that_was_never_trained_is_a_problem(tmp_path, capsys):
+    files = make.lora()
+    data = files["adapter_model.safetensors"]
+    length = 8 + int.from_bytes(data[:8], "little")
+    write(tmp_path / "empty", files | {"adapter_model.safetensors": data[:length] + bytes(len(data) - length)})
+    _, found, _ = doctor(capsys, tmp_path / "empty")
+    assert any("changes nothing" in text for text in remarks(found["empty"], "problem"))
+    write(tmp_path / "trained", files)
+    assert not remarks(doctor(capsys, tmp_path / "trained")[1]["trained"], "problem")
+
+
+def test_two_copies_are_told_and_two_different_ones_are_not(tmp_path, capsys):
+    write(tmp_path / "all" / "a", make.lora())
+    write(tmp_path / "all" / "b", make.lora({"lora_alpha": 8}))
+    other = bytearray(make.lora()["adapter_model.safetensors"])
+    other[-1] ^= 1
+    write(tmp_path / "all" / "c", make.lora() | {"adapter_model.safetensors": bytes(other)})
+    _, found, _ = doctor(capsys, tmp_path / "all")
+    assert any("has the same weights as" in text for text in remarks(found["b"], "warning"))
+    assert not any("same weights" in text for name in ("a", "c") for text in remarks(found[name], "warning"))
+
+
+def test_a_lost_label_map_a_quantised_base_and_a_hostile_key_are_told(tmp_path, capsys):
+    write(tmp_path / "labels", make.lora())
+    write(tmp_path / "quantised", make.lora({"base_model_name_or_path": "unsloth/tinyllama-bnb-4bit"}))
+    write(tmp_path / "hostile", make.lora({"megatron_core": "evilplug"}))
+    _, found, _ = doctor(capsys, tmp_path)
+    assert any("no file says what they are called" in text for text in remarks(found["labels"], "warning"))
+    assert any("quantised" in text for text in remarks(found["quantised"], "warning"))
+    assert any("evilplug" in text for text in remarks(found["hostile"], "problem"))
+
+
+def test_bytes_that_are_copies_of_the_base_are_counted(tmp_path, base, capsys):
+    words = f"{make.PREFIX}bert.embeddings.word_embeddings.weight"
+    name = "embeddings.word_embeddings.weight"
+    files = make.lora({"modules_to_save": ["classifier", "word_embeddings"]}, {words: make.base_shapes()[name]})
+    own = make.content(name, 11 * 8, "F32")
+    weights = files["adapter_model.safetensors"].replace(make.content(words, 11 * 8, "F32"), own)
+    write(tmp_path / "large", files | {"adapter_model.safetensors": weights})
+    assert cli.main(["base", "add", str(base), "--name", "tiny-bert"]) == 0  # whoever holds the bytes hashes them once
+    capsys.readouterr()
+    _, found, _ = doctor(capsys, tmp_path / "large")
+    assert any(
+        f"{11 * 8 * 4} of them equal the base model's own" in text for text in remarks(found["large"], "warning")
+    )
+    changed = weights.replace(own, bytes(len(own)))
+    write(tmp_path / "other", files | {"adapter_model.safetensors": changed})
+    told = remarks(doctor(capsys, tmp_path / "other")[1]["other"], "warning")
+    assert any("whole modules" in text for text in told)
+    assert not any("equal the base" in text for text in told)
+
+
+def test_what_engines_need_is_told(tmp_path, capsys):
+    write(tmp_path / "plain", make.lora())
+    write(tmp_path / "high", make.lora({"r": 24}, make.lora_shapes(rank=24)))
+    write(tmp_path / "bottleneck", make.bottleneck())
+    _, found, _ = doctor(capsys, tmp_path)
+    assert found["plain"]["serving"]["vllm"] == ""
+    assert found["high"]["serving"]["vllm"] == "needs --max-lora-rank 32"
+    assert "cannot serve houlsby" in found["bottleneck"]["serving"]["vllm"]
+
+
+def test_the_table_is_for_people(tmp_path, capsys):
+    write(tmp_path / "all" / "first", make.lora())
+    write(tmp_path / "all" / "second", make.bottleneck())
+    assert cli.main(["doctor", str(tmp_path / "all")]) == 0
+    out, _ = capsys.readouterr()
+    assert f"in {tmp_path / 'all'}/" in out
+    assert "first" in out and "houlsby" in out and "VERDICT" in out
+
+
+def test_links_are_not_followed(tmp_path, capsys):
+    write(tmp_path / "outside", make.lora())
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "link").symlink_to(tmp_path / "outside")
+    assert list(diagnosis.places(tmp_path / "all")) == []
+
+
+def test_doctor_imports_neither_torch_nor_a_server():
+    code = "import sys; from hub import cli; cli.main(['doctor', 'demo']); print({'torch','django','numpy','transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("set()")
+
+
+class Repository(http.server.BaseHTTPRequestHandler):
+    """A repository in Hugging Face's dialect: a listing with sizes, and files by ranges."""
+
+    files: dict[str, bytes] = {}
+    sent: list[tuple[str, int]] = []
+
+    def do_GET(self):
+        if self.path.startswith("/api/models/acme/a"):
+            self._json({"sha": "f" * 40, "siblings": [{"rfilename": n, "size": len(d)} for n, d in self.files.items()]})
+            return
+        name = self.path.partition(f"/resolve/{'f' * 40}/")[2]
+        if name not in self.files:
+            self.send_error(404)
+            return
+        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+        body = self.files[name][int(first) : int(last) + 1]
+        self.sent.append((name, len(body)))
+        self.send_response(206)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _json(self, value):
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def hf(monkeypatch):
+    """Such a server, as HF_ENDPOINT."""
+    Repository.sent = []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Repository)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    yield Repository
+    server.shutdown()
+
+
+def test_a_repository_is_read_by_ranges(hf, capsys):
+    big = make.lora({"r": 512}, make.lora_shapes(rank=512, hidden=512))
+    hf.files = big
+    code, found, _ = doctor(capsys, "hf://acme/a")
+    assert code == 0
+    assert found["a"]["rank"] == 512
+    weights = sum(count for name, count in hf.sent if name == "adapter_model.safetensors")
+    assert weights < len(big["adapter_model.safetensors"]) / 10
+
+
+def test_a_repository_that_is_not_there_is_told(hf, capsys):
+    assert doctor(capsys, "hf://acme/none")[0] == 4
+
+
+def test_offline_nothing_is_fetched(hf, capsys, monkeypatch):
+    monkeypatch.setenv("HUB_OFFLINE", "1")
+    assert doctor(capsys, "hf://acme/a")[0] == 9
+    assert hf.sent == []
