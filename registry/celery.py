@@ -14,6 +14,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "registry.settings")
 
 REGISTRY, RUNS = "registry", "runs"
 TASKS = {REGISTRY: "registry.ingest", RUNS: "workers.validate"}
+COMPARE = "registry.compare"
 HOUR = 3600
 
 

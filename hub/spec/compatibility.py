@@ -2,10 +2,12 @@
 
 validated      it ran and passed on exactly this backbone
 same_values    this base is a copy of such a backbone in another number format
-derived        its publisher, or the base's, says that one comes from the other
+derived        one of this backbone and such a one is known to come from the other
 shape_only     every tensor fits, and nothing more is known
-unknown        there is nothing to compare
+unknown        there is nothing to compare: no adapter, or its files do not tell what sizes it needs
 incompatible   tensors clash; only a proven clash is one
+
+The registry asks the same of whole tables in SQL (`registry.models.fits`); a test holds both against each other.
 """
 
 from __future__ import annotations
@@ -18,6 +20,16 @@ from hub.spec import base_model, components, validation
 
 Level = Literal["validated", "same_values", "derived", "shape_only", "unknown", "incompatible"]
 LEVELS: tuple[Level, ...] = ("validated", "same_values", "derived", "shape_only", "unknown", "incompatible")
+
+
+REASONS = {
+    "validated": "it ran and passed on exactly this backbone",
+    "same_values": "the same values as a validated backbone, in another number format",
+    "derived": "one of this backbone and a validated one is known to come from the other",
+    "declared": "published for this base model, but it has not passed on it",
+    "shape_only": "every tensor fits, but other weights were validated",
+    "unknown": "the files do not tell what sizes the base model must have",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +52,7 @@ def check(
     """Compare adapters with a base model.
 
     `declared` is the fingerprint the adapter was published for, `validated_on` the backbone roots it passed on,
-    `same_values` roots whose values those are in another format, `derived` roots declared to descend from them.
+    `same_values` roots whose values those are in another format, `derived` roots known to be derived from them, or they from those.
     """
     parts = found.components if isinstance(found, validation.Inspection) else tuple(found)
     if not parts:
@@ -49,16 +61,19 @@ def check(
     if clashes:
         return Verdict("incompatible", clashes)
     root = base.roots.get("backbone", "")
-    for level, roots, reason in (
-        ("validated", validated_on, "it ran and passed on exactly this backbone"),
-        ("same_values", same_values, "the same values as a validated backbone, in another number format"),
-        ("derived", derived, "declared to descend from a validated backbone"),
-    ):
+    known: tuple[tuple[Level, Collection[str]], ...] = (
+        ("validated", validated_on),
+        ("same_values", same_values),
+        ("derived", derived),
+    )
+    for level, roots in known:
         if root in roots:
-            return Verdict(level, (reason,))  # type: ignore[arg-type]
+            return Verdict(level, (REASONS[level],))
     if declared == base.fingerprint:
-        return Verdict("shape_only", ("published for this base model, but it has not passed on it",))
-    return Verdict("shape_only", ("every tensor fits, but other weights were validated",))
+        return Verdict("shape_only", (REASONS["declared"],))
+    if not all(component.needs for component in parts):
+        return Verdict("unknown", (REASONS["unknown"],))
+    return Verdict("shape_only", (REASONS["shape_only"],))
 
 
 def _clashes(component: components.Component, base: base_model.BaseModel) -> list[str]:
@@ -70,7 +85,11 @@ def _clashes(component: components.Component, base: base_model.BaseModel) -> lis
 def _missing(
     needs: dict[str, dict[str, int]], what: components.Part | components.Head, base: base_model.BaseModel
 ) -> Iterator[str]:
-    """What the base model lacks: the tensor that needs it, and both shapes."""
+    """What the base model lacks: the tensor that needs it, and both shapes.
+
+    A size that a module does not have is a clash: it is another kind of module. One that the configuration does not tell
+    of the whole model (the empty path) proves nothing.
+    """
     for path, sizes in needs.items():
         have = base.offers.get(path)
         role = next(iter(what.tensors))
@@ -79,7 +98,10 @@ def _missing(
             yield f"{key}: the base model has no {path!r}"
             continue
         for name, size in sizes.items():
-            if have.get(name, size) != size:
+            if name not in have:
+                if path:
+                    yield f"{key} {shape} needs {_WORDS.get(name, name)} {size}; the base model's {path} has none"
+            elif have[name] != size:
                 own = base.modules[path].shape if path in base.modules else None
                 where = f"the base model's {path}.weight {components.shown(own)}" if own else "the base model"
                 yield f"{key} {shape} needs {_WORDS.get(name, name)} {size}; {where} has {have[name]}"

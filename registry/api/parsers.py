@@ -37,3 +37,10 @@ class LongJSONParser(StrictJSONParser):
 
     limit = 32 * MIB
     nodes = 2_000_000
+
+
+class TableJSONParser(StrictJSONParser):
+    """For a tensor table without hashes, which anybody may send."""
+
+    limit = 4 * MIB
+    nodes = 300_000

@@ -47,7 +47,7 @@ def _search() -> CombinedExpression:
 
 
 class Adapter(models.Model):
-    """`namespace/name`. Task, method and base are those of the newest published version, kept here for searching.
+    """`namespace/name`. Task, method, base and digests are those of the newest published version, kept here for searching.
 
     `description` is what is shown: the publisher's `own_description`, else what the README of that version says.
     """
@@ -67,6 +67,8 @@ class Adapter(models.Model):
     task = models.CharField(max_length=64, default="", blank=True)
     method = models.CharField(max_length=64, default="", blank=True)
     base_fingerprint = models.CharField(max_length=69, null=True, blank=True)
+    digest = rules.DigestField(null=True, blank=True)
+    adapter_digest = rules.DigestField(null=True, blank=True)
     search = GeneratedField(expression=_search(), output_field=SearchVectorField(), db_persist=True)
     pulls = models.PositiveBigIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
@@ -80,6 +82,7 @@ class Adapter(models.Model):
             *rules.name_checks("adapter"),
             rules.one_of("adapter", "visibility", Visibility),
             rules.fingerprint("adapter"),
+            *rules.digests("adapter", "digest", "adapter_digest"),
             UniqueConstraint(fields=["namespace", "skeleton"], name="adapter_looks_like_no_other"),
         ]
         indexes = [

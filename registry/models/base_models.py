@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from registry.models import rules
 from registry.models.adapters import Visibility
+from registry.models.fits import Offer
 from registry.models.users import Namespace
 
 
@@ -30,7 +31,9 @@ class BaseModel(models.Model):
 
     `claimed`: somebody sent its leaves; `observed`: a worker hashed the bytes it loaded; `located`: and we know where
     they lie. Only an observed one publishes.
-    `tensors` is the table of leaves, `[[name, dtype, shape, digest], ...]`.
+    `tensors` is the table of leaves, `[[name, dtype, shape, digest], ...]`. `architecture` leaves pooler and head out;
+    `offer` has all that adapters may need, and is derived from the leaves and the configuration (null until it was).
+    `cast_roots` are its roots in other number formats: `{format: {root, backbone}}`, empty until somebody reckoned them.
     """
 
     State = BaseState
@@ -48,6 +51,7 @@ class BaseModel(models.Model):
     roots = models.JSONField(default=dict, blank=True)
     cast_roots = models.JSONField(default=dict, blank=True)
     architecture = rules.DigestField()
+    offer = models.ForeignKey(Offer, models.PROTECT, null=True, blank=True, related_name="base_models")
     tokenizer_digest = rules.DigestField(null=True, blank=True)
     tensors = models.JSONField(default=list)
     parameters = models.PositiveBigIntegerField(default=0)
@@ -126,3 +130,40 @@ class BaseAlias(models.Model):
             ),
         ]
         indexes = [models.Index(fields=["name"], name="basealias_by_name")]
+
+
+class RelationKind(models.TextChoices):
+    SAME_VALUES = "same_values"
+    DERIVED = "derived"
+    QUANTISED = "quantised"
+
+
+class RelationState(models.TextChoices):
+    CLAIMED = "claimed"
+    OBSERVED = "observed"
+
+
+class BaseRelation(models.Model):
+    """What one base model is of another: its copy in another number format, a fine-tuned or a quantised one.
+
+    `claimed`: whoever answers for the base says so; `observed`: an operator, or a worker that compared the bytes. Only what
+    was observed counts for a verdict.
+    """
+
+    Kind = RelationKind
+    State = RelationState
+
+    base = models.ForeignKey(BaseModel, models.CASCADE, related_name="parents")
+    parent = models.ForeignKey(BaseModel, models.CASCADE, related_name="children")
+    kind = models.CharField(max_length=16, choices=RelationKind.choices)
+    state = models.CharField(max_length=16, choices=RelationState.choices, default=RelationState.CLAIMED)
+    claimed_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            rules.one_of("baserelation", "kind", RelationKind),
+            rules.one_of("baserelation", "state", RelationState),
+            models.CheckConstraint(condition=~Q(base=models.F("parent")), name="baserelation_is_between_two"),
+            UniqueConstraint(fields=["base", "parent", "kind"], name="baserelation_is_one_a_kind"),
+        ]

@@ -7,6 +7,7 @@ from django.db.models import UniqueConstraint
 from django.utils import timezone
 
 from registry.models import rules
+from registry.models.fits import Need
 
 
 class BlobState(models.TextChoices):
@@ -46,6 +47,17 @@ class Blob(models.Model):
             UniqueConstraint(fields=["sha256", "size"], name="blob_sha256_size_key"),
         ]
         indexes = [models.Index(fields=["git_oid"], name="blob_by_git_oid")]
+
+
+class Content(models.Model):
+    """What a safetensors file says, whatever its header looks like: the digest over its tensors (`hub.spec.contents`)."""
+
+    blob = models.OneToOneField(Blob, models.CASCADE, primary_key=True, related_name="content")
+    digest = rules.DigestField()
+
+    class Meta:
+        constraints = [*rules.digests("content", "digest")]
+        indexes = [models.Index(fields=["digest"], name="content_by_digest")]
 
 
 class Manifest(models.Model):
@@ -93,7 +105,10 @@ class Original(models.Model):
 
 
 class Component(models.Model):
-    """One adapter inside a manifest; `folder` is '' at the root. Derived from the files, so it may be derived again."""
+    """One adapter inside a manifest; `folder` is '' at the root. Derived from the files, so it may be derived again.
+
+    `need` is what it needs of a base model; null where its files do not tell, or nobody has looked yet.
+    """
 
     manifest = models.ForeignKey(Manifest, models.CASCADE, related_name="components")
     folder = models.CharField(max_length=1024, default="", blank=True)
@@ -106,6 +121,7 @@ class Component(models.Model):
     head = models.JSONField(null=True, blank=True)
     base_fingerprint = models.CharField(max_length=69, null=True, blank=True, db_index=True)
     facts = models.JSONField(default=dict, blank=True)
+    need = models.ForeignKey(Need, models.PROTECT, null=True, blank=True, related_name="components")
 
     class Meta:
         constraints = [

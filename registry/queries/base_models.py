@@ -6,7 +6,7 @@ from django.db.models import Q, QuerySet
 
 from hub.spec import base_model as spec
 from registry.errors import NotFound
-from registry.models import BaseAlias, BaseModel, Namespace, Visibility
+from registry.models import BaseAlias, BaseModel, BaseRelation, Namespace, Visibility
 from registry.queries import shapes
 from registry.queries.viewers import Viewer
 
@@ -55,7 +55,30 @@ def search(text: str, viewer: Viewer) -> list[shapes.BaseModelShape]:
         aliased = BaseAlias.objects.live().filter(name__icontains=text).values("base")
         bases = bases.filter(Q(name__icontains=text) | Q(pk__startswith=text) | Q(pk__in=aliased))
     found = bases.prefetch_related("aliases__namespace").select_related("owner").order_by("-created_at", "pk")
-    return [shape(base) for base in found[:PAGE]]
+    page = list(found[:PAGE])
+    known = relations(page, viewer)
+    return [_shape(base, known.get(base.pk, [])) for base in page]
+
+
+def relations(bases: list[BaseModel], viewer: Viewer) -> dict[str, list[shapes.Relation]]:
+    """Return what these base models are of others that the viewer may know of, by fingerprint; two queries for all."""
+    keys, seen = {base.pk for base in bases}, visible(viewer).values("pk")
+    rows = BaseRelation.objects.filter(Q(base__in=keys) | Q(parent__in=keys), base__in=seen, parent__in=seen)
+    rows = rows.order_by("kind", "pk")
+    named = refs({key for row in rows for key in (row.base_id, row.parent_id)})
+    found: dict[str, list[shapes.Relation]] = {}
+    for row in rows:
+        for key, other, direction in ((row.base_id, row.parent_id, "parent"), (row.parent_id, row.base_id, "child")):
+            found.setdefault(key, []).append(
+                {
+                    "kind": row.kind,
+                    "direction": direction,
+                    "state": row.state,
+                    "claimed_by": row.claimed_by,
+                    "base_model": named[other],
+                }
+            )
+    return found
 
 
 def to_spec(base: BaseModel) -> spec.BaseModel:
@@ -105,10 +128,17 @@ def refs(fingerprints: set[str]) -> dict[str, shapes.BaseRef]:
     return {row.pk: {"fingerprint": row.pk, "name": name_of(row), "state": row.state} for row in rows}
 
 
-def shape(base: BaseModel, *, leaves: bool = False) -> shapes.BaseModelShape:
+def shape(base: BaseModel, viewer: Viewer, *, leaves: bool = False) -> shapes.BaseModelShape:
     """Return a base model as the API shows it; with `leaves` its whole tensor table and configuration."""
+    value = _shape(base, relations([base], viewer).get(base.pk, []))
+    if leaves:
+        value |= {"leaves": base.tensors, "config": base.config}
+    return value
+
+
+def _shape(base: BaseModel, known: list[shapes.Relation]) -> shapes.BaseModelShape:
     config: dict[str, Any] = base.config
-    value: shapes.BaseModelShape = {
+    return {
         "fingerprint": base.pk,
         "name": name_of(base),
         "state": base.state,
@@ -120,8 +150,12 @@ def shape(base: BaseModel, *, leaves: bool = False) -> shapes.BaseModelShape:
         "aliases": alias_names(base),
         "locations": locations(base),
         "owner": base.owner.name if base.owner else None,
+        "relations": known,
         "tensors_url": f"/api/v1/base-models/{base.pk}?tensors=1",
+        "url": page_url(base.pk),
     }
-    if leaves:
-        value |= {"leaves": base.tensors, "config": config}
-    return value
+
+
+def page_url(fingerprint: str) -> str:
+    """Return the page of a base model."""
+    return f"/b/{fingerprint}"

@@ -4,12 +4,12 @@ from typing import Any
 
 from django.conf import settings
 
-from hub.spec import compatibility, reference
 from hub.spec import components as spec
+from hub.spec import reference
 from hub.spec.errors import SpecError
 from registry.errors import BadRequest, Conflict, NotFound, NotPublished, Yanked
-from registry.models import BaseModel, Component, Run, Version
-from registry.queries import base_models, blobs, shapes, versions
+from registry.models import Component, Version
+from registry.queries import base_models, blobs, fits, shapes, versions
 from registry.queries.viewers import Viewer
 
 INLINE_TOGETHER = 256 << 10
@@ -71,23 +71,8 @@ def _compatibility(
     other = base_models.find(base, viewer)
     if other is None:
         reason = f"This hub does not know {base}. Register it to have it compared: hub base add DIR"
-        return {"level": "unknown", "reasons": [reason]}
-    verdict = compatibility.check(
-        [spec.Component.from_json(component.facts["component"]) for component in components],
-        base_models.to_spec(other),
-        version.base_fingerprint,
-        validated_roots(version),
-    )
-    return {"level": verdict.level, "reasons": list(verdict.reasons)}
-
-
-def validated_roots(version: Version) -> set[str]:
-    """Return the backbone roots on which exactly these files passed."""
-    if not version.adapter_digest:
-        return set()
-    passed = Run.objects.filter(adapter_digest=version.adapter_digest, status=Run.Status.PASSED)
-    bases = BaseModel.objects.filter(pk__in=passed.values("base_fingerprint"))
-    return {roots["backbone"] for roots in bases.values_list("roots", flat=True) if "backbone" in roots}
+        return {"level": "unknown", "reasons": [reason], "evidence": None}
+    return fits.of_version(version, components, other, viewer)
 
 
 def _shape(version: Version, components: list[Component], verdict: shapes.Compatibility | None) -> shapes.Resolved:

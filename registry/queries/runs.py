@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from registry.errors import LeaseLost, NotFound, Unauthenticated
 from registry.models import BaseModel, Benchmark, Blob, Component, ManifestFile, Run, Score, Version
 from registry.queries import base_models, benchmarks, blobs, shapes, tokens
+from registry.queries.viewers import ANYBODY
 
 NO_LEASE = "The run is leased to another worker, or is over."
 NO_LEASE_HINT = "Stop working on it and claim the next one."
@@ -114,7 +115,7 @@ def claim(run: Run, secret: str) -> shapes.Claim:
         "token": secret,
         "files": [_file(run, row.path, row.blob_id, row.size) for row in blobs.files_of(run.manifest_id)],
         "benchmarks": _benchmarks(run),
-        "base_model": base_models.shape(base),
+        "base_model": base_models.shape(base, ANYBODY),
         "facts": _facts(run),
         "previous": previous_predictions(run),
     }

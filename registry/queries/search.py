@@ -19,7 +19,7 @@ from registry.errors import BadRequest
 from registry.models import Adapter, Component, Score, Version
 from registry.models.adapters import AdapterQuerySet
 from registry.models.versions import VersionQuerySet
-from registry.queries import adapters, base_models, benchmarks, shapes
+from registry.queries import adapters, base_models, benchmarks, fits, shapes
 from registry.queries.versions import LATEST_FIRST
 from registry.queries.viewers import Viewer
 from registry.queries.visibility import visible_adapters
@@ -34,7 +34,10 @@ LONGEST = 256
 
 @dataclasses.dataclass(frozen=True)
 class SearchQuery:
-    """What is looked for. An empty field asks for nothing."""
+    """What is looked for. An empty field asks for nothing.
+
+    With a `base`, what fits it is found, best `level` first and within a level by `sort`.
+    """
 
     q: str = ""
     base: str = ""
@@ -43,6 +46,7 @@ class SearchQuery:
     method: str = ""
     status: str = ""
     namespace: str = ""
+    level: str = ""
     sort: str = "recent"
     cursor: str = ""
     limit: int = PAGE
@@ -52,6 +56,8 @@ class SearchQuery:
             raise BadRequest(f"There is no order {self.sort!r}.", hint=f"One of: {', '.join(SORTS)}.")
         if self.status and self.status not in STATUSES:
             raise BadRequest(f"There is no status {self.status!r}.", hint=f"One of: {', '.join(STATUSES)}.")
+        if self.level and self.level not in fits.LEVELS:
+            raise BadRequest(f"There is no level {self.level!r}.", hint=f"One of: {', '.join(fits.LEVELS)}.")
         if any("\x00" in str(value) for value in dataclasses.astuple(self)):
             raise BadRequest("The query holds a NUL.", hint="Leave the character out.")
         if len(self.q) > LONGEST:
@@ -66,23 +72,37 @@ class Found:
     cursor: str
 
 
-def search(query: SearchQuery, viewer: Viewer) -> Found:
-    """Return a page of the adapters that match, of those the viewer may know of."""
-    rows = _ordered(_filtered(query, viewer), query, viewer)
+def search(query: SearchQuery, viewer: Viewer, target: fits.Target | None = None) -> Found:
+    """Return a page of the adapters that match, of those the viewer may know of. `target`: a base that has no name here."""
+    base = base_models.find(query.base, viewer) if query.base else None
+    if query.base and base is None:
+        return Found([], "")
+    target = fits.of_base(base, viewer) if base is not None else target
+    rows = _filtered(query, viewer)
+    if target is not None:
+        rows = fits.ranked(rows, target, viewer)
+        rows = fits.at_level(rows, query.level) if query.level else rows
+    rows = _ordered(rows, query, viewer, [F("rank").asc()] if target is not None else [])
     rows = rows.select_related("namespace").defer("search")
     size = max(1, min(query.limit, PAGE))
-    page = list(_after(rows, query)[: size + 1])
+    page = list(_after(rows, query, ranked=target is not None)[: size + 1])
     more = _cursor(page[size - 1]) if len(page) > size else ""
-    return Found(adapters.summaries(page[:size], viewer), more)
+    return Found(_shown(page[:size], target, viewer), more)
+
+
+def _shown(page: list[Adapter], target: fits.Target | None, viewer: Viewer) -> list[shapes.Summary]:
+    found = adapters.summaries(page, viewer)
+    if target is not None:
+        verdicts = fits.shown(page, target, viewer)
+        for row, summary in zip(page, found, strict=True):
+            summary["compatibility"] = verdicts[row.pk]
+    return found
 
 
 def _filtered(query: SearchQuery, viewer: Viewer) -> AdapterQuerySet:
     rows = visible_adapters(viewer)
     if query.q.strip():
         rows = rows.matching(query.q) | rows.filter(name__icontains=query.q.strip())
-    if query.base:
-        base = base_models.find(query.base, viewer)
-        rows = rows.filter(base_fingerprint=base.pk) if base else rows.none()
     if query.namespace:
         rows = rows.filter(namespace__name=query.namespace)
     if query.task:
@@ -123,10 +143,10 @@ def _scores(benchmark: str, viewer: Viewer) -> QuerySet[Score]:
     return rows.filter(benchmark__name=benchmark) if benchmark else rows
 
 
-def _ordered(rows: AdapterQuerySet, query: SearchQuery, viewer: Viewer) -> AdapterQuerySet:
+def _ordered(rows: AdapterQuerySet, query: SearchQuery, viewer: Viewer, first: list[Any]) -> AdapterQuerySet:
     """Annotate `key`, the value that the order goes by, and sort: highest first (names: lowest), unknown last."""
     if query.sort == "name":
-        return rows.annotate(key=F("name")).order_by("key", "pk")
+        return rows.annotate(key=F("name")).order_by(*first, "key", "pk")
     keys: dict[str, Any] = {
         "recent": F("updated_at"),
         "pulls": F("pulls"),
@@ -136,7 +156,7 @@ def _ordered(rows: AdapterQuerySet, query: SearchQuery, viewer: Viewer) -> Adapt
     }
     # A column that is never null goes without NULLS LAST: only so is the order that of its index.
     unknown_last = True if query.sort not in INDEXED else None
-    return rows.annotate(key=keys[query.sort]).order_by(F("key").desc(nulls_last=unknown_last), "-pk")
+    return rows.annotate(key=keys[query.sort]).order_by(*first, F("key").desc(nulls_last=unknown_last), "-pk")
 
 
 def _best(benchmark: str, what: str, viewer: Viewer) -> QuerySet[Score, Any]:
@@ -147,24 +167,31 @@ def _best(benchmark: str, what: str, viewer: Viewer) -> QuerySet[Score, Any]:
     return rows.order_by("-good").values("good")[:1]
 
 
-def _after(rows: AdapterQuerySet, query: SearchQuery) -> AdapterQuerySet:
-    """Keep what stands behind the cursor."""
+def _after(rows: AdapterQuerySet, query: SearchQuery, *, ranked: bool) -> AdapterQuerySet:
+    """Keep what stands behind the cursor: further in the order, or (where there are ranks) of a later rank."""
     if not query.cursor:
         return rows
-    key, pk = _read_cursor(query)
+    key, pk, rank = _read_cursor(query)
+    if not ranked:
+        return rows.filter(_behind(query, key, pk))
+    return rows.filter(Q(rank__gt=rank) | Q(_behind(query, key, pk), rank=rank))
+
+
+def _behind(query: SearchQuery, key: Any, pk: int) -> Q:
     if query.sort == "name":
-        return rows.filter(Q(name__gt=key) | Q(name=key, pk__gt=pk))
+        return Q(name__gt=key) | Q(name=key, pk__gt=pk)
     if key is None:
-        return rows.filter(Q(key=None, pk__lt=pk))
+        return Q(key=None, pk__lt=pk)
     if query.sort in INDEXED:
-        return rows.filter(Q(key__lte=key), Q(key__lt=key) | Q(pk__lt=pk))
-    return rows.filter(Q(key__lt=key) | Q(key=key, pk__lt=pk) | Q(key=None))
+        return Q(Q(key__lte=key), Q(key__lt=key) | Q(pk__lt=pk))
+    return Q(key__lt=key) | Q(key=key, pk__lt=pk) | Q(key=None)
 
 
 def _cursor(row: Adapter) -> str:
     key = row.key  # type: ignore[attr-defined]
     value = key.isoformat() if isinstance(key, datetime.datetime) else key
-    return base64.urlsafe_b64encode(json.dumps([value, row.pk]).encode()).decode().rstrip("=")
+    place = [value, row.pk, getattr(row, "rank", 0)]
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
 
 
 def _finite(value: Any) -> float:
@@ -201,16 +228,17 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _read_cursor(query: SearchQuery) -> tuple[Any, int]:
+def _read_cursor(query: SearchQuery) -> tuple[Any, int, int]:
     try:
         padded = query.cursor + "=" * (-len(query.cursor) % 4)
-        key, pk = documents.loads_json(base64.urlsafe_b64decode(padded.encode("ascii")), where="cursor", max_bytes=2000)
+        key, pk, rank = documents.loads_json(
+            base64.urlsafe_b64decode(padded.encode("ascii")), where="cursor", max_bytes=2000
+        )
         if key is None and query.sort in (*INDEXED, "name"):
             raise ValueError(key)
         if key is not None:
             key = _KEYS[query.sort](key)
-        if not isinstance(pk, int) or not 0 <= pk < 1 << 63:
-            raise ValueError(pk)
+        pk, rank = _whole(pk), _whole(rank)
     except (ValueError, TypeError, OverflowError, binascii.Error, SpecError):
         raise BadRequest("The cursor cannot be read.", hint="Begin again without it.") from None
-    return key, pk
+    return key, pk, rank

@@ -17,6 +17,23 @@ class BaseRef(TypedDict):
     state: str
 
 
+class CompatibilityEvidence(TypedDict):
+    """The run that a level stands on: the version that was published on it, and its report."""
+
+    base_model: BaseRef
+    ref: str
+    report_url: str
+    page_url: str
+
+
+class Compatibility(TypedDict):
+    """How an adapter and a base model go together: validated, same_values, derived, shape_only, unknown or incompatible."""
+
+    level: str
+    reasons: list[str]
+    evidence: CompatibilityEvidence | None
+
+
 class Gain(TypedDict):
     value: float
     interval: list[float]
@@ -62,6 +79,7 @@ class Summary(TypedDict):
     created_at: datetime.datetime
     updated_at: datetime.datetime
     url: str
+    compatibility: NotRequired[Compatibility]
 
 
 class Yank(TypedDict):
@@ -168,11 +186,6 @@ class ResolvedFile(TypedDict):
     url: str
 
 
-class Compatibility(TypedDict):
-    level: str
-    reasons: list[str]
-
-
 class Resolved(TypedDict):
     """Everything that one pull needs."""
 
@@ -194,6 +207,19 @@ class Resolved(TypedDict):
     report_url: str
 
 
+class Relation(TypedDict):
+    """What a base model is of another (`parent`: it comes from that one; `child`: that one comes from it).
+
+    Only what is `observed`, by an operator or a worker, counts for a verdict.
+    """
+
+    kind: str
+    direction: str
+    state: str
+    claimed_by: str
+    base_model: BaseRef
+
+
 class BaseModelShape(TypedDict):
     fingerprint: str
     name: str
@@ -206,9 +232,62 @@ class BaseModelShape(TypedDict):
     aliases: list[str]
     locations: list[Location]
     owner: str | None
+    relations: list[Relation]
     tensors_url: str
+    url: str
     config: NotRequired[dict[str, Any]]
     leaves: NotRequired[list[list[Any]]]
+
+
+class MatrixColumn(TypedDict):
+    """A base model of a matrix, what it is to the one that was asked for, and how many adapters are at each level on it."""
+
+    base_model: BaseRef
+    relation: str
+    counts: dict[str, int]
+
+
+class MatrixRow(TypedDict):
+    """An adapter and, for each column, how it goes together with that base model."""
+
+    adapter: str
+    url: str
+    task: str
+    method: str
+    cells: list[Compatibility]
+
+
+class Matrix(TypedDict):
+    base_model: BaseRef
+    columns: list[MatrixColumn]
+    rows: list[MatrixRow]
+    next: str | None
+
+
+class KnownBase(TypedDict):
+    """A base model of this hub that a described one equals: in its `weights`, `backbone`, `values` or `architecture`."""
+
+    base_model: BaseRef
+    equal: str
+
+
+class Checked(TypedDict):
+    """What fits a base model that somebody described; `fingerprint` only where the tensors' hashes were told."""
+
+    fingerprint: str | None
+    architecture: str
+    parameters: int
+    known: list[KnownBase]
+    results: list[Summary]
+
+
+class Held(TypedDict):
+    """A version that holds what has this digest: a `file`, `tensors` of a file, the `adapter` or the whole `manifest`."""
+
+    kind: str
+    path: str | None
+    adapter: str
+    version: VersionShort
 
 
 class BenchmarkShape(TypedDict):

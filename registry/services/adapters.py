@@ -138,6 +138,8 @@ def refresh(*, adapter: Adapter, news: bool = False) -> None:
         method=components[0].method if components else "",
         description=(adapter.own_description or facts.get("description") or "")[:LONGEST_DESCRIPTION],
         base_fingerprint=shown.base_fingerprint if shown else None,
+        digest=shown.digest if shown else None,
+        adapter_digest=shown.adapter_digest if shown else None,
         **changes,
     )
 

@@ -11,9 +11,11 @@ from registry.errors import Conflict, Forbidden, Invalid
 from registry.models import BaseAlias, BaseModel, Event, Scope
 from registry.queries import viewers
 from registry.queries.viewers import Viewer
-from registry.services import events, namespaces
+from registry.services import events, fits, namespaces
 
 KINDS = ("hub", "mirror", "folder")
+ROUTES = ("adapters", "matrix", "relations")
+"""What stands behind a name in an address; no name ends so, for it could not be asked for."""
 MOST_PARAMETERS = (1 << 63) - 1  # what the column holds
 
 
@@ -65,6 +67,7 @@ def _keep(viewer: Viewer, value: spec.BaseModel, name: str) -> tuple[BaseModel, 
             "tokenizer_digest": value.tokenizer_digest,
             "tensors": [leaf.to_json() for leaf in value.leaves],
             "parameters": value.parameters,
+            "offer": fits.offer_of(base=value),
         },
     )
     if made:
@@ -80,8 +83,8 @@ def _observe(viewer: Viewer, base: BaseModel, value: spec.BaseModel) -> None:
         return
     base.state = BaseModel.State.OBSERVED
     base.config, base.architecture, base.tokenizer_digest = value.config, value.architecture, value.tokenizer_digest
-    base.updated_at = timezone.now()
-    base.save(update_fields=["state", "config", "architecture", "tokenizer_digest", "updated_at"])
+    base.offer, base.updated_at = fits.offer_of(base=value), timezone.now()
+    base.save(update_fields=["state", "config", "architecture", "tokenizer_digest", "offer", "updated_at"])
     events.record(actor=viewer.name, kind="base.observed", subject=base.pk)
 
 
@@ -93,6 +96,7 @@ def _name(viewer: Viewer, base: BaseModel, name: str) -> None:
         or name.startswith("base:")
         or name != name.strip()
         or not name.strip("/")
+        or name.rpartition("/")[2] in ROUTES
     ):
         raise Invalid(f"{name[:80]!r} is not a name for a base model.", hint="Such as acme/my-base.")
     namespace, short = namespaces.place(viewer, name)
@@ -102,13 +106,13 @@ def _name(viewer: Viewer, base: BaseModel, name: str) -> None:
     if known is not None:
         _move(viewer, known, name)
     BaseAlias.objects.create(name=short, kind="hub", base=base, namespace=namespace)
-    if not base.name and (viewer.is_admin or _registered_by(viewer, base)):
+    if not base.name and (viewer.is_admin or registered_by(viewer, base)):
         BaseModel.objects.filter(pk=base.pk).update(name=name)
         base.name = name
     events.record(actor=viewer.name, kind="base.named", subject=base.pk, name=name)
 
 
-def _registered_by(viewer: Viewer, base: BaseModel) -> bool:
+def registered_by(viewer: Viewer, base: BaseModel) -> bool:
     """Whether this viewer sent the base first, as the log tells. A worker's base would else be called what anybody says."""
     return Event.objects.filter(kind="base.registered", subject=base.pk, actor=viewer.name).exists()
 

@@ -33,7 +33,7 @@ from registry.queries import versions as version_queries
 from registry.queries.inspections import ADD_BASE, Findings
 from registry.queries.viewers import Viewer
 from registry.services import blobs as blob_rows
-from registry.services import commits, conversions, events, evidence, outbox, versions
+from registry.services import commits, contents, conversions, events, evidence, fits, outbox, versions
 from registry.services.pauses import pause_after
 from registry.storage import base as storage
 
@@ -84,7 +84,9 @@ def run(*, upload_id: str | uuid.UUID) -> bool:
     try:
         _take(upload)
         manifest = _record(*_convert(upload))
-        _conclude(upload=upload, manifest=manifest, findings=_inspect(upload, manifest))
+        findings = _inspect(upload, manifest)
+        _derive(upload, manifest, findings)
+        _conclude(upload=upload, manifest=manifest, findings=findings)
     except _Refused as refused:
         _refuse(upload=upload, problems=refused.problems)
     except _Overtaken:
@@ -242,6 +244,15 @@ def _inspect(upload: Upload, manifest: Manifest) -> Findings:
     return inspections.inspect(manifest.pk, upload.adapter, Viewer(upload.user, "push"), judged=judged)
 
 
+def _derive(upload: Upload, manifest: Manifest, findings: Findings) -> None:
+    """Note what is told by the bytes alone, before rows are locked: what the adapters need, what the weights say."""
+    if findings.problems:
+        return
+    for part in findings.inspection.components:
+        fits.need_of(component=part)
+    contents.note(manifest=manifest, beat=lambda: _renew(upload))
+
+
 @transaction.atomic
 def _conclude(*, upload: Upload, manifest: Manifest, findings: Findings) -> None:
     """Write what the checks found: a rejected version with its report, or one that waits for its run."""
@@ -288,6 +299,7 @@ def _describe(manifest: Manifest, findings: Findings) -> None:
                 "head_parameters": part.head_parameters,
                 "head": part.to_json()["head"],
                 "base_fingerprint": findings.base.pk if findings.base else None,
+                "need": fits.need_of(component=part),
                 "facts": {"facts": facts.to_json(), "component": part.to_json()},
             },
         )

@@ -25,7 +25,12 @@ from registry.models.events import Queue
 logger = logging.getLogger(__name__)
 
 VALIDATE, INGEST = celery.TASKS[celery.RUNS], celery.TASKS[celery.REGISTRY]
-KINDS = {VALIDATE: (Queue.RUNS, "run_id"), INGEST: (Queue.REGISTRY, "upload_id")}
+COMPARE = celery.COMPARE
+KINDS = {
+    VALIDATE: (Queue.RUNS, "run_id"),
+    INGEST: (Queue.REGISTRY, "upload_id"),
+    COMPARE: (Queue.REGISTRY, "digest"),
+}
 """Which queue carries a kind of message, and what the task calls the id. A kind is the name of the task it starts."""
 
 BATCH = 100
@@ -41,6 +46,11 @@ def hint_run(run_id: uuid.UUID | str) -> None:
 def hint_upload(upload_id: uuid.UUID | str) -> None:
     """Tell the registry's own jobs that an upload waits to be ingested."""
     _hint(INGEST, [upload_id])
+
+
+def hint_comparison(digest: str) -> None:
+    """Tell the registry's own jobs that a need or an offer waits to be compared."""
+    _hint(COMPARE, [digest])
 
 
 @transaction.atomic

@@ -12,7 +12,7 @@ from django.conf import settings
 from registry.models import Upload, UploadBlob
 from registry.queries import blobs
 from registry.queries import runs as queue
-from registry.services import adapters, outbox, runs, uploads
+from registry.services import adapters, fits, outbox, runs, uploads
 
 KEEP_SENT_SECONDS = 60
 SWEEP_SECONDS = 3600
@@ -50,6 +50,12 @@ def hint_uploads() -> int:
     return outbox.hint_again(kind=outbox.INGEST, ids=uploads.stalled(limit=outbox.BATCH), seconds=seconds)
 
 
+def hint_comparisons() -> int:
+    """Hint again at needs and offers that nobody has compared yet."""
+    seconds = settings.HUB_REHINT_SECONDS
+    return outbox.hint_again(kind=outbox.COMPARE, ids=fits.waiting(seconds, outbox.BATCH), seconds=seconds)
+
+
 def forget_sent() -> int:
     """Delete messages once they are of no more use to `hint_again`."""
     return outbox.forget_sent(seconds=max(KEEP_SENT_SECONDS, 4 * settings.HUB_REHINT_SECONDS))
@@ -72,6 +78,7 @@ PARTS: dict[str, Callable[[], int]] = {
     "leases freed": runs.release_expired,
     "runs hinted again": hint_runs,
     "ingests hinted again": hint_uploads,
+    "comparisons hinted again": hint_comparisons,
     "messages sent": outbox.send_due,
     "uploads expired": uploads.expire,
     "pulls counted": adapters.count_pulls,

@@ -27,6 +27,17 @@ STATUS = {
 }
 
 
+LEVELS = {
+    "validated": ("good", "✓", "validated"),
+    "same_values": ("good", "≈", "same values"),
+    "derived": ("warn", "↗", "derived"),
+    "shape_only": ("", "○", "shapes fit"),
+    "incompatible": ("bad", "✗", "clashes"),
+    "unknown": ("", "?", "unknown"),
+}
+"""How a level of compatibility looks: one colour, one sign and one word on every page."""
+
+
 def number(value: Any) -> float | None:
     """What a page may reckon with, None for everything else: an old report may hold anything."""
     try:
@@ -46,6 +57,24 @@ def status_colour(status: str) -> str:
 def status_icon(status: str) -> str:
     """The sign that stands before a status word (colour is never the only carrier)."""
     return STATUS.get(str(status), ("", "·"))[1]
+
+
+@register.filter
+def level_colour(level: str) -> str:
+    """The style class of a level of compatibility."""
+    return LEVELS.get(str(level), LEVELS["unknown"])[0]
+
+
+@register.filter
+def level_icon(level: str) -> str:
+    """The sign of a level of compatibility."""
+    return LEVELS.get(str(level), LEVELS["unknown"])[1]
+
+
+@register.filter
+def level_words(level: str) -> str:
+    """A level of compatibility as a person says it."""
+    return LEVELS.get(str(level), LEVELS["unknown"])[2]
 
 
 @register.filter

@@ -9,10 +9,12 @@ from django.views.decorators.http import require_safe
 
 from hub.spec import card
 from hub.spec.errors import SpecError
-from registry.queries import adapters, base_models, reports, shapes, versions
+from registry.queries import adapters, base_models, matrix, reports, shapes, versions
 from registry.queries.viewers import of_session
 from registry.web import markdown
 from registry.web.pages import page
+
+PUBLIC = ("published", "hosted")
 
 
 @require_safe
@@ -27,6 +29,7 @@ def adapter(request: HttpRequest, namespace: str, name: str, version: str = "") 
     detail = versions.detail(chosen) if chosen else None
     readme, licence = described(shown["readme"] or "")
     base = chosen.base_model if chosen and chosen.base_fingerprint else None
+    fitting = matrix.of_adapter(chosen.adapter, chosen, viewer) if chosen and chosen.status in PUBLIC else []
     context = {
         "adapter": shown | {"base_model": base_models.ref(base) or shown["base_model"]},
         "version": detail,
@@ -34,7 +37,12 @@ def adapter(request: HttpRequest, namespace: str, name: str, version: str = "") 
         "components": with_percent(detail["components"], base.parameters if base else 0) if detail else [],
         "labels": detail["labels"] if detail else None,
         "scores": scores(reports.of(chosen, viewer)) if chosen and chosen.status == "published" else [],
-        "snippet": snippet(detail, version) if detail and detail["status"] in ("published", "hosted") else "",
+        "snippet": snippet(detail, version) if detail and detail["status"] in PUBLIC else "",
+        "bases": [
+            {"name": base_models.name_of(row), "fingerprint": row.pk, "url": base_models.page_url(row.pk), **cell}
+            for row, cell in fitting
+        ],
+        "short_ref": shown["ref"].removeprefix("library/"),
         "readme": readme,
         "license": licence,
     }

@@ -138,6 +138,20 @@ def make_component(*, manifest: models.Manifest | None = None, folder: str = "",
     return models.Component.objects.create(manifest=manifest or make_manifest(), folder=folder, **options)
 
 
+def make_need(*, modules: Any = None, whole: Any = None, probe: str = "", **more: Any) -> models.Need:
+    options = {"digest": sha256(unique("need")), "modules": modules or {}, "whole": whole or {}, "probe": probe, **more}
+    return models.Need.objects.create(**options)
+
+
+def make_offer(*, modules: Any = None, whole: Any = None, **more: Any) -> models.Offer:
+    options = {"digest": sha256(unique("offer")), "modules": modules or {}, "whole": whole or {}, **more}
+    return models.Offer.objects.create(**options)
+
+
+def make_content(*, blob: models.Blob | None = None, digest: str | None = None) -> models.Content:
+    return models.Content.objects.create(blob=blob or make_blob(), digest=digest or sha256(unique("content")))
+
+
 def make_commit(
     *,
     adapter: models.Adapter | None = None,
@@ -184,6 +198,15 @@ def make_base_alias(
 ) -> models.BaseAlias:
     return models.BaseAlias.objects.create(
         base=base or make_base_model(), name=name or unique("org/bert"), kind=kind, **more
+    )
+
+
+def make_base_relation(
+    *, base: models.BaseModel | None = None, parent: models.BaseModel | None = None, kind: str = "derived", **more: Any
+) -> models.BaseRelation:
+    options = {"state": "observed", "claimed_by": "operator", **more}
+    return models.BaseRelation.objects.create(
+        base=base or make_base_model(), parent=parent or make_base_model(), kind=kind, **options
     )
 
 

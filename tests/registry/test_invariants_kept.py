@@ -154,6 +154,16 @@ def test_a_base_model_keeps_its_fingerprint_and_tensors():
     assert attempt(*update(bare, tensors=base.tensors)) is None
 
 
+def test_needs_and_offers_are_what_their_digests_say():
+    need, offer, content = make.make_need(), make.make_offer(), make.make_content()
+    for change in ({"digest": HEX}, {"modules": {"a": {"in": 1}}}, {"whole": {"hidden": 1}}, {"probe": "a in 1"}):
+        refused(*update(need, **change), by="need_keys_are_kept")
+    for change in ({"digest": HEX}, {"modules": {"a": {"in": 1}}}, {"whole": {"hidden": 1}}):
+        refused(*update(offer, **change), by="offer_keys_are_kept")
+    refused(*update(content, digest=HEX), by="content_is_kept")
+    assert attempt(*update(need, compared_at=timezone.now())) is None
+
+
 def test_a_benchmark_is_what_its_digest_says():
     benchmark = make.make_benchmark()
     for change in ({"digest": HEX}, {"definition": {}}, {"metric": "f1"}, {"direction": "down"}, {"files": {}}):

@@ -43,6 +43,10 @@ def one(name: str) -> models.Model:
         "Outbox": make.make_outbox,
         "User": make.make_user,
         "SignIn": make.make_sign_in,
+        "Need": make.make_need,
+        "Offer": make.make_offer,
+        "Content": make.make_content,
+        "BaseRelation": make.make_base_relation,
     }
     return made[name]()
 
@@ -168,6 +172,12 @@ def test_an_idempotency_key_is_used_once_a_user():
     upload = make.make_upload(idempotency_key="push-1")
     again = insert_like(upload, id="11111111-1111-4111-8111-111111111111")
     refused(*again, by="upload_idempotency_key_is_one_a_user")
+
+
+def test_a_base_does_not_come_from_itself():
+    relation = make.make_base_relation()
+    refused(*update(relation, parent_id=relation.base_id), by="baserelation_is_between_two")
+    refused(*insert_like(relation), by="baserelation_is_one_a_kind")
 
 
 def test_a_live_name_leads_to_one_base():

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from registry.models import Adapter, Version
+from registry.models import Adapter, Content, Version
 from registry.queries import site
 from tests.registry import adapters
 from tests.registry.cast import Answer, Caller, publish
@@ -55,12 +55,23 @@ ADAPTER_ROUTES: dict[str, list[tuple[str, str, Any]]] = {
         ("GET", "resolve?ref=acme/{name}@sha256:{digest}", None),
         ("GET", "resolve?ref=acme/{name}&base=tiny-bert", None),
     ],
+    "base-models/<path:name>/matrix": [("GET", "base-models/tiny-bert/matrix?adapter=acme/{name}", None)],
+    "compat/check": [
+        (
+            "POST",
+            "compat/check",
+            {"adapter": "acme/{name}", "tensors": [["a.weight", "F32", [1, 1]]], "config": {"model_type": "bert"}},
+        )
+    ],
 }
 # Routes whose path names no adapter. Those with lists are looked at below; uploads in test_push, runs in test_runs.
 OTHER_ROUTES = {
     "adapters",
     "base-models",
     "base-models/<path:name>",
+    "base-models/<path:name>/adapters",
+    "base-models/<path:name>/relations",
+    "by-hash/<str:digest>",
     "benchmarks",
     "benchmarks/<path:name>",
     "^benchmarks/(?P<digest>sha256:[0-9a-f]{64})/files/(?P<name>[^/]+)$",
@@ -105,6 +116,11 @@ def seen(answer: Answer, name: str) -> tuple[Any, ...]:
     return answer.status, re.sub(r"'Content-Length', '\d+'", "", text)
 
 
+def named(body: Any, name: str) -> Any:
+    """Return a body that names this adapter, where it names one."""
+    return body | {"adapter": f"acme/{name}"} if body and "adapter" in body else body
+
+
 def test_every_route_is_in_the_matrix() -> None:
     known = set(ADAPTER_ROUTES) | OTHER_ROUTES
     assert {route for route in routes() if not route.startswith("runs/")} == known
@@ -116,8 +132,8 @@ def test_a_private_adapter_looks_exactly_like_a_missing_one(
     request: pytest.FixtureRequest, secret: Version, who: str, method: str, path: str, body: Any
 ) -> None:
     caller: Caller = request.getfixturevalue(who)
-    there = caller.call(method, path.format(name=SECRET, digest=secret.digest), body)
-    missing = caller.call(method, path.format(name=MISSING, digest=secret.digest), body)
+    there = caller.call(method, path.format(name=SECRET, digest=secret.digest), named(body, SECRET))
+    missing = caller.call(method, path.format(name=MISSING, digest=secret.digest), named(body, MISSING))
     assert there.status in (401, 403, 404)
     assert seen(there, SECRET) == seen(missing, MISSING)
 
@@ -126,7 +142,7 @@ def test_a_private_adapter_looks_exactly_like_a_missing_one(
 def test_the_control_an_owner_sees_the_difference(
     owner: Caller, secret: Version, method: str, path: str, body: Any
 ) -> None:
-    there = owner.call(method, path.format(name=SECRET, digest=secret.digest), body)
+    there = owner.call(method, path.format(name=SECRET, digest=secret.digest), named(body, SECRET))
     assert there.status in (200, 201)
 
 
@@ -142,6 +158,19 @@ def test_no_list_and_no_count_tells_of_it(request: pytest.FixtureRequest, secret
         "?task=text-classification",
     ):
         assert caller.get(f"adapters{query}")["results"] == []
+    assert caller.get("base-models/tiny-bert/adapters")["results"] == []
+    matrix = caller.get("base-models/tiny-bert/matrix")
+    assert (matrix["rows"], set(matrix["columns"][0]["counts"].values())) == ([], {0})
+    tiny = adapters.tiny().to_json()
+    asked = {"leaves": tiny["leaves"], "config": tiny["config"]}
+    assert caller.post("compat/check", asked)["results"] == []
+    files = secret.manifest.files.values_list("blob", flat=True)
+    contents = Content.objects.filter(blob__in=files).values_list("digest", flat=True)
+    assert contents
+    for digest in (secret.digest, secret.adapter_digest, *files, *contents):
+        there, missing = caller.get(f"by-hash/{digest}"), caller.get(f"by-hash/{DIGEST}")
+        assert there.status == missing.status == 404
+        assert there["detail"].replace(digest, DIGEST) == missing["detail"]
 
 
 def test_a_version_that_is_not_published_is_its_namespaces_own_business(

@@ -61,20 +61,38 @@ def test_a_run_that_is_over_is_never_hinted_at_again(owner, worker, base, benchm
     assert broker.read("runs") == []
 
 
+def ingests(broker) -> list:
+    """What the broker holds of uploads; base models are compared by other messages."""
+    return [message for message in broker.read("registry") if message["task"] == outbox.INGEST]
+
+
 def test_an_ingest_whose_message_was_wiped_is_hinted_at_again(owner, base, broker, settings):
     settings.HUB_INLINE_INGEST_BYTES = 0
     answer = owner.push("acme/tone-bert", adapters.lora())
     assert answer["version"]["stage"] == "ingest"
     relay.tick()
-    assert len(broker.read("registry")) == 1
+    assert len(ingests(broker)) == 1
     relay.tick()
-    assert broker.read("registry") == []
+    assert ingests(broker) == []
     age(60)
     relay.tick()
-    (message,) = broker.read("registry")
+    (message,) = ingests(broker)
     assert jobs.ingest(upload_id=message["upload_id"], something_of_a_newer_hub=1)
     assert Version.objects.get().stage == "queued"
     age(60)
+    relay.tick()
+    assert ingests(broker) == []
+
+
+def test_a_comparison_whose_message_was_wiped_is_hinted_at_again(base, broker, settings):
+    settings.HUB_REHINT_SECONDS = 1
+    relay.tick()
+    broker.wipe()
+    age(2)
+    later(relay.tick)
+    (message,) = broker.read("registry")
+    assert jobs.compare(digest=message["digest"])
+    age(2)
     relay.tick()
     assert broker.read("registry") == []
 

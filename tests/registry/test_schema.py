@@ -55,6 +55,8 @@ ANSWERS = {
     "VersionDetail": "adapters/acme/tone-bert/versions/1",
     "Resolved": "resolve?ref=acme/tone-bert&base=tiny-bert",
     "BaseModelShape": "base-models/tiny-bert?tensors=1",
+    "Matrix": "base-models/tiny-bert/matrix",
+    "MatrixRow": "base-models/tiny-bert/matrix?adapter=acme/tone-bert",
     "BenchmarkShape": "benchmarks/acme/tone",
     "PolicyShape": "policies/acme",
     "Me": "me",
@@ -80,8 +82,19 @@ def test_the_answers_are_as_the_document_says(
 ) -> None:
     answer = owner.get(ANSWERS[name]).json
     value = answer["results"][0] if "results" in answer else answer
+    value = value["rows"][0] if name == "MatrixRow" else value
     schema = {"$ref": f"#/components/schemas/{name}", "components": open_api_to_json_schema(document["components"])}
     jsonschema.validate(value, schema)
+
+
+def test_what_fits_is_as_the_document_says(anybody: Caller, published: Version, document: dict[str, Any]) -> None:
+    tiny = adapters.tiny().to_json()
+    checked = anybody.post("compat/check", {"leaves": tiny["leaves"], "config": tiny["config"]}).json
+    summary = anybody.get("base-models/tiny-bert/adapters")["results"][0]
+    held = anybody.get(f"by-hash/{published.digest}")["results"][0]
+    for name, value in (("Checked", checked), ("Summary", summary), ("Held", held)):
+        schema = {"$ref": f"#/components/schemas/{name}", "components": open_api_to_json_schema(document["components"])}
+        jsonschema.validate(value, schema)
 
 
 def test_an_upload_is_as_the_document_says(owner: Caller, base, document: dict[str, Any]) -> None:

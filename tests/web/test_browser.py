@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from registry.services import users
+from registry.services import adapters, users
 from tests.flush import committed_tests_leave_the_seed
 from tests.registry import factories
 
@@ -60,6 +60,10 @@ def site(live_server: Any) -> str:
     version = factories.make_version(adapter=adapter, manifest=manifest)
     gain = {"value": 0.2, "interval": [0.15, 0.25], "method": "paired bootstrap"}
     factories.make_score(run=version.run, gain=gain)
+    adapters.refresh(adapter=adapter)
+    factories.make_base_alias(base=version.base_model, name="a-bert")
+    kin = factories.make_base_model(name="a-rather-long-team-name/a-base-model-with-a-long-name-of-its-own-v2")
+    factories.make_base_relation(base=kin, parent=version.base_model)
     return str(live_server.url)
 
 
@@ -69,6 +73,8 @@ PAGES = (
     "/adapters?q=nothing-like-it",
     "/a/a-rather-long-team-name/praise-or-blame-in-very-short-sentences-bert-lora-r8",
     "/a/a-rather-long-team-name/praise-or-blame-in-very-short-sentences-bert-lora-r8/v/1/report",
+    "/b/a-bert",
+    "/adapters?base=a-bert",
     "/login",
     "/settings/tokens",
 )

@@ -15,7 +15,7 @@ from registry.queries import adapters as questions
 from registry.queries import search, shapes
 from registry.services import adapters
 
-FIELDS = ("q", "base", "task", "benchmark", "method", "status", "namespace", "sort", "cursor")
+FIELDS = ("q", "base", "task", "benchmark", "method", "status", "namespace", "level", "sort", "cursor")
 
 
 class NewAdapter(Body):
@@ -35,7 +35,8 @@ class AdaptersView(View):
         operation_id="adapters_list",
         parameters=[
             query("q", "Words of the name, description, task or method."),
-            query("base", "Name or fingerprint of a base model."),
+            query("base", "Name or fingerprint of a base model: what fits it, best level first, then by `sort`."),
+            query("level", "With `base`: validated, same_values, derived or shape_only."),
             query("task", "An ML task, such as text-classification."),
             query("benchmark", "Measured on this benchmark."),
             query("method", "lora, bottleneck, houlsby, ..."),
@@ -45,7 +46,7 @@ class AdaptersView(View):
             query("limit", "Results a page, at most 50."),
             query("cursor", "Where a page begins; taken from `next`."),
         ],
-        responses={200: page_of(shapes.Summary), 400: problem("An unknown order, status or cursor.")},
+        responses={200: page_of(shapes.Summary), 400: problem("An unknown order, status, level or cursor.")},
     )
     def get(self, request: Request) -> Response:
         """Adapters that match, of those you may know of."""

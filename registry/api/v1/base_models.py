@@ -7,11 +7,12 @@ from rest_framework.response import Response
 
 from registry.api.parsers import LongJSONParser
 from registry.api.schema import page_of, problem, query, shape
+from registry.api.v1.adapters import following, limit_of
 from registry.api.v1.views import Body, View
-from registry.models import Scope
+from registry.models import BaseRelation, Scope
 from registry.queries import base_models as questions
-from registry.queries import shapes
-from registry.services import base_models
+from registry.queries import matrix, search, shapes
+from registry.services import base_models, relations
 
 
 class Location(Body):
@@ -60,7 +61,7 @@ class BaseModelsView(View):
     def post(self, request: Request) -> Response:
         """Register a base model by its sorted leaves [name, dtype, shape, BLAKE3]. The fingerprint is computed here."""
         base, made = base_models.register(viewer=self.viewer, **self.body(NewBaseModel))
-        return Response(questions.shape(base), status=201 if made else 200)
+        return Response(questions.shape(base, self.viewer), status=201 if made else 200)
 
 
 class BaseModelView(View):
@@ -71,4 +72,78 @@ class BaseModelView(View):
     def get(self, request: Request, name: str) -> Response:
         """One base model, by fingerprint or name."""
         base = questions.get(name, self.viewer)
-        return Response(questions.shape(base, leaves=request.query_params.get("tensors") == "1"))
+        return Response(questions.shape(base, self.viewer, leaves=request.query_params.get("tensors") == "1"))
+
+
+class BaseAdaptersView(View):
+    @extend_schema(
+        operation_id="base_models_adapters_list",
+        parameters=[
+            query("task", "An ML task, such as text-classification."),
+            query("method", "lora, bottleneck, houlsby, ..."),
+            query("benchmark", "Measured on this benchmark; scores are then those on it."),
+            query("level", "validated, same_values, derived or shape_only."),
+            query("limit", "Results a page, at most 50."),
+            query("cursor", "Where a page begins; taken from `next`."),
+        ],
+        responses={
+            200: page_of(shapes.Summary),
+            400: problem("An unknown level or cursor."),
+            404: problem("No such base model."),
+        },
+    )
+    def get(self, request: Request, name: str) -> Response:
+        """Adapters that fit this base model, of those you may know of: best level first, then the best score."""
+        base = questions.get(name, self.viewer)
+        found = search.search(_asked(request, base.pk), self.viewer)
+        return Response({"results": found.results, "next": following(request, found.cursor)})
+
+
+class MatrixView(View):
+    @extend_schema(
+        operation_id="base_models_matrix",
+        parameters=[
+            query("adapter", "One adapter's reference: its row alone, with every tensor that clashes."),
+            query("task", "An ML task, such as text-classification."),
+            query("method", "lora, bottleneck, houlsby, ..."),
+            query("level", "validated, same_values, derived or shape_only, on this base model."),
+            query("limit", "Rows a page, at most 50."),
+            query("cursor", "Where a page begins; taken from `next`."),
+        ],
+        responses={200: shape(shapes.Matrix), 400: problem("An unknown level or cursor."), 404: problem("Missing.")},
+    )
+    def get(self, request: Request, name: str) -> Response:
+        """Adapters against this base model and its kin: the level of each cell, and the report it stands on."""
+        ref = request.query_params.get("adapter", "")
+        found, cursor = matrix.of(name, self.viewer, _asked(request, ""), ref=ref)
+        return Response(found | {"next": following(request, cursor)})
+
+
+class NewRelation(Body):
+    parent = serializers.CharField(max_length=512)  # type: ignore[assignment]  # DRF takes declared fields off the class
+    kind = serializers.ChoiceField(BaseRelation.Kind.values)
+
+
+class RelationsView(View):
+    scopes = (Scope.PUSH, Scope.WORKER)
+
+    @extend_schema(
+        request=NewRelation,
+        responses={
+            201: shape(shapes.BaseModelShape),
+            200: shape(shapes.BaseModelShape),
+            403: problem("Not yours to say."),
+            404: problem("No such base model."),
+            422: problem("A relation that cannot be."),
+        },
+    )
+    def post(self, request: Request, name: str) -> Response:
+        """Say what this base model comes from. What operators and workers say is observed, all else is a claim."""
+        row, made = relations.relate(viewer=self.viewer, name=name, **self.body(NewRelation))
+        base = questions.get(row.base_id, self.viewer)
+        return Response(questions.shape(base, self.viewer), status=201 if made else 200)
+
+
+def _asked(request: Request, base: str) -> search.SearchQuery:
+    given = {key: request.query_params.get(key, "") for key in ("task", "method", "benchmark", "level", "cursor")}
+    return search.SearchQuery(**given, base=base, sort="score", limit=limit_of(request))

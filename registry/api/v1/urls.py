@@ -3,7 +3,19 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
-from registry.api.v1 import adapters, base_models, benchmarks, me, policies, resolve, runs, uploads, versions
+from registry.api.v1 import (
+    adapters,
+    base_models,
+    benchmarks,
+    compat,
+    hashes,
+    me,
+    policies,
+    resolve,
+    runs,
+    uploads,
+    versions,
+)
 
 ADAPTER = "adapters/<str:namespace>/<str:name>"
 VERSION = f"{ADAPTER}/versions/<str:version>"
@@ -25,7 +37,12 @@ urlpatterns = [
     path("uploads/<uuid:upload_id>/blobs/<int:n>", uploads.UploadBlobView.as_view()),
     path("uploads/<uuid:upload_id>/complete", uploads.CompleteView.as_view()),
     path("base-models", base_models.BaseModelsView.as_view()),
+    path("base-models/<path:name>/adapters", base_models.BaseAdaptersView.as_view()),
+    path("base-models/<path:name>/matrix", base_models.MatrixView.as_view()),
+    path("base-models/<path:name>/relations", base_models.RelationsView.as_view()),
     path("base-models/<path:name>", base_models.BaseModelView.as_view()),
+    path("compat/check", compat.CheckView.as_view()),
+    path("by-hash/<str:digest>", hashes.ByHashView.as_view()),
     path("benchmarks", benchmarks.BenchmarksView.as_view()),
     re_path(
         r"^benchmarks/(?P<digest>sha256:[0-9a-f]{64})/files/(?P<name>[^/]+)$", benchmarks.BenchmarkFileView.as_view()

@@ -11,14 +11,14 @@ from django.db import connection
 from registry.embedded import folder as folders
 from registry.errors import RegistryError
 from registry.queries import tokens as known_tokens
-from registry.services import tokens, users
+from registry.services import fits, tokens, users
 
 OPERATOR, WORKER = "operator", "worker"
 MIGRATION_LOCK = 0x68756221  # any number that is ours; two hubs on one database migrate one after the other
 
 
 class Command(BaseCommand):
-    """Migrates, makes the user who may sign in at first, and the worker's token. Run again, it changes nothing."""
+    """Migrates, derives what was not noted before, makes the user who may sign in at first, and the worker's token. Run again, it changes nothing."""
 
     help = "Migrate the database and make the operator and the worker's token of an embedded hub (`up` does this)."
     requires_system_checks = ()
@@ -28,8 +28,9 @@ class Command(BaseCommand):
         parser.add_argument("--data", type=Path, required=True)
 
     def handle(self, *args: Any, **given: Any) -> None:
-        """Do all three."""
+        """Do all of it."""
         migrate()
+        fits.note_missing()
         folder = folders.Folder(given["data"])
         secrets = folders.load_secrets(folder)
         users.make_operator(username=OPERATOR, password=secrets["operator_password"])

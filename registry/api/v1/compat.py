@@ -1,0 +1,46 @@
+"""POST compat/check: what fits a base model that its owner describes and keeps."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from registry.api.parsers import TableJSONParser
+from registry.api.schema import problem, shape
+from registry.api.v1.base_models import Leaves
+from registry.api.v1.views import Body, View
+from registry.queries import matrix, shapes
+
+
+class Described(Body):
+    config = serializers.DictField()
+    leaves = Leaves(required=False)
+    tensors = Leaves(required=False)
+    adapter = serializers.CharField(max_length=512, default="", allow_blank=True)
+    task = serializers.CharField(max_length=64, default="", allow_blank=True)
+    method = serializers.CharField(max_length=64, default="", allow_blank=True)
+
+
+class CheckView(View):
+    parser_classes = (TableJSONParser,)
+
+    def admit(self, **kwargs: Any) -> None:
+        """Anybody may ask: nothing is written."""
+
+    @extend_schema(
+        request=Described,
+        responses={
+            200: shape(shapes.Checked),
+            404: problem("No such adapter, or not for you."),
+            422: problem("Tensors that cannot be."),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Adapters that fit a base model, best first, from its configuration and either `tensors` [name, dtype, shape] or `leaves`.
+
+        With `leaves` [name, dtype, shape, BLAKE3] the hub knows the very weights again. With `adapter`, a reference, the
+        verdict on that one and every tensor that clashes. Nothing is kept.
+        """
+        return Response(matrix.described(self.viewer, **self.body(Described)))

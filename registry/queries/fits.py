@@ -1,0 +1,256 @@
+"""Which adapters fit which base models, for who asks, from the best level down, with the evidence.
+
+A verdict stands on what this viewer may know of: a run counts where one of its versions is visible, so that nobody learns
+from a level what somebody else has pushed in private.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from django.db.models import (
+    BooleanField,
+    Case,
+    Count,
+    Exists,
+    F,
+    Func,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Value,
+    When,
+)
+
+from hub.spec import base_model as spec
+from hub.spec import compatibility, documents
+from hub.spec import components as parts
+from registry.models import Adapter, BaseModel, BaseRelation, Component, Fit, Need, Version
+from registry.models.adapters import AdapterQuerySet
+from registry.models.fits import Sizes
+from registry.models.versions import VersionQuerySet
+from registry.queries import base_models, shapes, versions
+from registry.queries.viewers import Viewer
+from registry.queries.visibility import visible_adapters
+
+RANKS = ("validated", "same_values", "derived", "declared", "shape_only")
+"""The levels of what fits, best first; `declared` is `shape_only` for the base that the adapter was published for."""
+LEVELS = ("validated", "same_values", "derived", "shape_only")
+DECLARED = RANKS.index("declared")
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A base model as adapters are held against it, whether it is registered or not.
+
+    `offer` is the key of what it offers; where that is no row, `modules` and `whole` say it. `itself`, `same_values` and
+    `derived` are fingerprints: of the bases with this very backbone, with its values in another format, and of its kin.
+    """
+
+    fingerprint: str = ""
+    offer: int | None = None
+    modules: Sizes | None = None
+    whole: dict[str, int] = dataclasses.field(default_factory=dict)
+    itself: frozenset[str] = frozenset()
+    same_values: frozenset[str] = frozenset()
+    derived: frozenset[str] = frozenset()
+
+    @property
+    def by_rank(self) -> tuple[frozenset[str], ...]:
+        """The bases on which a passed run gives each of the first ranks."""
+        return self.itself, self.same_values, self.derived
+
+
+def of_base(base: BaseModel, viewer: Viewer) -> Target:
+    """Return a base model that is registered, with its kin among those the viewer may know of."""
+    seen = base_models.visible(viewer)
+    backbone = base.roots.get("backbone", "")
+    casts = {cast["backbone"] for cast in base.cast_roots.values() if isinstance(cast, dict) and "backbone" in cast}
+    itself = {base.pk} | _with_backbones(seen, {backbone})
+    same = _with_backbones(seen, casts) | _cast_to(seen, backbone)
+    derived: set[str] = set()
+    for kind, one, other in _relations(itself, seen):
+        (same if kind == BaseRelation.Kind.SAME_VALUES else derived).update({one, other})
+    return Target(
+        fingerprint=base.pk,
+        offer=base.offer_id,
+        itself=frozenset(itself),
+        same_values=frozenset(same - itself),
+        derived=frozenset(derived - same - itself),
+    )
+
+
+def of_value(value: spec.BaseModel, viewer: Viewer, *, hashed: bool) -> Target:
+    """Return a base model that somebody describes. Without the hashes of its tensors only their shapes are compared."""
+    modules = {path: sizes for path, sizes in value.offers.items() if path}
+    target = Target(modules=modules, whole=value.offers.get("", {}))
+    if not hashed:
+        return target
+    seen = base_models.visible(viewer)
+    backbone = value.roots.get("backbone", "")
+    itself = _with_backbones(seen, {backbone})
+    return dataclasses.replace(
+        target,
+        fingerprint=value.fingerprint,
+        itself=frozenset(itself),
+        same_values=frozenset(_cast_to(seen, backbone) - itself),
+    )
+
+
+def _with_backbones(seen: QuerySet[BaseModel], backbones: set[str]) -> set[str]:
+    wanted = sorted(backbones - {""})
+    return set(seen.filter(roots__backbone__in=wanted).values_list("pk", flat=True)) if wanted else set()
+
+
+def _cast_to(seen: QuerySet[BaseModel], backbone: str) -> set[str]:
+    """The bases of which this backbone is a copy in another number format, whatever that format is called."""
+    if not documents.is_digest(backbone):
+        return set()
+    path = Func(Value(f'$.*.backbone ? (@ == "{backbone}")'), template="%(expressions)s::jsonpath")
+    found = Func(F("cast_roots"), path, template="%(expressions)s", arg_joiner=" @? ", output_field=BooleanField())
+    return set(seen.filter(found).values_list("pk", flat=True))
+
+
+def _relations(fingerprints: set[str], seen: QuerySet[BaseModel]) -> list[tuple[str, str, str]]:
+    """The relations of these bases that somebody observed, to others that the viewer may know of."""
+    rows = BaseRelation.objects.filter(
+        Q(base__in=fingerprints) | Q(parent__in=fingerprints),
+        state=BaseRelation.State.OBSERVED,
+        base__in=seen.values("pk"),
+        parent__in=seen.values("pk"),
+    )
+    return list(rows.values_list("kind", "base", "parent"))
+
+
+def proofs(fingerprints: Iterable[str], viewer: Viewer) -> VersionQuerySet:
+    """Return the versions, of those the viewer may know of, that were published on one of these bases."""
+    rows = Version.objects.published().served().filter(base_fingerprint__in=sorted(fingerprints))
+    return rows.filter(adapter__in=visible_adapters(viewer).values("pk"))
+
+
+def fitting(target: Target) -> Q:
+    """Return the condition that every adapter in the manifest an adapter shows fits this base by its shapes."""
+    if target.modules is not None:
+        needs: QuerySet[Any, Any] = Need.objects.met_by(target.modules, target.whole).values("pk")
+    else:
+        needs = Fit.objects.filter(offer=target.offer).values("need")
+    found = Component.objects.filter(manifest=OuterRef("digest"))
+    return Q(Exists(found)) & ~Q(Exists(found.exclude(need__in=needs)))
+
+
+def ranked(rows: AdapterQuerySet, target: Target, viewer: Viewer) -> AdapterQuerySet:
+    """Keep the adapters that fit a base, with the place of their level in RANKS as `rank`."""
+    proven = [Q(adapter_digest__in=_digests(bases, viewer)) for bases in target.by_rank]
+    declared = Q(base_fingerprint=target.fingerprint)
+    itself = Q(adapter_digest__in=_digests({target.fingerprint}, viewer))
+    cases = [When(condition, then=Value(place)) for place, condition in enumerate((*proven, declared))]
+    rank = Case(*cases, default=Value(len(RANKS) - 1), output_field=IntegerField())
+    return rows.filter(itself | declared | fitting(target)).annotate(rank=rank)
+
+
+def _digests(bases: Iterable[str], viewer: Viewer) -> QuerySet[Version, str | None]:
+    return proofs(bases, viewer).values_list("adapter_digest", flat=True)
+
+
+def at_level(rows: AdapterQuerySet, level: str) -> AdapterQuerySet:
+    """Keep those of one level, of rows that are `ranked`."""
+    return rows.filter(Q(rank__in=[place for place, name in enumerate(RANKS) if _level(name) == level]))
+
+
+def _level(rank: str) -> str:
+    return "shape_only" if rank == "declared" else rank
+
+
+def shown(rows: Iterable[Adapter], target: Target, viewer: Viewer) -> dict[int, shapes.Compatibility]:
+    """Return the verdict on each of these adapters, which are `ranked`, with the report that proves it, by key."""
+    ranks = {row.pk: (row.rank, row.adapter_digest) for row in rows}  # type: ignore[attr-defined]
+    found: dict[int, shapes.Compatibility] = {}
+    evidence = _evidence({digest for rank, digest in ranks.values() if rank < DECLARED and digest}, target, viewer)
+    for pk, (rank, digest) in ranks.items():
+        proof = evidence.get((rank, digest or "", pk)) or evidence.get((rank, digest or "", 0))
+        found[pk] = {
+            "level": _level(RANKS[rank]),
+            "reasons": [compatibility.REASONS[RANKS[rank]]],
+            "evidence": proof,
+        }
+    return found
+
+
+def _evidence(
+    digests: set[str], target: Target, viewer: Viewer
+) -> dict[tuple[int, str, int], shapes.CompatibilityEvidence]:
+    """The proofs by rank, adapter digest and adapter; under 0 that of any adapter with the same bytes."""
+    found: dict[tuple[int, str, int], shapes.CompatibilityEvidence] = {}
+    if not digests:
+        return found
+    for rank, bases in enumerate(target.by_rank):
+        rows = proofs(bases, viewer).filter(adapter_digest__in=digests)
+        rows = rows.select_related("adapter__namespace", "base_model").prefetch_related("base_model__aliases")
+        for version in rows.order_by("-base_fingerprint", "pk"):
+            proof = _proof(version)
+            for adapter in (0, version.adapter_id):
+                known = found.get((rank, version.adapter_digest or "", adapter))
+                if known is None or version.base_fingerprint == target.fingerprint:
+                    found[rank, version.adapter_digest or "", adapter] = proof
+    return found
+
+
+def _proof(version: Version) -> shapes.CompatibilityEvidence:
+    base = base_models.ref(version.base_model)
+    assert base is not None, "version_published_has_evidence"
+    return {
+        "base_model": base,
+        "ref": versions.ref_of(version),
+        "report_url": versions.report_url(version),
+        "page_url": versions.page_url(version),
+    }
+
+
+def counts(target: Target, viewer: Viewer) -> dict[str, int]:
+    """Return how many adapters, of those the viewer may know of, are at each level."""
+    rows: QuerySet[Any, Any] = ranked(visible_adapters(viewer), target, viewer).order_by()
+    found = {row["rank"]: row["n"] for row in rows.values("rank").annotate(n=Count("pk"))}
+    return {level: sum(n for rank, n in found.items() if _level(RANKS[rank]) == level) for level in LEVELS}
+
+
+def of_version(version: Version, found: list[Component], base: BaseModel, viewer: Viewer) -> shapes.Compatibility:
+    """Return the verdict on one version and one base, with every tensor that clashes."""
+    return _check(version, found, base_models.to_spec(base), of_base(base, viewer), viewer)
+
+
+def of_version_on(
+    version: Version, found: list[Component], value: spec.BaseModel, viewer: Viewer, *, hashed: bool
+) -> shapes.Compatibility:
+    """Return the verdict on one version and a base that somebody describes."""
+    return _check(version, found, value, of_value(value, viewer, hashed=hashed), viewer)
+
+
+def _check(
+    version: Version, found: list[Component], value: spec.BaseModel, target: Target, viewer: Viewer
+) -> shapes.Compatibility:
+    root = value.roots.get("backbone", "")
+    digest = version.adapter_digest or ""
+    evidence = _evidence({digest} - {""}, target, viewer)
+    proven = [{root} if (rank, digest, 0) in evidence and root else set() for rank in range(3)]
+    verdict = compatibility.check(
+        [parts.Component.from_json(component.facts["component"]) for component in found],
+        value,
+        version.base_fingerprint if target.fingerprint else None,
+        proven[0],
+        same_values=proven[1],
+        derived=proven[2],
+    )
+    rank = RANKS.index(verdict.level) if verdict.level in RANKS else len(RANKS)
+    proof = evidence.get((rank, digest, version.adapter_id)) or evidence.get((rank, digest, 0))
+    return {"level": verdict.level, "reasons": list(verdict.reasons), "evidence": proof}
+
+
+def unfit(pks: Iterable[int], target: Target) -> dict[int, str]:
+    """Return for adapters that do not fit a base why: `unknown` where something is not known, else `incompatible`."""
+    offered = BaseModel.objects.filter(pk=target.fingerprint, offer__compared_at__isnull=False).exists()
+    open_ = Component.objects.filter(Q(need=None) | Q(need__compared_at=None), manifest=OuterRef("digest"))
+    rows = Adapter.objects.filter(pk__in=list(pks)).annotate(
+        told=Exists(Component.objects.filter(manifest=OuterRef("digest"))) & ~Exists(open_)
+    )
+    return {pk: "incompatible" if told and offered else "unknown" for pk, told in rows.values_list("pk", "told")}

@@ -1,0 +1,220 @@
+"""Adapters against a base model and its kin, and against a base model that somebody describes."""
+
+import dataclasses
+from typing import Any
+
+from django.db.models import Q
+
+from hub.spec import base_model as spec
+from hub.spec import reference
+from hub.spec.errors import SpecError
+from registry.errors import BadRequest, Invalid
+from registry.models import Adapter, BaseModel, Version
+from registry.queries import adapters, base_models, fits, search, shapes, versions
+from registry.queries.search import SearchQuery
+from registry.queries.viewers import Viewer
+from registry.queries.visibility import visible_adapters
+
+COLUMNS = 12
+KNOWN = 20
+SHOWN = 6
+ROWS = 50
+
+
+def of(name: str, viewer: Viewer, query: SearchQuery, *, ref: str = "") -> tuple[shapes.Matrix, str]:
+    """Return a page of the matrix of a base model and its kin, and the cursor of the next page.
+
+    The rows are what fits the base, in the order of its list. With `ref` one row, that adapter, with every tensor that
+    clashes. Raises NotFound, BadRequest.
+    """
+    base = base_models.get(name, viewer)
+    if ref:
+        kin = relatives(base, viewer)
+        row = _row_of(_version(ref, viewer), [other for _, other in kin], viewer)
+        return {"base_model": _ref(base), "columns": _columns(kin, viewer), "rows": [row], "next": None}, ""
+    found = search.search(dataclasses.replace(query, base=base.pk), viewer)
+    return of_page(base, found, viewer), found.cursor
+
+
+def of_page(base: BaseModel, found: search.Found, viewer: Viewer) -> shapes.Matrix:
+    """Return the matrix over a page of what fits a base."""
+    kin = relatives(base, viewer)
+    rows = _rows(found.results, [other for _, other in kin], viewer)
+    return {"base_model": _ref(base), "columns": _columns(kin, viewer), "rows": rows, "next": None}
+
+
+def _columns(kin: list[tuple[str, BaseModel]], viewer: Viewer) -> list[shapes.MatrixColumn]:
+    return [
+        {"base_model": _ref(other), "relation": relation, "counts": fits.counts(fits.of_base(other, viewer), viewer)}
+        for relation, other in kin
+    ]
+
+
+def relatives(base: BaseModel, viewer: Viewer) -> list[tuple[str, BaseModel]]:
+    """Return the base itself and its kin, of those the viewer may know of, each with what it is to the base."""
+    target = fits.of_base(base, viewer)
+    names = {
+        base.pk: "itself",
+        **dict.fromkeys(sorted(target.itself - {base.pk}), "same_backbone"),
+        **dict.fromkeys(sorted(target.same_values), "same_values"),
+        **dict.fromkeys(sorted(target.derived), "derived"),
+    }
+    kept = dict(list(names.items())[:COLUMNS])
+    rows = BaseModel.objects.filter(pk__in=kept).prefetch_related("aliases__namespace").in_bulk()
+    return [(relation, rows[key]) for key, relation in kept.items()]
+
+
+def _ref(base: BaseModel) -> shapes.BaseRef:
+    return {"fingerprint": base.pk, "name": base_models.name_of(base), "state": base.state}
+
+
+def _rows(found: list[shapes.Summary], kin: list[BaseModel], viewer: Viewer) -> list[shapes.MatrixRow]:
+    """Fill the cells of these adapters, column by column."""
+    named = Q(pk__in=[])
+    for row in found:
+        named |= Q(namespace__name=row["namespace"], name=row["name"])
+    keys = {f"{row.namespace.name}/{row.name}": row.pk for row in _adapters(viewer).filter(named)}
+    columns = [_cells(list(keys.values()), fits.of_base(other, viewer), viewer) for other in kin]
+    return [
+        {
+            "adapter": row["ref"],
+            "url": row["url"],
+            "task": row["task"],
+            "method": row["method"],
+            "cells": [column[keys[row["ref"]]] for column in columns],
+        }
+        for row in found
+        if row["ref"] in keys
+    ]
+
+
+def _adapters(viewer: Viewer) -> Any:
+    return visible_adapters(viewer).select_related("namespace").defer("search")
+
+
+def _cells(keys: list[int], target: fits.Target, viewer: Viewer) -> dict[int, shapes.Compatibility]:
+    ranked = list(fits.ranked(visible_adapters(viewer).filter(pk__in=keys), target, viewer))
+    found = fits.shown(ranked, target, viewer)
+    others = fits.unfit(set(keys) - set(found), target)
+    return found | {pk: {"level": level, "reasons": [], "evidence": None} for pk, level in others.items()}
+
+
+def _version(ref: str, viewer: Viewer) -> Version:
+    try:
+        wanted = reference.parse(ref)
+    except SpecError as error:
+        raise BadRequest.from_spec(error) from None
+    name = wanted.version or (f"sha256:{wanted.digest}" if wanted.digest else "latest")
+    return versions.get(wanted.namespace, wanted.name, name, viewer)
+
+
+def _row_of(version: Version, kin: list[BaseModel], viewer: Viewer) -> shapes.MatrixRow:
+    found = versions.components_of(version.digest)
+    return {
+        "adapter": f"{version.adapter.namespace.name}/{version.adapter.name}",
+        "url": versions.page_url(version),
+        "task": version.adapter.task,
+        "method": version.adapter.method,
+        "cells": [fits.of_version(version, found, other, viewer) for other in kin],
+    }
+
+
+def described(
+    viewer: Viewer,
+    *,
+    config: dict[str, Any],
+    leaves: Any = None,
+    tensors: Any = None,
+    adapter: str = "",
+    task: str = "",
+    method: str = "",
+) -> shapes.Checked:
+    """Return what fits a base model of which somebody sends the table of tensors; nothing of it is kept.
+
+    `tensors` [name, dtype, shape] are enough; with `leaves`, which have the hashes, too, levels above `shape_only` are
+    found. With `adapter`, the verdict on that one, and every tensor that clashes. Raises Invalid, NotFound.
+    """
+    hashed = leaves is not None
+    if hashed == (tensors is not None):
+        raise Invalid("Send either `leaves` or `tensors`.", hint="tensors: [[name, dtype, shape], ...]")
+    try:
+        value = spec.from_leaves(spec.parse_leaves(leaves if hashed else _unhashed(tensors)), config)
+    except SpecError as error:
+        raise Invalid.from_spec(error) from None
+    known = equals(value, viewer, hashed=hashed)
+    return {
+        "fingerprint": value.fingerprint if hashed else None,
+        "architecture": value.architecture,
+        "parameters": value.parameters,
+        "known": known,
+        "results": (
+            [_one(adapter, value, viewer, hashed=hashed)]
+            if adapter
+            else _all(value, viewer, SearchQuery(task=task, method=method, sort="score", limit=ROWS), hashed=hashed)
+        ),
+    }
+
+
+def _unhashed(tensors: Any) -> Any:
+    """Return leaves whose hashes nobody told. Each has another one: else a layer would look tied to its like."""
+    if not isinstance(tensors, list):
+        return tensors
+    return [
+        [*item, f"{n:064x}"] if isinstance(item, list) and len(item) == 3 else item for n, item in enumerate(tensors)
+    ]
+
+
+def _all(value: spec.BaseModel, viewer: Viewer, query: SearchQuery, *, hashed: bool) -> list[shapes.Summary]:
+    base = base_models.find(value.fingerprint, viewer) if hashed else None
+    target = fits.of_base(base, viewer) if base else fits.of_value(value, viewer, hashed=hashed)
+    return search.search(query, viewer, target).results
+
+
+def _one(ref: str, value: spec.BaseModel, viewer: Viewer, *, hashed: bool) -> shapes.Summary:
+    version = _version(ref, viewer)
+    found = versions.components_of(version.digest)
+    base = base_models.find(value.fingerprint, viewer) if hashed else None
+    summary = adapters.summaries([version.adapter], viewer)[0]
+    summary["compatibility"] = (
+        fits.of_version(version, found, base, viewer)
+        if base
+        else fits.of_version_on(version, found, value, viewer, hashed=hashed)
+    )
+    return summary
+
+
+def equals(value: spec.BaseModel, viewer: Viewer, *, hashed: bool) -> list[shapes.KnownBase]:
+    """Return the base models of this hub that a described one equals, the strongest likeness first."""
+    seen = base_models.visible(viewer)
+    alike: dict[str, str] = {}
+    if hashed:
+        target = fits.of_value(value, viewer, hashed=True)
+        alike |= dict.fromkeys(seen.filter(pk=value.fingerprint).values_list("pk", flat=True), "weights")
+        for keys, word in ((target.itself, "backbone"), (target.same_values, "values")):
+            alike = dict.fromkeys(sorted(keys), word) | alike
+    shaped = seen.filter(architecture=value.architecture).order_by("created_at", "pk").values_list("pk", flat=True)
+    alike = dict.fromkeys(shaped[:KNOWN], "architecture") | alike
+    order = ("weights", "backbone", "values", "architecture")
+    best = sorted(alike, key=lambda key: order.index(alike[key]))[:KNOWN]
+    named = base_models.refs(set(best))
+    return [{"base_model": named[key], "equal": alike[key]} for key in best]
+
+
+def of_adapter(adapter: Adapter, version: Version, viewer: Viewer) -> list[tuple[BaseModel, shapes.Compatibility]]:
+    """Return the base models that an adapter's version fits, best level first: what its page shows."""
+    needs = [row.need_id for row in versions.components_of(version.digest)]
+    rows = base_models.visible(viewer).exclude(offer=None).prefetch_related("aliases__namespace")
+    for need in needs:
+        rows = rows.filter(offer__fits__need=need)
+    proven = fits.proofs(base_models.visible(viewer).values_list("pk", flat=True), viewer)
+    mine = set(proven.filter(adapter_digest=version.adapter_digest).values_list("base_fingerprint", flat=True))
+    bases = [*BaseModel.objects.filter(pk__in=mine).prefetch_related("aliases__namespace")]
+    bases += (
+        rows.exclude(pk__in=mine).order_by("-state", "created_at", "pk")[: max(0, SHOWN - len(bases))] if needs else []
+    )
+    found = []
+    for base in bases:
+        cell = _cells([adapter.pk], fits.of_base(base, viewer), viewer)[adapter.pk]
+        if cell["level"] in fits.LEVELS:
+            found.append((base, cell))
+    return sorted(found, key=lambda pair: fits.LEVELS.index(pair[1]["level"]))
