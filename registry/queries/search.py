@@ -82,7 +82,7 @@ def search(query: SearchQuery, viewer: Viewer, target: fits.Target | None = None
     if target is not None:
         rows = fits.ranked(rows, target, viewer)
         rows = fits.at_level(rows, query.level) if query.level else rows
-    rows = _ordered(rows, query, viewer, [F("rank").asc()] if target is not None else [])
+    rows = _ordered(rows, query, viewer, *([F("rank").asc()] if target is not None else []))
     rows = rows.select_related("namespace").defer("search")
     size = max(1, min(query.limit, PAGE))
     page = list(_after(rows, query, ranked=target is not None)[: size + 1])
@@ -143,7 +143,7 @@ def _scores(benchmark: str, viewer: Viewer) -> QuerySet[Score]:
     return rows.filter(benchmark__name=benchmark) if benchmark else rows
 
 
-def _ordered(rows: AdapterQuerySet, query: SearchQuery, viewer: Viewer, first: list[Any]) -> AdapterQuerySet:
+def _ordered(rows: AdapterQuerySet, query: SearchQuery, viewer: Viewer, *first: Any) -> AdapterQuerySet:
     """Annotate `key`, the value that the order goes by, and sort: highest first (names: lowest), unknown last."""
     if query.sort == "name":
         return rows.annotate(key=F("name")).order_by(*first, "key", "pk")
@@ -167,14 +167,13 @@ def _best(benchmark: str, what: str, viewer: Viewer) -> QuerySet[Score, Any]:
     return rows.order_by("-good").values("good")[:1]
 
 
-def _after(rows: AdapterQuerySet, query: SearchQuery, *, ranked: bool) -> AdapterQuerySet:
+def _after(rows: AdapterQuerySet, query: SearchQuery, *, ranked: bool = False) -> AdapterQuerySet:
     """Keep what stands behind the cursor: further in the order, or (where there are ranks) of a later rank."""
     if not query.cursor:
         return rows
-    key, pk, rank = _read_cursor(query)
-    if not ranked:
-        return rows.filter(_behind(query, key, pk))
-    return rows.filter(Q(rank__gt=rank) | Q(_behind(query, key, pk), rank=rank))
+    key, pk, *rank = _read_cursor(query, ranked=ranked)
+    behind = _behind(query, key, pk)
+    return rows.filter(Q(rank__gt=rank[0]) | Q(behind, rank=rank[0]) if ranked else behind)
 
 
 def _behind(query: SearchQuery, key: Any, pk: int) -> Q:
@@ -190,7 +189,7 @@ def _behind(query: SearchQuery, key: Any, pk: int) -> Q:
 def _cursor(row: Adapter) -> str:
     key = row.key  # type: ignore[attr-defined]
     value = key.isoformat() if isinstance(key, datetime.datetime) else key
-    place = [value, row.pk, getattr(row, "rank", 0)]
+    place = [value, row.pk, *([row.rank] if hasattr(row, "rank") else [])]
     return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
 
 
@@ -228,17 +227,20 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _read_cursor(query: SearchQuery) -> tuple[Any, int, int]:
+def _read_cursor(query: SearchQuery, *, ranked: bool) -> tuple[Any, ...]:
+    """(key, primary key), and behind them the rank where there are ranks. Raises BadRequest."""
     try:
         padded = query.cursor + "=" * (-len(query.cursor) % 4)
-        key, pk, rank = documents.loads_json(
+        key, *numbers = documents.loads_json(
             base64.urlsafe_b64decode(padded.encode("ascii")), where="cursor", max_bytes=2000
         )
         if key is None and query.sort in (*INDEXED, "name"):
             raise ValueError(key)
         if key is not None:
             key = _KEYS[query.sort](key)
-        pk, rank = _whole(pk), _whole(rank)
+        if len(numbers) != 1 + ranked:
+            raise ValueError(numbers)
+        numbers = [_whole(number) for number in numbers]
     except (ValueError, TypeError, OverflowError, binascii.Error, SpecError):
         raise BadRequest("The cursor cannot be read.", hint="Begin again without it.") from None
-    return key, pk, rank
+    return key, *numbers

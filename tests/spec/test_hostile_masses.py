@@ -78,20 +78,26 @@ def accepted_by_the_library(data):
     return True
 
 
+def parsed(data):
+    """(seconds, whether it was taken)"""
+    begin = time.process_time()
+    try:
+        tensors.parse_header(data, len(data))
+    except SpecError:
+        return time.process_time() - begin, False
+    return time.process_time() - begin, True
+
+
 @pytest.mark.parametrize("part", range(4))
 def test_ten_thousand_malformed_headers(part):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     slowest, refused, taken = 0.0, 0, 0
     for data in mutants(HEADERS // 4, part):
-        begin = time.process_time()
-        try:
-            tensors.parse_header(data, len(data))
-        except SpecError:
-            refused += 1
-        else:
-            taken += 1
-            assert accepted_by_the_library(data), data[:400]
-        slowest = max(slowest, time.process_time() - begin)
+        seconds, read = min(parsed(data) for _ in range(3))
+        refused += not read
+        taken += read
+        assert not read or accepted_by_the_library(data), data[:400]
+        slowest = max(slowest, seconds)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert refused > HEADERS // 8  # most of them are really wrong
     assert taken > 0  # and what is still well-formed is no reason to refuse
@@ -120,11 +126,14 @@ WEIGHTS = make.lora()["adapter_model.safetensors"]
 
 
 def look(config, files, base):
-    begin = time.process_time()
-    found = validation.inspect(
-        MemorySnapshot(files | {"adapter_config.json": json.dumps(config).encode()}), base, to_run=False
-    )
-    assert time.process_time() - begin < SLOW * 3  # a busy machine counts, too; the limit is that nothing runs away
+    snapshot = MemorySnapshot(files | {"adapter_config.json": json.dumps(config).encode()})
+    for _ in range(5):  # the collector may tidy up a whole session's garbage just now
+        begin = time.process_time()
+        found = validation.inspect(snapshot, base, to_run=False)
+        if time.process_time() - begin < SLOW:
+            break
+    else:
+        pytest.fail(f"slower than {SLOW} s each time")
     for component in found.components:
         json.dumps(component.to_json(), allow_nan=False)
         assert type(component).from_json(component.to_json()) == component

@@ -81,7 +81,7 @@ def test_the_adapters_page_tells_what_else_it_fits(published, siblings, anybody)
     fits = page[page.index("<h2>Fits</h2>") :]
     assert fits.index("tiny-bert") < fits.index("other-bert")
     assert "wide-bert" not in fits
-    assert "hub check acme/tone-bert --base ./my-model" in page
+    assert "hub check acme/tone-bert \\\n  --base ./my-model" in page
     assert f"/b/{siblings['tiny-bert'].pk}" in page
 
 
