@@ -7,6 +7,7 @@ Both cores are kept busy to the end: small tensors are one job each, the largest
 threads of BLAKE3 itself, or, where casts are wanted, its casts are shared out.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -238,40 +239,42 @@ class _Job:
 
 
 def _read_shard(shard: Path, model_type: str, casts: bool, progress: Callable[[int], None] | None) -> list[_Hashed]:
-    try:
-        with shard.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            head = stream.read(8)
-            head += stream.read(tensors.header_length(head, size))
-            table = tensors.parse_header(head, size, shard.name)
+    with _told(shard):
+        start, table = _header(shard)
         named = {t: name for t in table if (name := families.canonical_name(t.name, model_type)) is not None}
-        digests = _hash(shard, len(head), list(named), casts, progress)
+        digests = _hash(shard, start, list(named), casts, progress)
         return [
             _Hashed(
                 name,
                 Leaf(tensor.name, tensor.dtype, tensor.shape, digests[tensor][()]),
                 digests[tensor],
-                b"".join(_parts(shard, len(head), tensor)) if _tells_shape(name, tensor) else b"",
+                b"".join(_parts(shard, start, tensor)) if _tells_shape(name, tensor) else b"",
             )
             for tensor, name in named.items()
         ]
-    except SpecError as error:
-        raise errors.UsageError(
-            f"{shard} is not a safetensors file as it should be", problems=error.problems
-        ) from error
-    except OSError as error:
-        raise errors.UsageError(f"{shard} cannot be read: {error.strerror or error}") from error
 
 
 def _headers(shard: Path) -> list[Leaf]:
     """The tensors of a file without their digests."""
+    with _told(shard):
+        _, table = _header(shard)
+    return [Leaf(tensor.name, tensor.dtype, tensor.shape, "0" * 64) for tensor in table]
+
+
+def _header(shard: Path) -> tuple[int, tuple[Tensor, ...]]:
+    """(the byte where the tensors begin, the tensors) of a safetensors file. Raises SpecError, OSError."""
+    with shard.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        head = stream.read(8)
+        head += stream.read(tensors.header_length(head, size))
+    return len(head), tensors.parse_header(head, size, shard.name)
+
+
+@contextlib.contextmanager
+def _told(shard: Path) -> Iterator[None]:
+    """Say of a file that cannot be read, or is not what it should be, which one it is. Raises UsageError."""
     try:
-        with shard.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            head = stream.read(8)
-            head += stream.read(tensors.header_length(head, size))
-        nothing = "0" * 64
-        return [Leaf(one.name, one.dtype, one.shape, nothing) for one in tensors.parse_header(head, size, shard.name)]
+        yield
     except SpecError as error:
         raise errors.UsageError(
             f"{shard} is not a safetensors file as it should be", problems=error.problems

@@ -300,10 +300,11 @@ def _located(files: Snapshot, path: str) -> dict[str, tuple[tensors.Tensor, int]
 
 def _tell_tokenizer(finding: Finding, files: Snapshot, component: Component, bases: Sequence[KnownBase]) -> None:
     brought = [name for name in _TOKENIZERS if name in files.files]
-    grown = [
-        part for part in component.parts if part.kind in ("saved", "tokens") and "rows" not in part.needs.get("", {})
+    tables = [
+        part.shapes["weight"][0]
+        for part in component.parts
+        if part.kind == "saved" and len(part.shapes.get("weight", ())) == 2
     ]
-    tables = [part.shapes["weight"][0] for part in grown if len(part.shapes.get("weight", ())) == 2]
     for fit in finding.fits[:1]:
         base = next(known.base for known in bases if str(known.folder) == fit["folder"])
         vocab = base.sizes["vocab"]

@@ -144,6 +144,14 @@ def test_bytes_that_are_copies_of_the_base_are_counted(tmp_path, base, capsys):
     assert not any("equal the base" in text for text in told)
 
 
+@pytest.mark.parametrize(("rows", "said"), [(13, True), (11, False)])
+def test_tokens_that_an_adapter_adds_are_told(rows, said, tmp_path, base, capsys):
+    words = f"{make.PREFIX}bert.embeddings.word_embeddings.weight"
+    write(tmp_path / "grown", make.lora({"modules_to_save": ["classifier", "word_embeddings"]}, {words: (rows, 8)}))
+    _, found, _ = doctor(capsys, tmp_path / "grown", "--base", base)
+    assert any("adds 2 tokens to the 11 of tiny-bert" in text for text in remarks(found["grown"], "warning")) is said
+
+
 def test_what_engines_need_is_told(tmp_path, capsys):
     write(tmp_path / "plain", make.lora())
     write(tmp_path / "high", make.lora({"r": 24}, make.lora_shapes(rank=24)))

@@ -187,13 +187,14 @@ class _Reader:
         symbols: layout.Symbols,
         group: Group | None = None,
     ) -> bool:
-        """Tell whether shapes and numbers agree; what does not is told with both shapes."""
+        """Tell what does not fit, with both shapes; False where a tensor cannot even have that form."""
         shapes = {role: tensor.shape for role, tensor in found.items()}
         misfits = layout.fit(chosen, shapes, symbols)
         for misfit in misfits:
             self.tell(module, chosen, found, misfit)
-        agree = self.check_numbers(module, chosen, found, symbols, group) if not misfits else True
-        return agree and all(misfit.wanted is not None for misfit in misfits)
+        if not misfits:
+            self.check_numbers(module, chosen, found, symbols, group)
+        return all(misfit.wanted is not None for misfit in misfits)
 
     def tell(self, module: str, chosen: Form, found: dict[str, tensors.Tensor], misfit: layout.Misfit) -> None:
         """Tell of a tensor that does not fit: what it is, what it should be, and what of the base says so."""
@@ -224,7 +225,7 @@ class _Reader:
         found: dict[str, tensors.Tensor],
         symbols: layout.Symbols,
         group: Group | None,
-    ) -> bool:
+    ) -> None:
         """Hold the numbers that the tensors show against those that the configuration gives."""
         for knob in self.row.knobs:
             declared = self.settings.number(knob.symbol, group.name if group else module)
@@ -235,7 +236,6 @@ class _Reader:
             what = "rank" if knob.symbol == "r" else knob.key
             message = f"{self.source.config_path} says {what} {declared}{place}, the tensors have {what} {shown}"
             self.source.tensor_problem("rank", message, f"{knob.key} must be that of the tensors")
-        return True
 
     def keep(
         self,
