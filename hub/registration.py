@@ -36,6 +36,8 @@ def add_base(wire: Wire, settings: config.Settings, source: Path | str, *, name:
         "config": base.config,
         "tokenizer_digest": base.tokenizer_digest,
     }
+    described = base.to_json()
+    body |= {key: described[key] for key in ("cast_roots", "logical") if described[key]}
     body |= {"name": name} if name else {}
     if location is not None and wire.request("GET", "me").data.get("scope") == "admin":
         body |= {"locations": [location]}  # where the library's names lie is for operators to say

@@ -93,7 +93,7 @@ class Registry:
     def announce(self, base: BaseModel) -> None:
         """Tell the registry of a base model whose bytes this worker has hashed."""
         value = base.to_json()
-        told = {key: value[key] for key in ("leaves", "config", "tokenizer_digest")}
+        told = {key: value[key] for key in ("leaves", "config", "tokenizer_digest", "cast_roots", "logical")}
         self._client.request("POST", "base-models", json=told, idempotent=True)
 
 

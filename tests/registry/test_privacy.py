@@ -70,6 +70,7 @@ OTHER_ROUTES = {
     "base-models",
     "base-models/<path:name>",
     "base-models/<path:name>/adapters",
+    "base-models/<path:name>/locations",
     "base-models/<path:name>/relations",
     "by-hash/<str:digest>",
     "benchmarks",

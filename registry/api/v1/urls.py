@@ -38,6 +38,7 @@ urlpatterns = [
     path("uploads/<uuid:upload_id>/complete", uploads.CompleteView.as_view()),
     path("base-models", base_models.BaseModelsView.as_view()),
     path("base-models/<path:name>/adapters", base_models.BaseAdaptersView.as_view()),
+    path("base-models/<path:name>/locations", base_models.LocationsView.as_view()),
     path("base-models/<path:name>/matrix", base_models.MatrixView.as_view()),
     path("base-models/<path:name>/relations", base_models.RelationsView.as_view()),
     path("base-models/<path:name>", base_models.BaseModelView.as_view()),
