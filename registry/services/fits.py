@@ -16,7 +16,7 @@ from hub.spec.base_model import layer_of
 from registry.models import BaseModel, Component, Manifest, Need, Offer
 from registry.models.fits import Sizes, meeting, met_by
 from registry.queries import base_models
-from registry.services import contents, outbox
+from registry.services import contents, kin, outbox
 
 BATCH = 500
 
@@ -116,6 +116,7 @@ def note_missing() -> dict[str, int]:
         "base models": sum(map(_note_base, _undescribed().values_list("pk", flat=True))),
         "components": sum(map(_note_component, Component.objects.filter(need=None).values_list("pk", flat=True))),
         "weights files": sum(contents.note(manifest=row) for row in _unread()),
+        "relations": sum(kin.note(base=row) for row in BaseModel.objects.exclude(quantisation="")),
         "comparisons": _compare_waiting(),
     }
 

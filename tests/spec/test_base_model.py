@@ -27,6 +27,22 @@ def test_a_vector_of_the_document_holds(title):
     assert base.roots == expected
 
 
+ARCHITECTURES = {title: vector for title, vector in vectors.read("fingerprint.md").items() if "table" in vector[0]}
+
+
+@pytest.mark.parametrize("title", ARCHITECTURES)
+def test_an_architecture_of_the_document_holds(title):
+    value, expected = ARCHITECTURES[title]
+    leaves = [Leaf(name, dtype, tuple(shape), f"{n:064x}") for n, (name, dtype, shape) in enumerate(value["table"])]
+    base = base_model.from_leaves(leaves, value["config"], shapes=value.get("told"))
+    assert base.architecture == expected["architecture"]
+
+
+def test_a_packed_copy_has_its_parents_architecture_and_one_of_an_unknown_layout_its_own():
+    plain, packed, unknown = (lines["architecture"] for _, lines in ARCHITECTURES.values())
+    assert plain == packed != unknown
+
+
 def test_the_document_has_vectors():
     assert len(VECTORS) >= 5
 
