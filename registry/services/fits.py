@@ -50,12 +50,12 @@ def offer_of(*, base: base_model.BaseModel) -> Offer:
 
 def columns_of(*, base: base_model.BaseModel) -> dict[str, Any]:
     """Return the columns of a base model that follow from its leaves, its configuration and the shapes it was told."""
-    logical = base.logical and {name: list(shape) for name, shape in base.logical.items()}
+    shapes = None if base.logical is None else {name: list(shape) for name, shape in base.logical.items()}
     return {
         "architecture": base.architecture,
         "parameters": base.parameters,
         "quantisation": base.quantisation or "",
-        "logical": logical,
+        "logical": shapes,
         "offer": offer_of(base=base),
     }
 

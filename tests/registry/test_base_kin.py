@@ -4,7 +4,7 @@ import copy as copies_of
 
 import pytest
 import torch
-from django.db import IntegrityError, connection, transaction
+from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from hub.spec import base_model
@@ -116,18 +116,6 @@ class TestWhoseWordCounts:
         owner.post("base-models", self.lie(base, sent))
         kept = BaseModel.objects.get(roots__embeddings=base_root(sent["changed"]))
         assert kept.cast_roots == sent["changed"]["cast_roots"]
-
-    def test_the_database_keeps_no_cast_roots_without_a_witness(self, base):
-        rows = BaseModel.objects.filter(pk=base.pk)
-        with pytest.raises(IntegrityError, match="basemodel_cast_roots_have_a_witness"), transaction.atomic():
-            rows.update(cast_roots={"bf16": {"root": "1" * 64}})
-        rows.update(cast_roots={"bf16": {"root": "1" * 64}}, cast_roots_by="worker")
-
-    def test_the_database_keeps_no_packed_shapes_of_what_is_not_packed(self, base):
-        rows = BaseModel.objects.filter(pk=base.pk)
-        with pytest.raises(IntegrityError, match="basemodel_only_packed_shapes_are_told"), transaction.atomic():
-            rows.update(logical={"x.weight": [1]})
-        rows.update(logical={"x.weight": [1]}, quantisation="gptq")
 
     @pytest.mark.parametrize(
         ("copy", "more", "word"),

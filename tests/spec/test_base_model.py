@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.spec import base_model, families
+from hub.spec import base_model, compatibility, families
 from hub.spec.base_model import BaseModel, Leaf
 from hub.spec.errors import SpecError
 from tests.spec import vectors
@@ -204,6 +204,18 @@ def test_the_tensors_that_differ_are_named(base):
     other = base_model.from_leaves(changed, builders.CONFIG)
     assert base_model.differing(base, other) == (leaves[0].name, leaves[-1].name)
     assert base_model.differing(base, base) == ()
+
+
+def test_one_tensor_is_named_and_of_many_three(base):
+    leaves = builders.leaves()
+    changed = [Leaf(leaves[0].name, "F32", leaves[0].shape, "e" * 64), *leaves[1:]]
+    total = len(leaves)
+    told = compatibility.unlike(base_model.from_leaves(changed, builders.CONFIG), base, "tiny")
+    assert told == f"{leaves[0].name} differs from that of tiny: 1 of {total} tensors"
+    bare = base_model.from_leaves(leaves[:2], builders.CONFIG)
+    told = compatibility.unlike(bare, base, "tiny")
+    assert f"and {total - 5} more differ from those of tiny: {total - 2} of {total} tensors" in told
+    assert compatibility.unlike(base, base, "tiny") == ""
 
 
 def test_fingerprints_are_recognised():
