@@ -21,12 +21,17 @@ def note(*, base: BaseModel) -> int:
     """
     if base.quantisation and base.logical is None:
         return 0
-    with connection.cursor() as cursor:  # of two that arrive at once, the second one sees the first
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"kin {base.architecture}"])
+    _queue_up(base)
     others = list(_candidates(base).order_by("-observed", "created_at", "pk")[:MOST])
     values = {row.pk: base_models.to_spec(row) for row in (base, *others)} if others else {}
     pairs = [(base, other) if base.quantisation else (other, base) for other in others]
     return sum(_relate(*pair) for pair in pairs if casts.quantised_from(*(values[row.pk] for row in pair)))
+
+
+def _queue_up(base: BaseModel) -> None:
+    """Wait for those of this architecture that are being written: of two that arrive at once, the second sees the first."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"kin {base.architecture}"])
 
 
 def _candidates(base: BaseModel) -> QuerySet[BaseModel]:

@@ -164,6 +164,16 @@ def test_adding_a_base_model_registers_and_remembers_it(sim: Simulator, owner: C
     assert [(entry["name"], entry["folder"]) for entry in listed] == [("owner/tiny", str(base))]
 
 
+def test_what_is_known_of_its_casts_is_told_with_it(owner: Client, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+    ask = owner.wire.request
+    monkeypatch.setattr(owner.wire, "request", lambda *a, **more: (sent.append(more.get("json")), ask(*a, **more))[1])
+    known = base_folder.describe(base, cache=owner.settings.cache / "bases", casts=True)
+    registration.add_base(owner.wire, owner.settings, base, name="owner/tiny")
+    assert sent[-1]["cast_roots"] == known.cast_roots
+    assert "logical" not in sent[-1], "it is not quantised"
+
+
 def test_without_a_token_a_base_model_is_only_remembered(sim: Simulator, anybody: Client, base: Path) -> None:
     assert not registration.add_base(anybody.wire, anybody.settings, base)["registered"]
     assert sim.bases == {}

@@ -1,15 +1,17 @@
 """Base models by what their bytes say: copies in other formats, quantised ones, one changed tensor; and whose word counts."""
 
 import copy as copies_of
+import threading
 
 import pytest
 import torch
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from hub.spec import base_model
 from registry.models import BaseModel, BaseRelation, Event
-from registry.services import fits
+from registry.queries.viewers import Viewer
+from registry.services import base_models, fits, kin
 from tests.registry import adapters, copies
 from tests.registry.cast import Caller, publish
 from tests.registry.test_fits import level, work
@@ -201,6 +203,32 @@ class TestQuantised:
         worker.post("base-models", sent["fp32"])
         worker.post("base-models", sent[copy])
         assert not BaseRelation.objects.exists()
+
+    @pytest.mark.django_db(transaction=True)
+    @pytest.mark.parametrize("queue", [True, False])
+    def test_of_two_that_arrive_at_once_the_second_sees_the_first(self, worker, sent, monkeypatch, queue):
+        """The control: without the queue neither sees the other, as both are still open."""
+        if not queue:
+            monkeypatch.setattr(kin, "_queue_up", lambda base: None)
+        viewer = Viewer(worker.user, "worker")
+        base_models.register(viewer=viewer, **sent["fp32"])
+        BaseModel.objects.all().delete()  # what both offer is there: else they would wait for each other's row of it
+
+        def second() -> None:
+            try:
+                base_models.register(viewer=viewer, **sent["packed"])
+            finally:
+                connection.close()
+
+        thread = threading.Thread(target=second)
+        with transaction.atomic():
+            base_models.register(viewer=viewer, **sent["fp32"])
+            thread.start()
+            thread.join(timeout=1 if queue else 20)
+            assert thread.is_alive() is queue
+        thread.join(timeout=20)
+        assert BaseModel.objects.count() == 2
+        assert BaseRelation.objects.exists() is queue
 
     def test_the_packed_shapes_come_with_the_tensor_table(self, worker, anybody, sent):
         made = worker.post("base-models", sent["packed"])
