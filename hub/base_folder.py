@@ -206,6 +206,12 @@ def called(folder: Path) -> str:
     return f"{cached[1]}/{cached[2]}" if cached else folder.absolute().name
 
 
+def hugging_face_cache() -> Path:
+    """The folder in which Hugging Face's libraries keep models."""
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()
+
+
 def is_base(folder: Path) -> bool:
     """True for a folder that looks like a base model's."""
     return (folder / "config.json").is_file() and ((folder / SINGLE).is_file() or (folder / INDEX).is_file())

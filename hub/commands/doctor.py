@@ -1,4 +1,4 @@
-"""doctor: what are these adapters, what is wrong with them, which bases fit. Needs no server and no torch."""
+"""doctor: what are these adapters, what is wrong with them, which bases fit. Needs no torch, and a server for references only."""
 
 import os
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ MAX_TOLD = 12
 
 def add(verbs: Verbs) -> None:
     """Adds the verb of this file."""
-    verb = verbs.add_parser("doctor", help="what adapters are and what is wrong with them; no server needed")
+    verb = verbs.add_parser("doctor", help="what adapters are and what is wrong with them")
     verb.add_argument(
         "places",
         nargs="+",
-        metavar="DIR|hf://ID",
-        help="folders (searched through), or repositories of a Hugging Face hub",
+        metavar="DIR|REF|hf://ID",
+        help="folders (searched through), adapters of the hub, or repositories of a Hugging Face hub",
     )
     verb.add_argument(
         "--base",
@@ -46,7 +46,7 @@ def _doctor(context: Context) -> None:
                 f"{folder} is not a folder", hint="name the folder of a base model, or one that holds several"
             )
     known = [KnownBase(*found) for found in bases.outlines(settings, also)]
-    found = list(_snapshots(context.places, settings))
+    found = [one for text in context.places for one in _snapshots(text, context, settings)]
     with Progress(len(found), "reading", quiet=context.out.quiet, unit=" adapters") as bar:
         findings = diagnosis.examine(found, known, lambda place: bar.add(1))
     if not findings:
@@ -60,16 +60,18 @@ def _doctor(context: Context) -> None:
     )
 
 
-def _snapshots(places: list[str], settings: config.Settings) -> Iterator[tuple[str, Snapshot]]:
-    for text in places:
-        if text.startswith("hf://"):
-            yield text, ranges.repository(text.removeprefix("hf://"), offline=settings.offline)
-            continue
-        root = Path(text).expanduser()
-        if not root.is_dir():
-            raise errors.UsageError(f"{text} is not a folder", hint="name a folder, or hf://OWNER/NAME")
+def _snapshots(text: str, context: Context, settings: config.Settings) -> Iterator[tuple[str, Snapshot]]:
+    """What a word of the command line names: a repository, the folders at or below one, or a version of the hub."""
+    root = Path(text).expanduser()
+    if text.startswith("hf://"):
+        yield text, ranges.repository(text.removeprefix("hf://"), offline=settings.offline)
+    elif root.is_dir():
         for folder in diagnosis.places(root):
             yield str(folder), FlatFolder(folder)
+    elif text.startswith((".", "/", "~")):
+        raise errors.UsageError(f"{text} is not a folder", hint="name a folder, an adapter, or hf://OWNER/NAME")
+    else:
+        yield context.client.headers(text)
 
 
 def _lines(findings: list[Finding]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import hub
-from hub import base_folder, bases
+from hub import base_folder, live
 from hub.spec import base_model, casts
 from hub.spec.base_model import BaseModel
 
@@ -249,5 +249,5 @@ def test_a_live_base_in_4_bits_shows_them_too(tmp_path: Path) -> None:
             return quantised()
 
     folder = save(tmp_path / "packed", quantised(), config=IN_4_BITS)
-    assert bases.from_model(Model()) == base_folder.read(folder)
+    assert live.from_model(Model()) == base_folder.read(folder)
     assert hub.fingerprint(Model()) == hub.fingerprint(folder)
