@@ -1,0 +1,426 @@
+"""Does it fit? Asked of folders, names and versions, and answered before any weight travels."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hub
+from hub import base_folder, cli, errors
+from hub.client import Client
+from hub.spec import compatibility
+from hub.spec.base_model import BaseModel
+from tests.client import specimens
+from tests.client.simulator import Simulator
+from tests.client.test_bases import tensors_of
+from tests.client.test_pull import base_of
+
+TABLE = "embeddings.word_embeddings.weight"
+LARGE = {TABLE, "encoder.layer.0.intermediate.dense.weight", "encoder.layer.1.output.dense.weight"}
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    code = cli.main(list(words))
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def know(sim: Simulator, folder: Path = specimens.BASE, name: str = "tiny-bert", *, casts: bool = False) -> BaseModel:
+    """Have the hub know a base model, leaves and all."""
+    base = base_folder.read(folder, casts=casts)
+    sim.bases[base.fingerprint] = {**base.to_json(), "name": name, "state": "observed", "aliases": [], "locations": []}
+    return base
+
+
+def changed(folder: Path, *names: str) -> Path:
+    """A copy of the tiny base model with one other bit in each of these tensors."""
+    shutil.copytree(specimens.BASE, folder)
+    tensors = tensors_of(folder / "model.safetensors")
+    for name in names:
+        shape, data = tensors[name]
+        tensors[name] = shape, bytes([data[0] ^ 1]) + data[1:]
+    (folder / "model.safetensors").write_bytes(specimens.safetensors(tensors))
+    return folder
+
+
+def weight_bytes(sim: Simulator, files: dict[str, bytes]) -> int:
+    """How many bytes of weights went out, whatever address they went by."""
+    data = files["adapter_model.safetensors"]
+    header = 8 + int.from_bytes(data[:8], "little")
+    spans = [e.headers.get("range", "bytes=0-") for e in sim.seen if e.path.endswith("adapter_model.safetensors")]
+    ends = [int(span.split("-")[1] or len(data) - 1) + 1 for span in spans]
+    return sum(max(0, end - header) for end in ends)
+
+
+# -- pull ---------------------------------------------------------------------------------------------------------------
+
+
+def test_one_changed_tensor_of_the_base_is_named_before_any_byte_of_weights(
+    sim: Simulator, anybody: Client, tmp_path: Path
+) -> None:
+    know(sim)
+    sim.publish("library/a", specimens.lora(), base=base_of())
+    with pytest.raises(errors.IncompatibleBaseModel) as told:
+        anybody.pull("a", base=changed(tmp_path / "other", TABLE))
+    total = len(compatibility._backbone(base_folder.read(specimens.BASE)))
+    assert f"{TABLE} differs (1 of {total} tensors)" in str(told.value)
+    assert told.value.exit_code == 5
+    assert weight_bytes(sim, specimens.lora()) == 0
+    assert not (anybody.cache.root / "snapshots").exists()
+    assert anybody.pull("a", base=tmp_path / "other", allow_shape_only=True).version == "1"
+    assert weight_bytes(sim, specimens.lora()) > 0  # the counter counts
+
+
+def test_of_many_changed_tensors_three_are_named(sim: Simulator, anybody: Client, tmp_path: Path) -> None:
+    know(sim)
+    sim.publish("library/a", specimens.lora(), base=base_of())
+    names = [name for name in tensors_of(specimens.BASE / "model.safetensors") if "encoder.layer.1" in name][:5]
+    with pytest.raises(errors.IncompatibleBaseModel, match=r"and 2 more differ \(5 of"):
+        anybody.pull("a", base=changed(tmp_path / "other", *names))
+
+
+def test_a_base_that_the_hub_knows_by_name_is_compared_by_its_table(
+    sim: Simulator, anybody: Client, tmp_path: Path
+) -> None:
+    know(sim)
+    know(sim, changed(tmp_path / "other", TABLE), "other-bert")
+    said = {"level": "shape_only", "reasons": [compatibility.REASONS["shape_only"]]}
+    sim.publish("library/a", specimens.lora(), base=base_of(), compatibility=said)
+    with pytest.raises(errors.IncompatibleBaseModel, match=f"{TABLE} differs"):
+        anybody.pull("a", base="other-bert")
+
+
+def test_the_same_base_that_it_only_was_published_for_is_no_clash(
+    sim: Simulator, anybody: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    know(sim)
+    sim.publish("library/a", specimens.lora(), base=base_of(), status="hosted")
+    assert anybody.pull("a", base=specimens.BASE).version == "1"
+    assert "has not passed on it" in caplog.text
+
+
+def test_without_a_base_of_its_own_nothing_proves_a_clash(
+    sim: Simulator, anybody: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    sim.publish("library/a", specimens.lora(), status="hosted")
+    assert anybody.pull("a", base=specimens.BASE).version == "1"
+    assert "only shapes were compared" in caplog.text
+
+
+def test_another_pooler_is_no_other_base(sim: Simulator, anybody: Client, tmp_path: Path) -> None:
+    know(sim)
+    sim.publish("library/a", specimens.lora(), base=base_of())
+    assert anybody.pull("a", base=changed(tmp_path / "other", "pooler.dense.weight")).version == "1"
+
+
+@pytest.mark.parametrize(("names", "said"), [
+    (["a"], "a differs (1 of 9 tensors)"),
+    (["a", "b"], "a, b differ (2 of 9 tensors)"),
+    (["a", "b", "c", "d"], "a, b, c and 1 more differ (4 of 9 tensors)"),
+])  # fmt: skip
+def test_what_differs_is_said_in_words(names: list[str], said: str) -> None:
+    assert compatibility.differences(names, 9) == said
+
+
+# -- search -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_finds_what_fits_with_the_level_of_each(
+    sim: Simulator, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    know(sim)
+    sim.publish("library/a", specimens.lora(), base=base_of())
+    sim.publish("library/wide", specimens.lora(hidden=48))
+    code, out, _ = run(capsys, "search", "--base", str(specimens.BASE))
+    head, *rows = out.splitlines()
+    assert code == 0 and "LEVEL" in head
+    assert [row.split()[0] for row in rows] == ["a"] and "validated" in rows[0]
+    assert sim.count("POST .*/compat/check") == 0
+
+    other = changed(tmp_path / "other", TABLE)  # the hub has never seen this one
+    found = json.loads(run(capsys, "search", "--base", str(other), "--json")[1])["results"]
+    assert [(row["ref"], row["compatibility"]["level"]) for row in found] == [("library/a", "shape_only")]
+    assert sim.count("POST .*/compat/check") == 1
+    assert json.loads(run(capsys, "search", "nothing", "--base", str(other), "--json")[1]) == {"results": []}
+
+
+def test_every_word_of_a_search_reaches_the_hub_whatever_the_base(
+    sim: Simulator, anybody: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    know(sim)
+    seen: list[dict[str, Any]] = []
+    compared = Simulator._compared
+
+    def listen(self: Simulator, base: BaseModel, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        seen.append(asked)
+        return compared(self, base, asked)
+
+    monkeypatch.setattr(Simulator, "_compared", listen)
+    words = {"task": "text-classification", "benchmark": "glue/sst2", "method": "lora", "sort": "gain"}
+    anybody.search("tone", base="tiny-bert", **words)  # type: ignore[arg-type]
+    anybody.search("tone", base=changed(tmp_path / "other", TABLE), **words)  # type: ignore[arg-type]
+    assert len(seen) == 2
+    assert all({"q": "tone", **words}.items() <= asked.items() for asked in seen)
+
+
+def test_a_base_that_nobody_knows_is_not_found_with_what_was_meant(
+    sim: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    know(sim)
+    code, _, err = run(capsys, "search", "--base", "tiny-brt")
+    assert code == 4 and "did you mean tiny-bert" in err
+
+
+# -- check --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_version_is_checked_without_its_weights(sim: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
+    know(sim)
+    sim.publish("library/a", specimens.lora(), base=base_of())
+    code, out, _ = run(capsys, "check", "a", "--base", str(specimens.BASE))
+    assert code == 0
+    assert "on tiny-bert: validated" in out
+    code, out, _ = run(capsys, "check", "a", "--json")
+    told = json.loads(out)
+    assert (told["ok"], [(fit["name"], fit["level"]) for fit in told["fits"]]) == (True, [("tiny-bert", "validated")])
+    assert f"{sim.url}/a/library/a/1" in run(capsys, "check", "a")[1]
+    assert weight_bytes(sim, specimens.lora()) == 0
+    assert sim.count("GET .*/adapter_model.safetensors") > 0
+
+
+def test_a_clash_ends_with_five_and_names_tensor_and_both_shapes(
+    sim: Simulator, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    sim.publish("library/wide", specimens.lora(hidden=48))
+    folder = specimens.write(tmp_path / "wide", specimens.lora(hidden=48))
+    for target in ("wide", str(folder)):
+        code, _, err = run(capsys, "check", target, "--base", str(specimens.BASE))
+        assert code == 5
+        assert "query" in err and "[2, 48]" in err and "32" in err
+
+
+def test_other_weights_are_named_by_check_and_are_no_failure(
+    sim: Simulator, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    know(sim)
+    sim.publish("library/a", specimens.lora(), base=base_of())
+    code, out, _ = run(capsys, "check", "a", "--base", str(changed(tmp_path / "other", TABLE)))
+    assert code == 0
+    assert "on other: shape_only" in out and f"{TABLE} differs" in out
+
+
+def test_a_folder_alone_is_told_which_bases_of_this_machine_it_fits(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = specimens.write(tmp_path / "mine", specimens.lora())
+    assert "fits none of the base models of this machine" in run(capsys, "check", str(folder))[1]
+    monkeypatch.setenv("HUB_BASES", str(specimens.BASE))
+    told = json.loads(run(capsys, "check", str(folder), "--json")[1])
+    assert [(fit["name"], fit["level"]) for fit in told["fits"]] == [("tiny-bert", "shape_only")]
+    wide = specimens.write(tmp_path / "wide", specimens.lora(hidden=48))
+    assert json.loads(run(capsys, "check", str(wide), "--json")[1])["fits"] == []
+
+
+# -- doctor and find-hash -----------------------------------------------------------------------------------------------
+
+
+def test_the_doctor_reads_a_version_of_the_hub_by_its_header(
+    sim: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = specimens.lora()
+    sim.publish("library/a", files)
+    code, out, _ = run(capsys, "doctor", "a", "--base", str(specimens.BASE))
+    row = next(line for line in out.splitlines() if line.startswith("a:1"))
+    assert code == 0 and "lora" in row and "tiny-bert" in row
+    assert 0 < weight_bytes(sim, files) < len(files["adapter_model.safetensors"]) / 2  # what may never have been trained
+    assert run(capsys, "doctor", "nowhere")[0] == 4
+    assert run(capsys, "doctor", "./nowhere")[0] == 2
+
+
+def test_a_file_is_found_by_its_bytes_and_by_its_tensors(
+    sim: Simulator, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    files = specimens.lora()
+    version = sim.publish("library/a", files)
+    sha256 = next(file.sha256 for file in version.manifest.files if file.path == "adapter_model.safetensors")
+    for digest in (sha256, f"sha256:{sha256}", sha256.upper()):
+        code, out, _ = run(capsys, "find-hash", digest)
+        assert code == 0 and out.splitlines()[1].split() == [
+            "a",
+            "1",
+            "published",
+            "the",
+            "file",
+            "adapter_model.safetensors",
+        ]
+
+    other = tmp_path / "other.safetensors"
+    tensors = {}
+    (tmp_path / "own.safetensors").write_bytes(files["adapter_model.safetensors"])
+    tensors = tensors_of(tmp_path / "own.safetensors")
+    other.write_bytes(specimens.safetensors(dict(reversed(tensors.items())), note="saved again"))
+    told = json.loads(run(capsys, "find-hash", str(other), "--json")[1])
+    assert [(row["adapter"], row["kind"]) for row in told["results"]] == [("library/a", "tensors")]
+    assert set(told["digests"]) == {"file", "tensors"}
+
+    data = bytearray(other.read_bytes())
+    data[-1] ^= 1
+    other.write_bytes(data)
+    assert run(capsys, "find-hash", str(other))[0] == 4
+    assert run(capsys, "find-hash", "0" * 64)[0] == 4
+    assert run(capsys, "find-hash", "no-such-file")[0] == 2
+    assert run(capsys, "find-hash", str(tmp_path))[0] == 2
+
+
+# -- a live model -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the tensors of live models that are hashed, in order."""
+    from hub import live
+
+    names: list[str] = []
+    leaf: Callable[..., Any] = live._leaf
+
+    def count(name: str, tensor: Any, digest: str | None = None) -> Any:
+        if digest is None:
+            names.append(name)
+        return leaf(name, tensor, digest)
+
+    monkeypatch.setattr(live, "_leaf", count)
+    return names
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return shutil.copytree(specimens.BASE, tmp_path / "tiny-bert")
+
+
+def load(folder: Path, **more: Any) -> Any:
+    transformers = pytest.importorskip("transformers")
+    return transformers.AutoModel.from_pretrained(folder, **more)
+
+
+def from_a_hub(model: Any, name: str = "tiny/bert", commit: str = "c" * 40) -> Any:
+    """The model as if it had been loaded from a repository of Hugging Face's at a commit."""
+    model.config._name_or_path, model.config._commit_hash = name, commit
+    return model
+
+
+@pytest.fixture
+def small_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a large model, not all tensors of a layer can be hashed."""
+    for name in ("LAST", "MIDDLE", "TABLES"):
+        monkeypatch.setattr(f"hub.live.{name}", 8 << 10)
+
+
+@pytest.mark.usefixtures("small_budgets")
+def test_a_model_from_a_folder_that_was_hashed_is_looked_up(
+    sim: Simulator, anybody: Client, folder: Path, hashed: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "hub")
+    sim.publish("library/a", specimens.lora(), base=base_of())
+    model = load(folder)
+    anybody.pull("a", base=model)
+    total = len(hashed)
+    assert len(set(hashed)) == total == len(base_folder.read(folder).leaves)  # nothing is known of the folder yet
+    anybody.check("a", base=folder)
+    hashed.clear()
+    anybody.pull("a", base=model)
+    assert 3 <= len(hashed) < total and not LARGE & set(hashed)
+    assert {name.split(".")[2] for name in hashed if name.startswith("encoder")} == {"0", "1"}
+    assert "looked up as tiny-bert" in caplog.text
+
+
+@pytest.mark.usefixtures("small_budgets")
+def test_a_model_from_a_repository_is_looked_up_by_its_commit(
+    sim: Simulator, anybody: Client, folder: Path, hashed: list[str]
+) -> None:
+    base = know(sim, name="tiny/bert")
+    place = {"kind": "hub", "name": "tiny/bert", "revision": "c" * 40, "state": "ok"}
+    sim.bases[base.fingerprint]["locations"] = [place]
+    sim.publish("library/a", specimens.lora(), base=base_of())
+    everything = len(base.leaves)
+    found = anybody.search(base=from_a_hub(load(folder)))
+    assert found[0]["compatibility"]["level"] == "validated"
+    assert 3 <= len(hashed) < everything and not LARGE & set(hashed)
+    hashed.clear()
+    anybody.search(base=from_a_hub(load(folder), commit="d" * 40))
+    assert len(hashed) == everything
+
+
+@pytest.mark.usefixtures("small_budgets")
+def test_a_changed_tensor_of_a_live_model_is_named_though_it_was_looked_up(
+    sim: Simulator, anybody: Client, folder: Path
+) -> None:
+    torch = pytest.importorskip("torch")
+    know(sim)
+    sim.publish("library/a", specimens.lora(), base=base_of())
+    anybody.check("a", base=folder)
+    model = load(folder)
+    with torch.no_grad():
+        model.encoder.layer[1].attention.self.value.weight[0, 0] += 1
+    with pytest.raises(
+        errors.IncompatibleBaseModel, match=r"encoder.layer.1.attention.self.value.weight differs \(1 of"
+    ):
+        anybody.pull("a", base=model)
+    assert weight_bytes(sim, specimens.lora()) == 0
+
+
+def test_a_model_with_another_head_is_looked_up_and_its_head_is_hashed(
+    sim: Simulator, anybody: Client, folder: Path, hashed: list[str]
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    know(sim)
+    sim.publish("library/a", specimens.lora(), base=base_of())
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
+    expected = hub.fingerprint(model)
+    anybody.check("a", base=folder)
+    hashed.clear()
+    told = anybody.check("a", base=model)
+    assert told["compatibility"]["level"] == "validated"
+    assert told["base"]["fingerprint"] == expected
+    assert {"classifier.weight", "classifier.bias"} <= set(hashed)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_adapters_within_a_live_model_are_left_out(folder: Path, wrapped: bool) -> None:
+    peft = pytest.importorskip("peft")
+    model = load(folder)
+    expected = hub.fingerprint(folder)
+    config = peft.LoraConfig(target_modules=["query", "dense"], modules_to_save=["value"], r=2)
+    inside = peft.get_peft_model(model, config)
+    assert any("base_layer" in name for name in model.state_dict())
+    assert hub.fingerprint(inside if wrapped else model) == expected
+
+
+def test_a_cast_model_is_known_again_where_the_hub_knows_its_casts(
+    sim: Simulator, anybody: Client, folder: Path
+) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("numpy")
+    know(sim, casts=True)
+    sim.publish("library/a", specimens.lora(), base=base_of())
+    model = load(folder).to(torch.bfloat16)
+    assert anybody.check("a", base=model)["compatibility"]["level"] == "same_values"
+    assert anybody.pull("a", base=model).version == "1"
+
+
+def test_a_cast_model_only_warns_where_nobody_knows_its_casts(
+    sim: Simulator, anybody: Client, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch = pytest.importorskip("torch")
+    know(sim)
+    sim.publish("library/a", specimens.lora(), base=base_of())
+    assert anybody.pull("a", base=load(folder).to(torch.bfloat16)).version == "1"
+    assert "another number format" in caplog.text
+
+
+def test_a_model_whose_weights_are_not_in_memory_is_told_so(folder: Path) -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(errors.UsageError, match="not in memory"):
+        hub.fingerprint(load(folder).to(torch.device("meta")))
