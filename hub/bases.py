@@ -20,7 +20,10 @@ logger = logging.getLogger("hub")
 
 @dataclass(frozen=True)
 class Meant:
-    """What an argument `base` means: the word for the hub, and what is known here already."""
+    """What an argument `base` means: the word for the hub, and what is known here already.
+
+    `found` says of a live model how it was told which one it is.
+    """
 
     word: str
     base: BaseModel | None = None
@@ -29,8 +32,8 @@ class Meant:
 
     @property
     def called(self) -> str:
-        """What to call it in a sentence: the folder's name where it lies in one."""
-        return base_folder.called(self.folder) if self.folder is not None else self.word
+        """What to call it in a sentence."""
+        return "this model" if self.found else str(self.folder or self.word)
 
 
 def meaning(base: object, settings: config.Settings, known: live.Known = lambda name, commit: None) -> Meant | None:

@@ -204,7 +204,7 @@ class Client:
         With `base` (folder, name, fingerprint, live model) the fit is decided before any weight is fetched. Raises
         NotFound, Yanked, IncompatibleBaseModel, IntegrityError, NetworkError, StorageError.
         """
-        meant, found = self._decide(ref, base, allow_shape_only)
+        meant, found, _ = self._decide(ref, base, allow_shape_only)
         names = () if self.settings.offline else self._names(meant, found)
         snapshot = retrieval.ensure(self.wire, self.cache, found, names=names, quiet=self.quiet)
         if to is not None:
@@ -212,14 +212,14 @@ class Client:
         return Adapter(snapshot, found.facts, self.settings, folder=meant.folder)
 
     def plan(self, ref: str, *, base: object = None, allow_shape_only: bool = False) -> dict[str, Any]:
-        """What `pull` would do: {ref, digest, files, fetch, bytes, base_model}. Nothing is downloaded."""
-        _, found = self._decide(ref, base, allow_shape_only)
+        """What `pull` would do: {ref, digest, files, fetch, bytes, base_model, compatibility}. Nothing is downloaded."""
+        _, found, fit = self._decide(ref, base, allow_shape_only)
         missing = retrieval.missing(self.cache, found)
         return {
             "ref": found.ref,
             "digest": f"sha256:{found.digest}",
             "base_model": found.facts.get("base_model"),
-            "compatibility": found.facts.get("compatibility"),
+            "compatibility": fit and fit.to_json(),
             "files": [file.to_json() for file in found.files],
             "fetch": [file.path for file in missing],
             "bytes": sum(file.size for file in missing),
@@ -260,7 +260,7 @@ class Client:
         asked = retrieval.parse(ref)
         with suggestions.about(self.wire, asked):
             found = retrieval.resolve(self.wire, self.cache, asked, None)
-        return found.ref.split("@")[0].removeprefix("library/"), retrieval.files_of(self.wire, self.cache, found)
+        return found.short, retrieval.files_of(self.wire, self.cache, found)
 
     def find_hash(self, target: str | Path) -> dict[str, Any]:
         """{digests, results}: the versions that hold what has a SHA-256, or a file of this machine: its bytes, or, of a
@@ -371,7 +371,7 @@ class Client:
 
     def _decide(
         self, ref: str, base: object, allow_shape_only: bool
-    ) -> tuple[reference.Reference, retrieval.Resolution]:
+    ) -> tuple[reference.Reference, retrieval.Resolution, fitting.Fit | None]:
         meant, wanted = retrieval.parse(ref), self._meant(base)
         with suggestions.about(self.wire, meant):
             found = retrieval.resolve(self.wire, self.cache, meant, wanted)
@@ -384,8 +384,8 @@ class Client:
             )
         if found.facts.get("yanked"):
             logger.warning("%s was yanked: %s", found.ref, found.facts["yanked"].get("reason"))
-        fitting.judge(self.wire, self.cache, found, wanted, allow_shape_only=allow_shape_only)
-        return meant, found
+        fit = fitting.judge(self.wire, self.cache, found, wanted, allow_shape_only=allow_shape_only)
+        return meant, found, fit
 
     def _names(self, meant: reference.Reference, found: retrieval.Resolution) -> tuple[str, ...]:
         exact = reference.Reference(meant.namespace, meant.name, str(found.facts.get("version") or "") or None)

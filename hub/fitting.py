@@ -6,7 +6,7 @@ held against the adapter's header here, and sent to be compared where that decid
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from hub.verdicts import segment_path, version_path
 
 NOT_HIS = "nothing says what base model it was made on: only shapes were compared"
 NOT_COMPARED = "its tensors are in another number format: whether their values are the same is not known"
-NOT_PUBLISHED = "every tensor fits; it is published nowhere that we know of, so nothing was validated"
+NOT_PUBLISHED = "every tensor fits; whether it works is found out by a push"
 MOST = 50
 """Adapters that the hub lists for a base model that it does not know."""
 logger = logging.getLogger("hub")
@@ -86,19 +86,19 @@ def judge(
     fit = of_resolution(wire, store, found, meant)
     if fit.level == "incompatible":
         raise errors.IncompatibleBaseModel(
-            f"{found.ref} does not fit the base model {meant.called}",
+            f"{found.short} does not fit the base model {meant.called}",
             hint="no weights were downloaded; `hub search --base` lists what fits",
             problems=[Problem("incompatible", "", reason, "", "shapes") for reason in fit.reasons],
         )
     if fit.clash and not allow_shape_only:
         raise errors.IncompatibleBaseModel(
-            f"{found.ref} has the shapes of {meant.called}, but was made on other weights{_made_on(found)}",
+            f"{found.short} has the shapes of {meant.called}, but was made on other weights{_made_on(found)}",
             hint="no weights were downloaded; pass --allow-shape-only (allow_shape_only=True) if you know that it fits",
             problems=[Problem("shape_only", "", reason, "", "shapes") for reason in fit.reasons],
         )
     if fit.level in {"unknown", "shape_only", ""} and not fit.clash:
         logger.warning(
-            "whether %s fits %s is not known: %s", found.ref, meant.called, "; ".join(fit.reasons) or "no proof"
+            "whether %s fits %s is not known: %s", found.short, meant.called, "; ".join(fit.reasons) or "no proof"
         )
     return fit
 
@@ -151,7 +151,7 @@ def check_reference(
 
 
 def check_folder(
-    root: Path, meant: bases.Meant | None, base: BaseModel | None, labels: Sequence[str], known: Iterable[KnownBase]
+    root: Path, meant: bases.Meant | None, base: BaseModel | None, labels: Sequence[str], known: Sequence[KnownBase]
 ) -> dict[str, Any]:
     """Everything that can be said about a folder, and how it goes with a base model, or with which of `known`."""
     prepared = preparation.prepare(root, {}, base=base, labels=tuple(labels) or None)
@@ -170,7 +170,8 @@ def check_folder(
             for one in known
             if not any(diagnosis.clashes(files, component, one) for component in inspection.components)
         ]
-    return _told(prepared.to_json(), inspection, prepared.problems, fit, meant, fits)
+    facts = prepared.to_json() | {"compared": len(known)}
+    return _told(facts, inspection, prepared.problems, fit, meant, fits)
 
 
 def _told(

@@ -47,6 +47,11 @@ class Resolution:
         return str(self.facts.get("ref") or f"sha256:{self.digest}")
 
     @property
+    def short(self) -> str:
+        """The reference for people: without the digest, and the library's without its namespace."""
+        return self.ref.split("@")[0].removeprefix("library/")
+
+    @property
     def files(self) -> tuple[File, ...]:
         return self.manifest.files
 

@@ -8,6 +8,7 @@ from typing import Any
 from hub import bases, config, diagnosis, errors
 from hub.commands.context import Context, Verbs, size, table
 from hub.diagnosis import Finding, FlatFolder, KnownBase
+from hub.spec.base_model import is_fingerprint
 from hub.spec.snapshot import Snapshot
 from hub.transfer import ranges
 from hub.transfer.progress import Progress
@@ -56,8 +57,13 @@ def _doctor(context: Context) -> None:
     )
     wrong = sum(not finding.ok for finding in findings)
     context.out.say(
-        f"{len(findings)} adapters, {wrong} with problems; compared with {len(known)} base models of this machine"
+        f"{_count(len(findings), 'adapter')}, {wrong} with problems; "
+        f"compared with {_count(len(known), 'base model')} of this machine"
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _snapshots(text: str, context: Context, settings: config.Settings) -> Iterator[tuple[str, Snapshot]]:
@@ -106,6 +112,12 @@ def _shared_place(findings: list[Finding]) -> str:
     return f"{shared}{os.sep}" if shared and all(path.startswith(f"{shared}{os.sep}") for path in paths) else ""
 
 
+def _base_of(finding: Finding) -> str:
+    """The base model it names; of a fingerprint the name of that base model, or its beginning."""
+    named = next((fit["name"] for fit in finding.fits if fit["fingerprint"] == finding.base), finding.base or "-")
+    return named[:17] + "…" if is_fingerprint(named) else named
+
+
 def _row(finding: Finding, shared: str) -> tuple[Any, ...]:
     component = finding.component
     kinds = {remark["kind"] for remark in finding.remarks}
@@ -121,7 +133,7 @@ def _row(finding: Finding, shared: str) -> tuple[Any, ...]:
         method,
         rank,
         parameters,
-        finding.base or "-",
+        _base_of(finding),
         fits,
         size(finding.nbytes),
         verdict,

@@ -77,7 +77,8 @@ def _find_hash(context: Context) -> None:
         for row in told["results"]
     )
     context.out.result(told, table(("ADAPTER", "VERSION", "STATUS", "HOLDS", "PATH"), rows))
-    context.out.say(", ".join(f"{what} {digest}" for what, digest in told["digests"].items()))
+    for what, digest in told["digests"].items():
+        context.out.say(f"{what:<7} {digest}")
 
 
 def _info(context: Context) -> None:

@@ -94,9 +94,9 @@ def _check(context: Context) -> None:
 
 
 def _check_lines(told: dict[str, Any], target: str, endpoint: str) -> list[str]:
-    lines = report_lines(
-        {"version": told.get("ref") or target, "verdict": "nothing wrong", "status": "not run", **told}
-    )
+    ref, _, digest = str(told.get("ref") or target).removeprefix("library/").partition("@")
+    lines = report_lines({"version": ref, "verdict": "nothing wrong", "status": "not run", **told})
+    lines[1:1] = [f"  {digest}"] if digest else []
     fit, fits = told["compatibility"], told["fits"]
     if fit:
         lines += ["", f"on {told['base']['name']}: {fit['level']}", *(f"  {reason}" for reason in fit["reasons"])]
@@ -104,8 +104,12 @@ def _check_lines(told: dict[str, Any], target: str, endpoint: str) -> list[str]:
     elif fits:
         rows = ((one["name"] or one["fingerprint"], one["level"], _where(one, endpoint)) for one in fits)
         lines += ["", *table(("FITS", "LEVEL", "EVIDENCE" if "folder" not in fits[0] else "FOLDER"), rows)]
+    elif told.get("ref"):
+        lines += ["", "fits no base model that the hub has compared it with"]
+    elif told["compared"]:
+        lines += ["", f"fits none of the {told['compared']} base models of this machine"]
     else:
-        lines += ["", f"fits none of the base models of this {'hub' if told.get('ref') else 'machine'}"]
+        lines += ["", "no base model of this machine is known: name one with --base, or its folder in HUB_BASES"]
     return lines
 
 

@@ -117,8 +117,8 @@ class BaseAdaptersView(View):
     def get(self, request: Request, name: str) -> Response:
         """Adapters that fit this base model, of those you may know of: best level first, then by `sort`."""
         base = questions.get(name, self.viewer)
-        words = {"q": request.query_params.get("q", ""), "sort": request.query_params.get("sort") or "score"}
-        found = search.search(dataclasses.replace(_asked(request, base.pk), **words), self.viewer)
+        q, sort = request.query_params.get("q", ""), request.query_params.get("sort") or "score"
+        found = search.search(dataclasses.replace(_asked(request, base.pk), q=q, sort=sort), self.viewer)
         return Response({"results": found.results, "next": following(request, found.cursor)})
 
 
