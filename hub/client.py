@@ -249,7 +249,7 @@ class Client:
         described = self._described(meant)
         if root.is_dir():
             known = [KnownBase(*found) for found in bases.outlines(self.settings)] if meant is None else []
-            return fitting.check_folder(root, meant, described, labels or (), known)
+            return fitting.check_folder(self.wire, root, meant, described, labels or (), known)
         asked = retrieval.parse(str(target))
         with suggestions.about(self.wire, asked):
             found = retrieval.resolve(self.wire, self.cache, asked, meant)

@@ -16,6 +16,7 @@ from hub.retrieval import Resolution
 from hub.spec import compatibility, torch_file, validation
 from hub.spec.base_model import BaseModel
 from hub.spec.errors import Problem, SpecError
+from hub.spec.manifest import Manifest
 from hub.spec.reference import Reference
 from hub.transfer.wire import Wire
 from hub.verdicts import segment_path, version_path
@@ -23,6 +24,8 @@ from hub.verdicts import segment_path, version_path
 NOT_HIS = "nothing says what base model it was made on: only shapes were compared"
 NOT_COMPARED = "its tensors are in another number format: whether their values are the same is not known"
 NOT_PUBLISHED = "every tensor fits; whether it works is found out by a push"
+PATIENCE = 3.0
+"""Seconds that a hub has to say whether it knows a folder's bytes."""
 MOST = 50
 """Adapters that the hub lists for a base model that it does not know."""
 logger = logging.getLogger("hub")
@@ -109,7 +112,7 @@ def of_resolution(wire: Wire, store: cache.Cache, found: Resolution, meant: base
     if meant.base is not None and fit.level in {"", "unknown"}:
         fit = _looked_at(wire, store, found, meant.base)
         if fit.level in {"unknown", "shape_only"}:
-            fit = _asked(wire, found, meant.base) or fit
+            fit = _asked(wire, retrieval.parse(found.ref), found.digest, meant.base) or fit
     return _proven(wire, found, meant, fit) if fit.level == "shape_only" else fit
 
 
@@ -151,17 +154,26 @@ def check_reference(
 
 
 def check_folder(
-    root: Path, meant: bases.Meant | None, base: BaseModel | None, labels: Sequence[str], known: Sequence[KnownBase]
+    wire: Wire,
+    root: Path,
+    meant: bases.Meant | None,
+    base: BaseModel | None,
+    labels: Sequence[str],
+    known: Sequence[KnownBase],
 ) -> dict[str, Any]:
-    """Everything that can be said about a folder, and how it goes with a base model, or with which of `known`."""
+    """Everything that can be said about a folder, and how it goes with a base model, or with which of `known`.
+
+    The hub is asked whether it knows these very bytes; without it, shapes are compared.
+    """
     prepared = preparation.prepare(root, {}, base=base, labels=tuple(labels) or None)
     inspection = prepared.inspection
     assert inspection is not None, "prepare(check=True) inspects"
     fit, fits = None, []
     if base is not None:
         verdict = compatibility.check(inspection, base)
-        reasons = (NOT_PUBLISHED,) if verdict.level == "shape_only" else verdict.reasons
-        fit = Fit(verdict.level, reasons, clash=verdict.level == "incompatible")
+        fit = Fit(verdict.level, verdict.reasons, clash=verdict.level == "incompatible")
+        if fit.level == "shape_only":
+            fit = _published(wire, prepared.manifest, base) or Fit("shape_only", (NOT_PUBLISHED,))
     elif inspection.components:
         files = torch_file.as_kept(prepared.snapshot)
         fits = [
@@ -226,13 +238,12 @@ def _looked_at(wire: Wire, store: cache.Cache, found: Resolution, base: BaseMode
     return Fit(verdict.level, verdict.reasons, clash=verdict.level == "incompatible")
 
 
-def _asked(wire: Wire, found: Resolution, base: BaseModel) -> Fit | None:
+def _asked(wire: Wire, meant: Reference, digest: str, base: BaseModel) -> Fit | None:
     """What the hub says of a base model that we describe to it; None where it says nothing."""
-    meant = retrieval.parse(found.ref)
     body = {
         "config": base.config,
         "leaves": [leaf.to_json() for leaf in base.leaves],
-        "adapter": str(Reference(meant.namespace, meant.name, None, found.digest)),
+        "adapter": str(Reference(meant.namespace, meant.name, None, digest)),
     }
     try:
         answer = None if wire.offline else wire.request("POST", "compat/check", json=body, idempotent=True).data
@@ -241,6 +252,22 @@ def _asked(wire: Wire, found: Resolution, base: BaseModel) -> Fit | None:
         logger.debug("the hub was not asked to compare: %s", error)
         return None
     return fit if fit is not None and fit.level not in {"", "unknown"} else None
+
+
+def _published(wire: Wire, content: Manifest, base: BaseModel) -> Fit | None:
+    """What the hub says of a folder's bytes where they are published there; None where they are not, or it is not reached."""
+    try:
+        with wire.hasty() as hasty:
+            path = f"by-hash/{content.adapter_digest}"
+            rows = [] if wire.offline else hasty.request("GET", path, timeout=PATIENCE).data["results"]
+            served = [row for row in rows if row["version"]["status"] == "published"]
+            if not served:
+                return None
+            digest = str(served[0]["version"]["digest"]).removeprefix("sha256:")
+            return _asked(hasty, retrieval.parse(served[0]["adapter"]), digest, base)
+    except (errors.HubError, KeyError, TypeError) as error:
+        logger.debug("the hub was not asked for the folder's bytes: %s", error)
+        return None
 
 
 def _proven(wire: Wire, found: Resolution, meant: bases.Meant, fit: Fit) -> Fit:

@@ -82,10 +82,9 @@ def _check(context: Context) -> None:
     problems = errors.problems_from(told["problems"])
     fit = told["compatibility"]
     if fit and fit["level"] == "incompatible":
-        reasons = [Problem("incompatible", "", reason, "", "shapes") for reason in fit["reasons"]]
         raise errors.IncompatibleBaseModel(
             f"{context.target} does not fit the base model {told['base']['name']}",
-            problems=problems or reasons,
+            problems=[Problem("incompatible", "", reason, "", "shapes") for reason in fit["reasons"]],
             hint="`hub check` without --base lists base models that it fits",
         )
     if not told["ok"]:

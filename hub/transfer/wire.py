@@ -82,6 +82,11 @@ class Wire:
         """True when a URL belongs to the endpoint itself: the only place that may see the token."""
         return _origin(url) == _origin(self.endpoint)
 
+    def hasty(self) -> "Wire":
+        """A wire of its own to the same hub that tries once: for questions that may as well stay unanswered."""
+        once = Retry(attempts=1, first_contact=1)
+        return Wire(self.endpoint, self._token, offline=self.offline, retry=once, transport=self._transport)
+
     # -- JSON ---------------------------------------------------------------------------------------------------
 
     def request(

@@ -349,19 +349,16 @@ class Simulator:
         return 200, {"results": [r for r in rows if r["compatibility"]["level"] != "incompatible"], "next": None}, {}
 
     def by_hash(self, digest: str, *, token: str, **_: Any) -> Answer:
-        """The versions that hold a file, or its tensors."""
-        rows = [
-            {
-                "kind": "file" if digest == file.sha256 else "tensors",
-                "path": file.path,
-                "adapter": v.repo,
-                "version": short(v),
-            }
-            for v in self.versions
-            if not v.private or token == OWNER
-            for file in v.manifest.files
-            if digest in (file.sha256, contents_of(v.files[file.path]))
+        """The versions that hold a file, its tensors, or what makes an adapter."""
+        seen = [version for version in self.versions if not version.private or token == OWNER]
+        held = [("adapter", None, version) for version in seen if digest == version.manifest.adapter_digest]
+        held += [
+            ("file" if digest == file.sha256 else "tensors", file.path, version)
+            for version in seen
+            for file in version.manifest.files
+            if digest in (file.sha256, contents_of(version.files[file.path]))
         ]
+        rows = [{"kind": k, "path": path, "adapter": v.repo, "version": short(v)} for k, path, v in held]
         return (200, {"results": rows, "next": None}, {}) if rows else problem(404, "not_found", "Nothing here has it.")
 
     def add_base(self, *, body: Any, token: str, **_: Any) -> Answer:

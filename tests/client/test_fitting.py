@@ -209,6 +209,9 @@ def test_a_clash_ends_with_five_and_names_tensor_and_both_shapes(
         code, _, err = run(capsys, "check", target, "--base", str(specimens.BASE))
         assert code == 5
         assert "query" in err and "[2, 48]" in err and "32" in err
+        assert "and 5 more" in err
+        told = json.loads(run(capsys, "check", target, "--base", str(specimens.BASE), "--json")[1])
+        assert len(told["problems"]) == 9
 
 
 def test_other_weights_are_named_by_check_and_are_no_failure(
@@ -232,6 +235,32 @@ def test_a_folder_alone_is_told_which_bases_of_this_machine_it_fits(
     wide = specimens.write(tmp_path / "wide", specimens.lora(hidden=48))
     assert json.loads(run(capsys, "check", str(wide), "--json")[1])["fits"] == []
     assert "fits none of the 1 base models" in run(capsys, "check", str(wide))[1]
+
+
+def test_a_folder_whose_bytes_are_published_has_the_level_of_what_is(
+    sim: Simulator, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    know(sim)
+    sim.publish("library/a", specimens.lora(readme="As it was pushed.\n"), base=base_of())
+    mine = specimens.write(tmp_path / "mine", specimens.lora(readme="Another README is the same adapter.\n"))
+    code, out, _ = run(capsys, "check", str(mine), "--base", str(specimens.BASE))
+    assert code == 0
+    assert "validated" in out and f"{sim.url}/a/library/a/1" in out
+    other = specimens.write(tmp_path / "other", specimens.lora(seed=1))
+    told = json.loads(run(capsys, "check", str(other), "--base", str(specimens.BASE), "--json")[1])
+    assert told["compatibility"]["level"] == "shape_only"
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_folder_is_checked_without_a_hub_at_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    monkeypatch.setenv("HUB_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HUB_OFFLINE", "1" if offline else "")
+    monkeypatch.setattr("hub.transfer.retry.Retry.wait", lambda *_: pytest.fail("waited for a hub that is not needed"))
+    mine = specimens.write(tmp_path / "mine", specimens.lora())
+    code, out, _ = run(capsys, "check", str(mine), "--base", str(specimens.BASE))
+    assert code == 0 and "shape_only" in out
 
 
 # -- doctor and find-hash -----------------------------------------------------------------------------------------------
