@@ -168,14 +168,15 @@ def check_folder(
     prepared = preparation.prepare(root, {}, base=base, labels=tuple(labels) or None)
     inspection = prepared.inspection
     assert inspection is not None, "prepare(check=True) inspects"
+    files = torch_file.as_kept(prepared.snapshot)
     fit, fits = None, []
     if base is not None:
-        verdict = compatibility.check(inspection, base)
+        alone = validation.inspect(files, None)  # held against the base model, parts that clash are no parts any more
+        verdict = compatibility.check(alone, base)
         fit = Fit(verdict.level, verdict.reasons, clash=verdict.level == "incompatible")
         if fit.level == "shape_only":
             fit = _published(wire, prepared.manifest, base) or Fit("shape_only", (NOT_PUBLISHED,))
     elif inspection.components:
-        files = torch_file.as_kept(prepared.snapshot)
         fits = [
             {"name": one.name, "fingerprint": one.base.fingerprint, "folder": str(one.folder)}
             | Fit("shape_only", (NOT_PUBLISHED,)).to_json()

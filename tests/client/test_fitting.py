@@ -209,7 +209,7 @@ def test_a_clash_ends_with_five_and_names_tensor_and_both_shapes(
         code, _, err = run(capsys, "check", target, "--base", str(specimens.BASE))
         assert code == 5
         assert "query" in err and "[2, 48]" in err and "32" in err
-        assert "and 5 more" in err
+        assert "and 5 more" in err, err
         told = json.loads(run(capsys, "check", target, "--base", str(specimens.BASE), "--json")[1])
         assert len(told["problems"]) == 9
 
