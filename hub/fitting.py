@@ -66,9 +66,11 @@ def from_place(wire: Wire) -> Callable[[str, str], BaseModel | None]:
         try:
             if wire.offline:
                 return None
-            entry = wire.request("GET", f"base-models/{segment_path(name)}").data
-            places = [(place.get("name"), place.get("revision")) for place in entry.get("locations") or ()]
-            return base_tensors(wire, str(entry["fingerprint"])) if (name, commit) in places else None
+            with wire.hasty() as hasty:
+                entry = hasty.request("GET", f"base-models/{segment_path(name)}", timeout=PATIENCE).data
+                places = entry.get("locations") or ()
+                here = any((p.get("kind"), p.get("name"), p.get("revision")) == ("hub", name, commit) for p in places)
+                return base_tensors(hasty, str(entry["fingerprint"])) if here else None
         except errors.HubError as error:
             logger.debug("%s at %s is not looked up: %s", name, commit, error.message)
             return None
@@ -112,7 +114,8 @@ def of_resolution(wire: Wire, store: cache.Cache, found: Resolution, meant: base
     if meant.base is not None and fit.level in {"", "unknown"}:
         fit = _looked_at(wire, store, found, meant.base)
         if fit.level in {"unknown", "shape_only"}:
-            fit = _asked(wire, retrieval.parse(found.ref), found.digest, meant.base) or fit
+            with wire.hasty() as hasty:
+                fit = _asked(hasty, retrieval.parse(found.ref), found.digest, meant.base) or fit
     return _proven(wire, found, meant, fit) if fit.level == "shape_only" else fit
 
 
@@ -291,7 +294,10 @@ def _proven(wire: Wire, found: Resolution, meant: bases.Meant, fit: Fit) -> Fit:
 
 def _table(wire: Wire, word: str) -> BaseModel | None:
     try:
-        return None if wire.offline else base_tensors(wire, word)
+        if wire.offline:
+            return None
+        with wire.hasty() as hasty:
+            return base_tensors(hasty, word)
     except errors.HubError as error:
         logger.debug("no table of %s: %s", word, error.message)
         return None
