@@ -77,10 +77,12 @@ def check(
     return Verdict("shape_only", (REASONS["shape_only"],))
 
 
-def differences(names: Sequence[str], total: int) -> str:
-    """Say which of `total` tensors differ: the first three by name, and how many."""
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"{shown} differ{'s' if len(names) == 1 else ''} ({len(names)} of {total} tensors)"
+def differences(names: Sequence[str], total: int, called: str = "") -> str:
+    """Say which of `total` tensors differ, the first three by name, and how many; with `called`, from whose."""
+    shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    verb, those = ("differs", "that") if len(names) == 1 else ("differ", "those")
+    counted = f"{len(names)} of {total} tensors"
+    return f"{shown} {verb} from {those} of {called}: {counted}" if called else f"{shown} {verb} ({counted})"
 
 
 def other_weights(found: base_model.BaseModel, known: base_model.BaseModel) -> str:
@@ -139,12 +141,7 @@ def _missing(
 def unlike(base: base_model.BaseModel, other: base_model.BaseModel, called: str) -> str:
     """Say in which tensors a base model is not `other`, which is `called` so; nothing where they are the same."""
     names = base_model.differing(base, other)
-    if not names:
-        return ""
-    total = len({leaf.name for leaf in (*base.leaves, *other.leaves)})
-    shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-    verb, those = ("differs", "that") if len(names) == 1 else ("differ", "those")
-    return f"{shown} {verb} from {those} of {called}: {len(names)} of {total} tensors"
+    return differences(names, len({leaf.name for leaf in (*base.leaves, *other.leaves)}), called) if names else ""
 
 
 _WORDS = {
