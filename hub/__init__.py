@@ -16,6 +16,7 @@ __distribution__ = "adapter-hub"
 
 _VERBS = (
     "check",
+    "find_hash",
     "fingerprint",
     "info",
     "login",
@@ -63,6 +64,7 @@ __all__ = [
     "UsageError",
     "Yanked",
     "check",
+    "find_hash",
     "fingerprint",
     "info",
     "login",
@@ -99,6 +101,7 @@ if TYPE_CHECKING:
 
     _default = Client()
     check = _default.check
+    find_hash = _default.find_hash
     fingerprint = _default.fingerprint
     info = _default.info
     login = _default.login

@@ -34,6 +34,7 @@ from hub.spec.tensors import Tensor
 
 THREADS = 2
 LARGE = 32 << 20  # bytes of a tensor that is worth both cores
+LONG = 1 << 30  # bytes of a base model that take longer to hash than a person waits without a word
 PART = 1 << 20  # bytes that are read at once; whole numbers of every dtype, and little enough for the cache
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -170,6 +171,8 @@ def describe(
     known = _kept(kept, stamp, casts)
     if known is not None:
         return known
+    if progress is None and size(root) >= LONG:
+        logger.info("hashing %s once: %.0f GB", root, size(root) / 1e9)
     base = read(root, progress, casts=casts)
     _keep(kept, {"folder": str(root), "stamp": stamp, "casts": casts, "base": base.to_json()})
     return base
@@ -204,6 +207,12 @@ def called(folder: Path) -> str:
     """What people call the base model in a folder: its id where a Hugging Face cache holds it, else the folder's name."""
     cached = re.search(r"models--([^/]+)--([^/]+)/snapshots/", folder.absolute().as_posix())
     return f"{cached[1]}/{cached[2]}" if cached else folder.absolute().name
+
+
+def hugging_face_cache() -> Path:
+    """The folder in which Hugging Face's libraries keep models."""
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()
 
 
 def is_base(folder: Path) -> bool:

@@ -7,44 +7,40 @@ A name goes to the hub; the others are described here, so that a clash is known 
 import contextlib
 import logging
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hub import base_folder, config, errors
-from hub.spec import base_model, families, quantised
-from hub.spec.base_model import BaseModel, Leaf
+from hub import base_folder, config, errors, live
+from hub.spec.base_model import BaseModel
 
-DTYPES = {
-    "torch.float64": "F64",
-    "torch.float32": "F32",
-    "torch.float16": "F16",
-    "torch.bfloat16": "BF16",
-    "torch.float8_e4m3fn": "F8_E4M3",
-    "torch.float8_e5m2": "F8_E5M2",
-    "torch.int64": "I64",
-    "torch.int32": "I32",
-    "torch.int16": "I16",
-    "torch.int8": "I8",
-    "torch.uint8": "U8",
-    "torch.bool": "BOOL",
-}
 logger = logging.getLogger("hub")
 
 
 @dataclass(frozen=True)
 class Meant:
-    """What an argument `base` means: the word for the hub, and what is known here already."""
+    """What an argument `base` means: the word for the hub, and what is known here already.
+
+    `found` says of a live model how it was told which one it is.
+    """
 
     word: str
     base: BaseModel | None = None
     folder: Path | None = None
+    found: str = ""
+
+    @property
+    def called(self) -> str:
+        """What to call it in a sentence."""
+        return "this model" if self.found else str(self.folder or self.word)
 
 
-def meaning(base: object, settings: config.Settings) -> Meant | None:
-    """A folder, a fingerprint, a name, a BaseModel or a live model, understood. None stays None. Raises UsageError."""
+def meaning(base: object, settings: config.Settings, known: live.Known = lambda name, commit: None) -> Meant | None:
+    """A folder, a fingerprint, a name, a BaseModel or a live model, understood. None stays None. Raises UsageError.
+
+    `known` tells what the hub knows of a name at a commit: a live model that came from there need not be hashed whole.
+    """
     if base is None or isinstance(base, Meant):
         return base
     if isinstance(base, BaseModel):
@@ -52,26 +48,13 @@ def meaning(base: object, settings: config.Settings) -> Meant | None:
     if isinstance(base, (str, os.PathLike)):
         return _named(os.fspath(base), settings, only_folder=not isinstance(base, str))
     if hasattr(base, "state_dict"):
-        described = from_model(base)
-        return Meant(described.fingerprint, described)
+        described, found = live.describe(base, settings, known)
+        logger.info("base model %s: %s", described.fingerprint, found)
+        return Meant(described.fingerprint, described, found=found)
     raise errors.UsageError(
         f"a base model is a folder, a name, a fingerprint or a model, not {type(base).__name__}",
         hint="for example base='path/to/bert' or base=model",
     )
-
-
-def from_model(model: Any) -> BaseModel:
-    """The base model inside a live one (anything with `state_dict()` and `config`), every tensor hashed now."""
-    settings = model.config.to_dict() if hasattr(getattr(model, "config", None), "to_dict") else {}
-    kind = str(settings.get("model_type", ""))
-    leaves: dict[str, Leaf] = {}
-    told: dict[str, bytes] = {}
-    for raw, tensor in model.state_dict().items():
-        name = families.canonical_name(raw, kind)
-        if name is not None:
-            leaves[name] = _leaf(name, tensor)
-            told |= {name: bytes(_raw(tensor).numpy())} if quantised.tells_shape(name) else {}
-    return base_model.from_leaves(tuple(leaves.values()), settings, None, read=told.__getitem__)
 
 
 def folders(settings: config.Settings) -> Iterator[tuple[Path, BaseModel]]:
@@ -86,7 +69,12 @@ def outlines(settings: config.Settings, also: Iterable[Path] = ()) -> Iterator[t
     what `hub base add` remembered, and the cache of Hugging Face's libraries."""
     remembered = config.remembered_bases(settings).values()
     names = {str(entry["folder"]): str(entry["name"]) for entry in remembered if entry.get("name")}
-    places = [*also, *settings.bases, *(Path(entry["folder"]) for entry in remembered), hugging_face_cache()]
+    places = [
+        *also,
+        *settings.bases,
+        *(Path(entry["folder"]) for entry in remembered),
+        base_folder.hugging_face_cache(),
+    ]
     for folder in base_folder.candidates(places):
         try:
             base = base_folder.outline(folder, cache=settings.cache / "bases")
@@ -94,12 +82,6 @@ def outlines(settings: config.Settings, also: Iterable[Path] = ()) -> Iterator[t
             logger.debug("%s is passed over: %s", folder, error.message)
             continue
         yield names.get(str(folder.absolute())) or base_folder.called(folder), folder, base
-
-
-def hugging_face_cache() -> Path:
-    """The folder in which Hugging Face's libraries keep models."""
-    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()
 
 
 def locate(wanted: Mapping[str, Any], settings: config.Settings, *, base: object = None) -> Path:
@@ -168,25 +150,6 @@ def _named(text: str, settings: config.Settings, *, only_folder: bool) -> Meant:
             if found.fingerprint == text:
                 return Meant(text, found, folder)
     return Meant(text)
-
-
-def _leaf(name: str, tensor: Any) -> Leaf:
-    from blake3 import blake3
-
-    if sys.byteorder != "little":
-        raise errors.UsageError("live models are only described on little-endian machines", hint="give the folder")
-    dtype = DTYPES.get(str(tensor.dtype))
-    if dtype is None:
-        raise errors.UsageError(
-            f"{name} is {tensor.dtype}, which has no place in a fingerprint", hint="give the folder"
-        )
-    return Leaf(name, dtype, tuple(tensor.shape), blake3(_raw(tensor).numpy()).hexdigest())
-
-
-def _raw(tensor: Any) -> Any:
-    """A tensor's bytes, row by row, as a tensor."""
-    torch = sys.modules["torch"]  # who hands over a live model has imported it; this room never does
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
 
 def _from_hugging_face(location: Mapping[str, Any], settings: config.Settings) -> Path | None:

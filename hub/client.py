@@ -14,6 +14,9 @@ from hub import (
     bases,
     config,
     errors,
+    fitting,
+    live,
+    lookup,
     preparation,
     publication,
     registration,
@@ -24,12 +27,14 @@ from hub import (
 )
 from hub.adapter import Adapter
 from hub.cache import Cache
+from hub.diagnosis import KnownBase
 from hub.spec import reference
 from hub.spec.base_model import BaseModel
 from hub.spec.benchmark import common_labels
+from hub.spec.snapshot import Snapshot
 from hub.transfer.download import Remote
 from hub.transfer.wire import INHERIT, Wire
-from hub.verdicts import Report, segment, version_path
+from hub.verdicts import Report, segment, segment_path, version_path
 
 logger = logging.getLogger("hub")
 
@@ -126,17 +131,25 @@ class Client:
         sort: str | None = None,
         limit: int = 50,
     ) -> list[dict[str, Any]]:
-        """Adapters that fit; `base` is a folder, a name, a fingerprint or a live model."""
-        meant = bases.meaning(base, self.settings)
+        """Adapters that match, each with its `latest` and scores. Raises NotFound for a base model that is nowhere known.
+
+        `base` (a folder, a name, a fingerprint, a live model): what fits it, best level first, then by `sort` (best
+        score); each with `compatibility` {level, reasons, evidence}. The hub need not know the base model: its table of
+        tensors is then sent to be compared (50 adapters at most).
+        """
+        meant = self._meant(base)
         given = {"q": query, "task": task, "benchmark": benchmark, "method": method, "sort": sort}
-        params = {key: value for key, value in given.items() if value} | ({"base": meant.word} if meant else {})
-        found: list[dict[str, Any]] = []
-        page = self.request("GET", "adapters", params={**params, "limit": min(limit, 50)})
-        while True:
-            found += page["results"]
-            if len(found) >= limit or not page.get("next"):
-                return found[:limit]
-            page = self.request("GET", page["next"])
+        params = {key: value for key, value in given.items() if value}
+        if meant is None:
+            return self._pages("adapters", params, limit)
+        try:
+            path = f"base-models/{segment_path(meant.word)}/adapters"
+            with suggestions.about_name(self.wire, meant.word, "base-models"):
+                return self._pages(path, params, limit)
+        except errors.NotFound:
+            if meant.base is None:
+                raise
+        return fitting.search(self.wire, meant.base, params, limit)
 
     def info(self, ref: str) -> dict[str, Any]:
         """An adapter with its versions; one version with its files when the reference names one. Raises NotFound."""
@@ -191,7 +204,7 @@ class Client:
         With `base` (folder, name, fingerprint, live model) the fit is decided before any weight is fetched. Raises
         NotFound, Yanked, IncompatibleBaseModel, IntegrityError, NetworkError, StorageError.
         """
-        meant, found = self._decide(ref, base, allow_shape_only)
+        meant, found, _ = self._decide(ref, base, allow_shape_only)
         names = () if self.settings.offline else self._names(meant, found)
         snapshot = retrieval.ensure(self.wire, self.cache, found, names=names, quiet=self.quiet)
         if to is not None:
@@ -199,14 +212,14 @@ class Client:
         return Adapter(snapshot, found.facts, self.settings, folder=meant.folder)
 
     def plan(self, ref: str, *, base: object = None, allow_shape_only: bool = False) -> dict[str, Any]:
-        """What `pull` would do: {ref, digest, files, fetch, bytes, base_model}. Nothing is downloaded."""
-        _, found = self._decide(ref, base, allow_shape_only)
+        """What `pull` would do: {ref, digest, files, fetch, bytes, base_model, compatibility}. Nothing is downloaded."""
+        _, found, fit = self._decide(ref, base, allow_shape_only)
         missing = retrieval.missing(self.cache, found)
         return {
             "ref": found.ref,
             "digest": f"sha256:{found.digest}",
             "base_model": found.facts.get("base_model"),
-            "compatibility": found.facts.get("compatibility"),
+            "compatibility": fit and fit.to_json(),
             "files": [file.to_json() for file in found.files],
             "fetch": [file.path for file in missing],
             "bytes": sum(file.size for file in missing),
@@ -227,19 +240,40 @@ class Client:
     def check(self, target: str | Path, *, base: object = None, labels: Sequence[str] | None = None) -> dict[str, Any]:
         """Everything that can be said about an adapter without running it: {ok, checks, problems, components, ...}.
 
-        `target` is a folder, or a reference, which is pulled first.
+        `target` is a folder, or a reference, of which only headers are read. With `base`, `compatibility` says how they go
+        together: {level, reasons, evidence, clash}; without, `fits` lists base models that it fits: of this machine for
+        a folder, of the hub for a reference.
         """
         root = Path(target).expanduser()
-        folder = root if root.is_dir() else self.pull(str(target)).snapshot
-        described = self._described(bases.meaning(base, self.settings))
-        prepared = preparation.prepare(folder, {}, base=described, labels=tuple(labels) if labels else None)
-        return prepared.to_json()
+        meant = self._meant(base)
+        described = self._described(meant)
+        if root.is_dir():
+            known = [KnownBase(*found) for found in bases.outlines(self.settings)] if meant is None else []
+            return fitting.check_folder(self.wire, root, meant, described, labels or (), known)
+        asked = retrieval.parse(str(target))
+        with suggestions.about(self.wire, asked):
+            found = retrieval.resolve(self.wire, self.cache, asked, meant)
+        return fitting.check_reference(self.wire, self.cache, found, meant, described, tuple(labels or ()))
+
+    def headers(self, ref: str) -> tuple[str, Snapshot]:
+        """(the reference with its version, its files): of those that were not pulled only the bytes travel that are read."""
+        asked = retrieval.parse(ref)
+        with suggestions.about(self.wire, asked):
+            found = retrieval.resolve(self.wire, self.cache, asked, None)
+        return found.short, retrieval.files_of(self.wire, self.cache, found)
+
+    def find_hash(self, target: str | Path) -> dict[str, Any]:
+        """{digests, results}: the versions that hold what has a SHA-256, or a file of this machine: its bytes, or, of a
+        safetensors file, its tensors whatever the header. Raises NotFound where nothing does."""
+        return lookup.find(self.wire, target)
 
     def fingerprint(self, base: object) -> str:
         """ "base:<64 hex>" of a base model: its folder, or a live model. Every weight is hashed now."""
         if isinstance(base, (str, os.PathLike)):
             return base_folder.fingerprint(Path(base).expanduser())
-        described = self._described(bases.meaning(base, self.settings))
+        if hasattr(base, "state_dict"):
+            return live.from_model(base).fingerprint
+        described = self._described(self._meant(base))
         return described.fingerprint if described else ""
 
     # -- publish ------------------------------------------------------------------------------------------------
@@ -323,10 +357,22 @@ class Client:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
+    def _meant(self, base: object) -> bases.Meant | None:
+        return bases.meaning(base, self.settings, fitting.from_place(self.wire))
+
+    def _pages(self, path: str, params: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        page = self.request("GET", path, params={**params, "limit": min(limit, 50)})
+        while True:
+            found += page["results"]
+            if len(found) >= limit or not page.get("next"):
+                return found[:limit]
+            page = self.request("GET", page["next"])
+
     def _decide(
         self, ref: str, base: object, allow_shape_only: bool
-    ) -> tuple[reference.Reference, retrieval.Resolution]:
-        meant, wanted = retrieval.parse(ref), bases.meaning(base, self.settings)
+    ) -> tuple[reference.Reference, retrieval.Resolution, fitting.Fit | None]:
+        meant, wanted = retrieval.parse(ref), self._meant(base)
         with suggestions.about(self.wire, meant):
             found = retrieval.resolve(self.wire, self.cache, meant, wanted)
         folders = [str(part.get("folder") or "") for part in found.facts.get("components") or []]
@@ -338,8 +384,8 @@ class Client:
             )
         if found.facts.get("yanked"):
             logger.warning("%s was yanked: %s", found.ref, found.facts["yanked"].get("reason"))
-        retrieval.judge(self.wire, self.cache, found, wanted, allow_shape_only=allow_shape_only)
-        return meant, found
+        fit = fitting.judge(self.wire, self.cache, found, wanted, allow_shape_only=allow_shape_only)
+        return meant, found, fit
 
     def _names(self, meant: reference.Reference, found: retrieval.Resolution) -> tuple[str, ...]:
         exact = reference.Reference(meant.namespace, meant.name, str(found.facts.get("version") or "") or None)
@@ -366,7 +412,7 @@ class Client:
         self, folder: Path | str, base: object, said: dict[str, Any], lonely: bool
     ) -> tuple[BaseModel | None, list[str]]:
         """(the base model to compare with, notes); writes its fingerprint into `said` where the user chose it."""
-        meant, chosen = bases.meaning(base, self.settings), base is not None
+        meant, chosen = self._meant(base), base is not None
         own = preparation.declared_base(folder) if meant is None else None
         if meant is None and own:
             meant = bases.Meant(own)
@@ -386,7 +432,7 @@ class Client:
         if meant is None or meant.base is not None:
             return meant.base if meant else None
         with suggestions.about_name(self.wire, meant.word, "base-models"):
-            return preparation.base_tensors(self.wire, meant.word)
+            return fitting.base_tensors(self.wire, meant.word)
 
 
 def _version(meant: reference.Reference, default: str) -> str:

@@ -201,24 +201,32 @@ def _tell_problems(finding: Finding, inspection: validation.Inspection) -> None:
         finding.remark("note", notice)
 
 
+def clashes(files: Snapshot, component: Component | None, known: KnownBase, *, whole: bool = False) -> tuple[str, ...]:
+    """Why an adapter does not fit a base model; empty where it does.
+
+    `whole`: not by the names alone, where these decide; the whole look costs twenty times as much.
+    """
+    if component is not None and not whole and not families.of(known.base.model_type).renames:
+        verdict = compatibility.check([component], known.base)
+        if verdict.level == "incompatible":
+            return verdict.reasons
+    inspection = validation.inspect(files, known.base, to_run=False)
+    verdict = compatibility.check(inspection, known.base)
+    return verdict.reasons if verdict.level == "incompatible" else tuple(str(one) for one in inspection.problems)
+
+
 def _fit(finding: Finding, files: Snapshot, bases: Sequence[KnownBase]) -> None:
     """Which of the known bases it fits: the named one first; and why the named one does not, where it does not."""
     named = (finding.base or "").rpartition("/")[2].lower()
-    component = finding.component
     for known in sorted(bases, key=lambda item: (item.name.rpartition("/")[2].lower() != named, item.name)):
         is_named = bool(named) and known.name.rpartition("/")[2].lower() == named
-        cheap = component is not None and not families.of(known.base.model_type).renames
-        if cheap and not is_named and compatibility.check([component], known.base).level == "incompatible":  # type: ignore[list-item]
-            continue  # by the names alone; the whole look costs twenty times as much
-        inspection = validation.inspect(files, known.base, to_run=False)
-        verdict = compatibility.check(inspection, known.base)
-        clashes = verdict.reasons if verdict.level == "incompatible" else tuple(str(one) for one in inspection.problems)
-        if verdict.level != "incompatible" and inspection.ok:
+        found = clashes(files, finding.component, known, whole=is_named)
+        if not found:
             finding.fits.append(
                 {"name": known.name, "folder": str(known.folder), "fingerprint": known.base.fingerprint}
             )
         elif is_named and finding.ok:
-            finding.remark("problem", f"it does not fit {known.name}, which it names: {clashes[0]}")
+            finding.remark("problem", f"it does not fit {known.name}, which it names: {found[0]}")
     if bases and not finding.fits and finding.ok:
         finding.remark("warning", f"it fits none of the {len(bases)} base models of this machine")
 

@@ -45,6 +45,7 @@ class HubError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    shown: ClassVar[int | None] = None  # problems that a person is told; None for all
 
     def __init__(
         self,
@@ -70,14 +71,16 @@ class HubError(Exception):
         return "\n".join(self.lines())
 
     def lines(self) -> list[str]:
-        """The whole error for a person: the message, one line per problem, the hint."""
+        """The error for a person: the message, one line per problem, the hint."""
         lines, told = [self.message], ""
-        for problem in self.problems:
+        for problem in self.problems[: self.shown]:
             place = f"{problem.where}: " if problem.where and problem.where not in problem.message else ""
             lines.append(redact(f"  - {place}{problem.message}"))
             if problem.hint and problem.hint != told:  # ten tensors of one wrong size need one piece of advice
                 lines.append(redact(f"    {problem.hint}"))
             told = problem.hint
+        if self.shown is not None and len(self.problems) > self.shown:
+            lines.append(f"  and {len(self.problems) - self.shown} more")
         if self.hint:
             lines.append(f"hint: {self.hint}")
         return lines
@@ -117,7 +120,10 @@ class NotFound(HubError):
 
 
 class IncompatibleBaseModel(HubError):
+    """A base model whose tensors clash; each is a problem. A person is told the first few: the others say the same."""
+
     exit_code = 5
+    shown = 4
 
 
 class IntegrityError(HubError):

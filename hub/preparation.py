@@ -13,8 +13,6 @@ from hub import errors, folder
 from hub.spec import card, documents, manifest, torch_file, validation
 from hub.spec.base_model import BaseModel
 from hub.spec.errors import Problem, SpecError
-from hub.transfer.wire import Wire
-from hub.verdicts import segment_path
 
 FACTS = "hub.json"
 
@@ -145,14 +143,3 @@ def _refused(content: manifest.Manifest) -> tuple[Problem, ...]:
     except SpecError as error:
         return error.problems
     return ()
-
-
-def base_tensors(wire: Wire, word: str) -> BaseModel:
-    """The base model that the hub knows under a name or fingerprint, every hash recomputed. Raises NotFound."""
-    answer = wire.request("GET", f"base-models/{segment_path(word)}", params={"tensors": "1"}).data
-    try:
-        return BaseModel.from_json(answer)
-    except SpecError as error:
-        raise errors.IntegrityError(
-            f"the hub's tensor table of {word} is not what its fingerprint says", problems=error.problems
-        ) from error

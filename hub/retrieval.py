@@ -1,6 +1,6 @@
-"""Pull: one call to the hub, the base model judged before any weight travels, every byte verified.
+"""Pull: one call to the hub, every byte verified.
 
-decide (what the reference means, whether it fits, what is missing) -> fetch -> verify -> a snapshot folder.
+decide (what the reference means, what is missing; whether it fits is `hub.fitting`'s) -> fetch -> verify -> a snapshot folder.
 """
 
 import base64
@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from hub import bases, cache, errors, folder, paths
-from hub.spec import compatibility, reference, validation
+from hub.spec import reference
 from hub.spec.documents import is_digest
-from hub.spec.errors import Problem, SpecError
+from hub.spec.errors import SpecError
 from hub.spec.manifest import File, Manifest
+from hub.spec.snapshot import Snapshot
 from hub.transfer import download
 from hub.transfer.download import Remote
 from hub.transfer.progress import Progress
@@ -44,6 +45,11 @@ class Resolution:
     @property
     def ref(self) -> str:
         return str(self.facts.get("ref") or f"sha256:{self.digest}")
+
+    @property
+    def short(self) -> str:
+        """The reference for people: without the digest, and the library's without its namespace."""
+        return self.ref.split("@")[0].removeprefix("library/")
 
     @property
     def files(self) -> tuple[File, ...]:
@@ -98,34 +104,6 @@ def read_answer(answer: Any, ref: reference.Reference) -> Resolution:
     facts = {key: value for key, value in answer.items() if key != "files"}
     facts["files"] = [file.to_json() for file in manifest.files]
     return Resolution(digest, manifest, facts, urls, inline)
-
-
-def judge(
-    wire: Wire, store: cache.Cache, found: Resolution, meant: bases.Meant | None, *, allow_shape_only: bool = False
-) -> tuple[str, list[str]]:
-    """(level, reasons) of a base model for this adapter; no weights are read.
-
-    Raises IncompatibleBaseModel for a proven clash, and for `shape_only` unless that is allowed. What is not known
-    only warns.
-    """
-    if meant is None:
-        return "", []
-    level, reasons = _level(wire, store, found, meant)
-    if level == "incompatible":
-        raise errors.IncompatibleBaseModel(
-            f"{found.ref} does not fit the base model {meant.word}",
-            hint="no weights were downloaded; `hub search --base` lists what fits",
-            problems=[Problem("incompatible", "", reason, "", "shapes") for reason in reasons],
-        )
-    if level == "shape_only" and not allow_shape_only:
-        raise errors.IncompatibleBaseModel(
-            f"{found.ref} has the shapes of {meant.word}, but was made on other weights",
-            hint="no weights were downloaded; pass --allow-shape-only (allow_shape_only=True) if you know that it fits",
-            problems=[Problem("shape_only", "", reason, "", "shapes") for reason in reasons],
-        )
-    if level in {"unknown", ""}:
-        logger.warning("whether %s fits %s is not known: %s", found.ref, meant.word, "; ".join(reasons) or "no proof")
-    return level, reasons
 
 
 def ensure(
@@ -269,36 +247,37 @@ def _renewed(wire: Wire, found: Resolution, file: File) -> str:
     return fresh.urls[file.path]
 
 
-def _level(wire: Wire, store: cache.Cache, found: Resolution, meant: bases.Meant) -> tuple[str, list[str]]:
-    """What the hub says where it knows the base model; our own look at the headers where it does not and we do."""
-    said = found.facts.get("compatibility") or {}
-    level, reasons = str(said.get("level") or ""), [str(reason) for reason in said.get("reasons") or []]
-    if meant.base is None or level not in {"", "unknown"}:
-        return level, reasons
-    known = found.facts.get("base_model") or {}
-    backbone = (known.get("roots") or {}).get("backbone")
-    proven = {backbone} if backbone and found.facts.get("status") == "published" else set()
+def files_of(wire: Wire, store: cache.Cache, found: Resolution) -> Snapshot:
+    """The files of a resolution: those in the cache where it was pulled, else where they are."""
     here = store.snapshot(found.digest)
-    files = folder.FolderSnapshot(here) if here.is_dir() else RemoteSnapshot(wire, found)
-    verdict = compatibility.check(validation.inspect(files, None), meant.base, known.get("fingerprint"), proven)
-    return verdict.level, list(verdict.reasons)
+    return folder.FolderSnapshot(here) if here.is_dir() else RemoteSnapshot(wire, found)
 
 
 class RemoteSnapshot:
-    """The files of a resolution where they are: small ones from the answer, of large ones only the bytes asked for."""
+    """The files of a resolution where they are: small ones from the answer, of large ones only the bytes asked for.
+
+    The beginning of a file, as far as it was read, is kept: a header is read more than once.
+    """
 
     def __init__(self, wire: Wire, found: Resolution) -> None:
         self._wire, self._found = wire, found
         self.files: Mapping[str, int] = {file.path: file.size for file in found.files}
+        self._begin: dict[str, bytes] = dict(found.inline)
 
     def read(self, path: str, start: int, end: int) -> bytes:
         """Bytes `start` to `end` (exclusive). They prove nothing until the whole file is hashed."""
         end = min(end, self.files[path])
-        if path in self._found.inline:
-            return self._found.inline[path][start:end]
-        if start >= end:
-            return b""
-        with self._wire.open(self._found.urls[path], headers={"Range": f"bytes={start}-{end - 1}"}) as response:
+        begin = self._begin.get(path, b"")
+        if start >= end or end <= len(begin):
+            return begin[start:end] if start < end else b""
+        if start == 0:
+            self._begin[path] = begin + self._fetch(path, len(begin), end)
+            return self._begin[path]
+        return self._fetch(path, start, end)
+
+    def _fetch(self, path: str, start: int, end: int) -> bytes:
+        address = _url(self._wire, self._found, next(file for file in self._found.files if file.path == path))
+        with self._wire.open(address, headers={"Range": f"bytes={start}-{end - 1}"}) as response:
             if response.status_code != 206:
                 raise errors.from_answer(response.status_code, None, asked=f"GET {path}")
             data = b""

@@ -1,4 +1,4 @@
-"""doctor: what are these adapters, what is wrong with them, which bases fit. Needs no server and no torch."""
+"""doctor: what are these adapters, what is wrong with them, which bases fit. Needs no torch, and a server for references only."""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import Any
 from hub import bases, config, diagnosis, errors
 from hub.commands.context import Context, Verbs, size, table
 from hub.diagnosis import Finding, FlatFolder, KnownBase
+from hub.spec.base_model import is_fingerprint
 from hub.spec.snapshot import Snapshot
 from hub.transfer import ranges
 from hub.transfer.progress import Progress
@@ -20,12 +21,12 @@ MAX_TOLD = 12
 
 def add(verbs: Verbs) -> None:
     """Adds the verb of this file."""
-    verb = verbs.add_parser("doctor", help="what adapters are and what is wrong with them; no server needed")
+    verb = verbs.add_parser("doctor", help="what adapters are and what is wrong with them")
     verb.add_argument(
         "places",
         nargs="+",
-        metavar="DIR|hf://ID",
-        help="folders (searched through), or repositories of a Hugging Face hub",
+        metavar="DIR|REF|hf://ID",
+        help="folders (searched through), adapters of the hub, or repositories of a Hugging Face hub",
     )
     verb.add_argument(
         "--base",
@@ -46,7 +47,7 @@ def _doctor(context: Context) -> None:
                 f"{folder} is not a folder", hint="name the folder of a base model, or one that holds several"
             )
     known = [KnownBase(*found) for found in bases.outlines(settings, also)]
-    found = list(_snapshots(context.places, settings))
+    found = [one for text in context.places for one in _snapshots(text, context, settings)]
     with Progress(len(found), "reading", quiet=context.out.quiet, unit=" adapters") as bar:
         findings = diagnosis.examine(found, known, lambda place: bar.add(1))
     if not findings:
@@ -56,20 +57,27 @@ def _doctor(context: Context) -> None:
     )
     wrong = sum(not finding.ok for finding in findings)
     context.out.say(
-        f"{len(findings)} adapters, {wrong} with problems; compared with {len(known)} base models of this machine"
+        f"{_count(len(findings), 'adapter')}, {wrong} with problems; "
+        f"compared with {_count(len(known), 'base model')} of this machine"
     )
 
 
-def _snapshots(places: list[str], settings: config.Settings) -> Iterator[tuple[str, Snapshot]]:
-    for text in places:
-        if text.startswith("hf://"):
-            yield text, ranges.repository(text.removeprefix("hf://"), offline=settings.offline)
-            continue
-        root = Path(text).expanduser()
-        if not root.is_dir():
-            raise errors.UsageError(f"{text} is not a folder", hint="name a folder, or hf://OWNER/NAME")
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _snapshots(text: str, context: Context, settings: config.Settings) -> Iterator[tuple[str, Snapshot]]:
+    """What a word of the command line names: a repository, the folders at or below one, or a version of the hub."""
+    root = Path(text).expanduser()
+    if text.startswith("hf://"):
+        yield text, ranges.repository(text.removeprefix("hf://"), offline=settings.offline)
+    elif root.is_dir():
         for folder in diagnosis.places(root):
             yield str(folder), FlatFolder(folder)
+    elif text.startswith((".", "/", "~")):
+        raise errors.UsageError(f"{text} is not a folder", hint="name a folder, an adapter, or hf://OWNER/NAME")
+    else:
+        yield context.client.headers(text)
 
 
 def _lines(findings: list[Finding]) -> list[str]:
@@ -104,6 +112,12 @@ def _shared_place(findings: list[Finding]) -> str:
     return f"{shared}{os.sep}" if shared and all(path.startswith(f"{shared}{os.sep}") for path in paths) else ""
 
 
+def _base_of(finding: Finding) -> str:
+    """The base model it names; of a fingerprint the name of that base model, or its beginning."""
+    named = next((fit["name"] for fit in finding.fits if fit["fingerprint"] == finding.base), finding.base or "-")
+    return named[:17] + "…" if is_fingerprint(named) else named
+
+
 def _row(finding: Finding, shared: str) -> tuple[Any, ...]:
     component = finding.component
     kinds = {remark["kind"] for remark in finding.remarks}
@@ -119,7 +133,7 @@ def _row(finding: Finding, shared: str) -> tuple[Any, ...]:
         method,
         rank,
         parameters,
-        finding.base or "-",
+        _base_of(finding),
         fits,
         size(finding.nbytes),
         verdict,

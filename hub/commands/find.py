@@ -1,9 +1,10 @@
-"""search, info, status, report."""
+"""search, find-hash, info, status, report."""
 
 from typing import Any
 
 from hub.commands.context import Context, Verbs, report_lines, size, table
 
+_HELD = {"file": "the file", "tensors": "its tensors", "adapter": "the adapter", "manifest": "the snapshot"}
 SORTS = ("score", "gain", "recent", "size", "pulls")
 
 
@@ -11,13 +12,18 @@ def add(verbs: Verbs) -> None:
     """Adds the verbs of this file."""
     search = verbs.add_parser("search", help="find adapters")
     search.add_argument("query", nargs="?", default="", metavar="QUERY")
-    search.add_argument("--base", metavar="NAME|FINGERPRINT|DIR", help="only what is bound to this base model")
+    search.add_argument(
+        "--base", metavar="NAME|FINGERPRINT|DIR", help="only what fits this base model, best level first"
+    )
     search.add_argument("--task", metavar="T")
     search.add_argument("--benchmark", metavar="B", help="only what was measured on it")
     search.add_argument("--method", metavar="M", help="lora, bottleneck, houlsby, pfeiffer, ...")
     search.add_argument("--sort", choices=SORTS)
     search.add_argument("--limit", type=int, default=50, metavar="N")
     search.set_defaults(run=_search)
+    hashed = verbs.add_parser("find-hash", help="which adapters hold a file, by its SHA-256 or the file itself")
+    hashed.add_argument("target", metavar="SHA256|FILE", help="of a safetensors file its tensors count, not its header")
+    hashed.set_defaults(run=_find_hash)
     for name, text, run in (
         ("info", "an adapter with its versions, or one version with its files", _info),
         ("status", "how far a version is (without one: the newest)", _status),
@@ -41,10 +47,38 @@ def _search(context: Context) -> None:
         sort=context.sort,
         limit=context.limit,
     )
-    head = ("ADAPTER", "VERSION", "METHOD", "BASE", "SCORES", "SIZE", "PULLS")
-    context.out.result({"results": found}, table(head, map(_row, found)) if found else [])
+    context.out.result({"results": found}, _found_lines(found, levels=bool(context.base)) if found else [])
     if not found:
         context.out.say("nothing fits")
+
+
+def _found_lines(found: list[dict[str, Any]], *, levels: bool) -> list[str]:
+    """A table; where a base model is asked for, with the level on it in place of the pulls."""
+    if levels:
+        head = ("ADAPTER", "VERSION", "LEVEL", "METHOD", "BASE", "SCORES", "SIZE")
+        return table(head, ((*_row(entry)[:2], _level(entry), *_row(entry)[2:6]) for entry in found))
+    return table(("ADAPTER", "VERSION", "METHOD", "BASE", "SCORES", "SIZE", "PULLS"), map(_row, found))
+
+
+def _level(entry: dict[str, Any]) -> str:
+    return str((entry.get("compatibility") or {}).get("level") or "unknown")
+
+
+def _find_hash(context: Context) -> None:
+    told = context.client.find_hash(context.target)
+    rows = (
+        (
+            row["adapter"].removeprefix("library/"),
+            row["version"]["version"],
+            row["version"]["status"],
+            _HELD.get(row["kind"], row["kind"]),
+            row.get("path") or "-",
+        )
+        for row in told["results"]
+    )
+    context.out.result(told, table(("ADAPTER", "VERSION", "STATUS", "HOLDS", "PATH"), rows))
+    for what, digest in told["digests"].items():
+        context.out.say(f"{what:<7} {digest}")
 
 
 def _info(context: Context) -> None:
@@ -64,11 +98,12 @@ def _report(context: Context) -> None:
 
 def _row(entry: dict[str, Any]) -> tuple[Any, ...]:
     latest = entry.get("latest") or {}
-    scores = ", ".join(f"{s['benchmark']} {s['value']:.3f}" for s in latest.get("scores") or [])
+    scores = [f"{s['benchmark']} {s['value']:.3f}" for s in latest.get("scores") or []]
+    best = f"{scores[0]} +{len(scores) - 1}" if len(scores) > 1 else "".join(scores)
     name = f"{entry['namespace']}/{entry['name']}".removeprefix("library/")
     base = (entry.get("base_model") or {}).get("name") or ""
     count = size(int(latest.get("size") or 0))
-    return name, latest.get("version", "-"), entry.get("method", ""), base, scores, count, entry.get("pulls", 0)
+    return name, latest.get("version", "-"), entry.get("method", ""), base, best, count, entry.get("pulls", 0)
 
 
 def _adapter_lines(found: dict[str, Any]) -> list[str]:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hub import errors
-from hub.commands.context import Context, Verbs, report_lines, size
+from hub.commands.context import Context, Verbs, report_lines, size, table
+from hub.spec.errors import Problem
 
 if TYPE_CHECKING:
     from hub.spec.base_model import BaseModel
@@ -25,9 +26,11 @@ def add(verbs: Verbs) -> None:
     )
     verify.add_argument("target", metavar="REF|DIR")
     verify.set_defaults(run=_verify)
-    check = verbs.add_parser("check", help="everything that can be said about an adapter without running it")
+    check = verbs.add_parser("check", help="everything that can be said about an adapter without running or pulling it")
     check.add_argument("target", metavar="DIR|REF")
-    check.add_argument("--base", metavar="DIR|NAME", help="compare with this base model")
+    check.add_argument(
+        "--base", metavar="DIR|NAME", help="whether it fits this base model (default: which ones it fits)"
+    )
     check.set_defaults(run=_check)
     fingerprint = verbs.add_parser("fingerprint", help="the fingerprint of a base model's folder")
     fingerprint.add_argument("folder", metavar="DIR")
@@ -76,12 +79,46 @@ def _verify(context: Context) -> None:
 
 def _check(context: Context) -> None:
     told = context.client.check(context.target, base=context.base)
-    if not told["ok"]:
-        raise errors.Rejected(
-            f"{context.target} would be refused", problems=errors.problems_from(told["problems"]), report=told
+    problems = errors.problems_from(told["problems"])
+    fit = told["compatibility"]
+    if fit and fit["level"] == "incompatible":
+        raise errors.IncompatibleBaseModel(
+            f"{context.target} does not fit the base model {told['base']['name']}",
+            problems=[Problem("incompatible", "", reason, "", "shapes") for reason in fit["reasons"]],
+            hint="`hub check` without --base lists base models that it fits",
         )
-    lines = report_lines({"version": context.target, "verdict": "nothing wrong", "status": "not run", **told})
-    context.out.result(told, lines)
+    if not told["ok"]:
+        raise errors.Rejected(f"{context.target} would be refused", problems=problems, report=told)
+    context.out.result(told, _check_lines(told, context.target, context.client.settings.endpoint))
+
+
+def _check_lines(told: dict[str, Any], target: str, endpoint: str) -> list[str]:
+    ref, _, digest = str(told.get("ref") or target).removeprefix("library/").partition("@")
+    lines = report_lines({"version": ref, "verdict": "nothing wrong", "status": "not run", **told})
+    lines[1:1] = [f"  {digest}"] if digest else []
+    fit, fits = told["compatibility"], told["fits"]
+    if fit:
+        lines += ["", f"on {told['base']['name']}: {fit['level']}", *(f"  {reason}" for reason in fit["reasons"])]
+        lines += [f"  {_evidence(fit, endpoint)}"] if _evidence(fit, endpoint) else []
+    elif fits:
+        rows = ((one["name"] or one["fingerprint"], one["level"], _where(one, endpoint)) for one in fits)
+        lines += ["", *table(("FITS", "LEVEL", "EVIDENCE" if "folder" not in fits[0] else "FOLDER"), rows)]
+    elif told.get("ref"):
+        lines += ["", "fits no base model that the hub has compared it with"]
+    elif told["compared"]:
+        lines += ["", f"fits none of the {told['compared']} base models of this machine"]
+    else:
+        lines += ["", "no base model of this machine is known: name one with --base, or its folder in HUB_BASES"]
+    return lines
+
+
+def _evidence(fit: dict[str, Any], endpoint: str) -> str:
+    """The address of the report that a level stands on."""
+    return f"{endpoint}{fit['evidence']['page_url']}" if fit.get("evidence") else ""
+
+
+def _where(one: dict[str, Any], endpoint: str) -> str:
+    return one.get("folder") or _evidence(one, endpoint) or "-"
 
 
 def _fingerprint(context: Context) -> None:

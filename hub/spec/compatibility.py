@@ -13,7 +13,7 @@ The registry asks the same of whole tables in SQL (`registry.models.fits`); a te
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
 from hub.spec import base_model, components, validation
@@ -77,6 +77,36 @@ def check(
     return Verdict("shape_only", (REASONS["shape_only"],))
 
 
+def differences(names: Sequence[str], total: int, called: str = "") -> str:
+    """Say which of `total` tensors differ, the first three by name, and how many; with `called`, from whose."""
+    shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    verb, those = ("differs", "that") if len(names) == 1 else ("differ", "those")
+    counted = f"{len(names)} of {total} tensors"
+    return f"{shown} {verb} from {those} of {called}: {counted}" if called else f"{shown} {verb} ({counted})"
+
+
+def other_weights(found: base_model.BaseModel, known: base_model.BaseModel) -> str:
+    """Say which tensors prove that one backbone is not the other; empty where nothing proves it.
+
+    A tensor in another number format proves nothing: it may be a copy. Nor does one that a quantised base model lacks, which
+    packs its weights under names of its own.
+    """
+    mine, theirs = _backbone(found), _backbone(known)
+    packed = bool(found.quantisation or known.quantisation)
+    names = [name for name in sorted(mine.keys() | theirs.keys()) if _proves(mine.get(name), theirs.get(name), packed)]
+    return differences(names, len(mine.keys() | theirs.keys())) if names else ""
+
+
+def _backbone(base: base_model.BaseModel) -> dict[str, base_model.Leaf]:
+    return {leaf.name: leaf for leaf in base.leaves if base_model.part_of(leaf.name) in ("embeddings", "layers")}
+
+
+def _proves(mine: base_model.Leaf | None, theirs: base_model.Leaf | None, packed: bool) -> bool:
+    if mine is None or theirs is None:
+        return not packed
+    return mine != theirs and (mine.dtype == theirs.dtype or (mine.shape != theirs.shape and not packed))
+
+
 def _clashes(component: components.Component, base: base_model.BaseModel) -> list[str]:
     found = [clash for part in component.parts for clash in _missing(part.needs, part, base)]
     head = component.head
@@ -111,12 +141,7 @@ def _missing(
 def unlike(base: base_model.BaseModel, other: base_model.BaseModel, called: str) -> str:
     """Say in which tensors a base model is not `other`, which is `called` so; nothing where they are the same."""
     names = base_model.differing(base, other)
-    if not names:
-        return ""
-    total = len({leaf.name for leaf in (*base.leaves, *other.leaves)})
-    shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-    verb, those = ("differs", "that") if len(names) == 1 else ("differ", "those")
-    return f"{shown} {verb} from {those} of {called}: {len(names)} of {total} tensors"
+    return differences(names, len({leaf.name for leaf in (*base.leaves, *other.leaves)}), called) if names else ""
 
 
 _WORDS = {

@@ -82,6 +82,17 @@ class Wire:
         """True when a URL belongs to the endpoint itself: the only place that may see the token."""
         return _origin(url) == _origin(self.endpoint)
 
+    @contextlib.contextmanager
+    def hasty(self) -> "Iterator[Wire]":
+        """A wire for questions that may as well stay unanswered: this one, or, where the hub has not answered yet, one of its
+        own that tries once."""
+        if self._reached:
+            yield self
+            return
+        once = Retry(attempts=1, first_contact=1)
+        with Wire(self.endpoint, self._token, offline=self.offline, retry=once, transport=self._transport) as wire:
+            yield wire
+
     # -- JSON ---------------------------------------------------------------------------------------------------
 
     def request(

@@ -126,13 +126,13 @@ def described(
     leaves: Any = None,
     tensors: Any = None,
     adapter: str = "",
-    task: str = "",
-    method: str = "",
+    **asked: str,
 ) -> shapes.Checked:
     """Return what fits a base model of which somebody sends the table of tensors; nothing of it is kept.
 
     `tensors` [name, dtype, shape] are enough; with `leaves`, which have the hashes, too, levels above `shape_only` are
-    found. With `adapter`, the verdict on that one, and every tensor that clashes. Raises Invalid, NotFound.
+    found. With `adapter`, the verdict on that one, and every tensor that clashes; else `asked`, fields of `SearchQuery`, say
+    which adapters are looked for. Raises Invalid, NotFound.
     """
     hashed = leaves is not None
     if hashed == (tensors is not None):
@@ -150,7 +150,7 @@ def described(
         "results": (
             [_one(adapter, value, viewer, hashed=hashed)]
             if adapter
-            else _all(value, viewer, SearchQuery(task=task, method=method, sort="score", limit=ROWS), hashed=hashed)
+            else _all(value, viewer, SearchQuery(**{"sort": "score", **asked}, limit=ROWS), hashed=hashed)
         ),
     }
 
@@ -202,6 +202,23 @@ def equals(value: spec.BaseModel, viewer: Viewer, *, hashed: bool) -> list[shape
 
 def of_adapter(adapter: Adapter, version: Version, viewer: Viewer) -> list[tuple[BaseModel, shapes.Compatibility]]:
     """Return the base models that an adapter's version fits, best level first: what its page shows."""
+    found = [
+        (base, _cells([adapter.pk], fits.of_base(base, viewer), viewer)[adapter.pk])
+        for base in _likely(version, viewer)
+    ]
+    return _best_first(found)
+
+
+def of_version(namespace: str, name: str, version: str, viewer: Viewer) -> list[shapes.FittingBase]:
+    """Return the base models, of those the viewer may know of, that a version fits, best level first. Raises NotFound."""
+    chosen = versions.get(namespace, name, version, viewer)
+    parts = versions.components_of(chosen.digest)
+    found = [(base, fits.of_version(chosen, parts, base, viewer)) for base in _likely(chosen, viewer)]
+    return [{"base_model": _ref(base), "compatibility": verdict} for base, verdict in _best_first(found)]
+
+
+def _likely(version: Version, viewer: Viewer) -> list[BaseModel]:
+    """The bases that a version was published on, and some of those that it fits by its shapes."""
     needs = [row.need_id for row in versions.components_of(version.digest)]
     rows = base_models.visible(viewer).exclude(offer=None).prefetch_related("aliases__namespace")
     for need in needs:
@@ -209,12 +226,13 @@ def of_adapter(adapter: Adapter, version: Version, viewer: Viewer) -> list[tuple
     proven = fits.proofs(base_models.visible(viewer).values_list("pk", flat=True), viewer)
     mine = set(proven.filter(adapter_digest=version.adapter_digest).values_list("base_fingerprint", flat=True))
     bases = [*BaseModel.objects.filter(pk__in=mine).prefetch_related("aliases__namespace")]
-    bases += (
-        rows.exclude(pk__in=mine).order_by("-state", "created_at", "pk")[: max(0, SHOWN - len(bases))] if needs else []
-    )
-    found = []
-    for base in bases:
-        cell = _cells([adapter.pk], fits.of_base(base, viewer), viewer)[adapter.pk]
-        if cell["level"] in fits.LEVELS:
-            found.append((base, cell))
-    return sorted(found, key=lambda pair: fits.LEVELS.index(pair[1]["level"]))
+    if needs:
+        bases += rows.exclude(pk__in=mine).order_by("-state", "created_at", "pk")[: max(0, SHOWN - len(bases))]
+    return bases
+
+
+def _best_first(
+    found: list[tuple[BaseModel, shapes.Compatibility]],
+) -> list[tuple[BaseModel, shapes.Compatibility]]:
+    fitting = [(base, cell) for base, cell in found if cell["level"] in fits.LEVELS]
+    return sorted(fitting, key=lambda pair: fits.LEVELS.index(pair[1]["level"]))

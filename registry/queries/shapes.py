@@ -298,6 +298,13 @@ class Checked(TypedDict):
     results: list[Summary]
 
 
+class FittingBase(TypedDict):
+    """A base model that a version fits, and how they go together."""
+
+    base_model: BaseRef
+    compatibility: Compatibility
+
+
 class Held(TypedDict):
     """A version that holds what has this digest: a `file`, `tensors` of a file, the `adapter` or the whole `manifest`."""
 

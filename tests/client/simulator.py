@@ -15,7 +15,9 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from hub import config
-from hub.spec import manifest, reference
+from hub.spec import base_model, compatibility, contents, manifest, reference, snapshot, tensors, validation
+from hub.spec.base_model import BaseModel
+from hub.spec.errors import SpecError
 from tests.client.records import Answer, Faults, Seen, Version, detail, problem, report_url, short, summary
 
 OWNER = "ahub_" + "O" * 30 + config.checksum("O" * 30)
@@ -300,9 +302,66 @@ class Simulator:
                 return 200, entry, {}
         return problem(404, "not_found", f"There is no base model {name!r}.")
 
-    def add_base(self, *, body: Any, token: str, **_: Any) -> Answer:
-        from hub.spec import base_model
+    def fitting(self, name: str, *, query: dict[str, str], **_: Any) -> Answer:
+        """What fits a base model that the hub knows."""
+        status, entry, _headers = self.base_model(name)
+        if status != 200:
+            return status, entry, {}
+        return 200, {"results": self._compared(BaseModel.from_json(entry), query), "next": None}, {}
 
+    def compare(self, *, body: Any, **_: Any) -> Answer:
+        """What fits a base model that is described."""
+        base = base_model.from_leaves(base_model.parse_leaves(body["leaves"]), body["config"])
+        return 200, {"known": [], "results": self._compared(base, body)}, {}
+
+    def _compared(self, base: BaseModel, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        wanted = reference.parse(asked["adapter"]) if asked.get("adapter") else None
+        rows = [
+            v for v in self.versions if wanted is None or (v.repo, v.manifest.digest) == (wanted.repo, wanted.digest)
+        ]
+        rows = [v for v in rows if asked.get("q", "") in v.repo]
+        found = [{**summary(v), "compatibility": self.verdict_on(v, base)} for v in rows]
+        found = found if wanted else [row for row in found if row["compatibility"]["level"] != "incompatible"]
+        return sorted(found, key=lambda row: compatibility.LEVELS.index(row["compatibility"]["level"]))
+
+    def verdict_on(self, version: Version, base: BaseModel) -> dict[str, Any]:
+        """How a version goes with a base model, as the hub says it."""
+        known: dict[str, Any] = version.base or {}
+        casts = (self.bases.get(known.get("fingerprint", "")) or {}).get("cast_roots") or {}
+        proven = {(known.get("roots") or {}).get("backbone", "")} if version.status == "published" else set()
+        same = {cast["backbone"] for cast in casts.values()}
+        inspection = validation.inspect(snapshot.MemorySnapshot(version.files), None)
+        verdict = compatibility.check(inspection, base, known.get("fingerprint"), proven, same_values=same)
+        proof = verdict.level in ("validated", "same_values")
+        page = f"/a/{version.repo}/{version.name}"
+        evidence = {"base_model": known, "ref": version.ref, "report_url": report_url(version), "page_url": page}
+        return {"level": verdict.level, "reasons": list(verdict.reasons), "evidence": evidence if proof else None}
+
+    def fits(self, space: str, name: str, which: str, *, token: str, **_: Any) -> Answer:
+        """The base models that a version fits."""
+        version = self._version(f"{space}/{name}", which, token)
+        if version is None:
+            return problem(404, "not_found", f"no version {which}")
+        rows = [
+            {"base_model": entry, "compatibility": self.verdict_on(version, BaseModel.from_json(entry))}
+            for entry in self.bases.values()
+        ]
+        return 200, {"results": [r for r in rows if r["compatibility"]["level"] != "incompatible"], "next": None}, {}
+
+    def by_hash(self, digest: str, *, token: str, **_: Any) -> Answer:
+        """The versions that hold a file, its tensors, or what makes an adapter."""
+        seen = [version for version in self.versions if not version.private or token == OWNER]
+        held = [("adapter", None, version) for version in seen if digest == version.manifest.adapter_digest]
+        held += [
+            ("file" if digest == file.sha256 else "tensors", file.path, version)
+            for version in seen
+            for file in version.manifest.files
+            if digest in (file.sha256, contents_of(version.files[file.path]))
+        ]
+        rows = [{"kind": k, "path": path, "adapter": v.repo, "version": short(v)} for k, path, v in held]
+        return (200, {"results": rows, "next": None}, {}) if rows else problem(404, "not_found", "Nothing here has it.")
+
+    def add_base(self, *, body: Any, token: str, **_: Any) -> Answer:
         leaves = base_model.parse_leaves(body["leaves"])
         value = base_model.from_leaves(leaves, body["config"], body.get("tokenizer_digest"))
         entry = {**value.to_json(), "name": body.get("name", ""), "state": "claimed", "aliases": []}
@@ -329,6 +388,15 @@ class Simulator:
         return 200, {"namespace": space, **self.policies.get(space, {"required": [], "gates": {}})}, {}
 
 
+def contents_of(data: bytes) -> str:
+    """The digest of what a safetensors file says; empty where it is none."""
+    try:
+        start = 8 + tensors.header_length(data[:8], len(data))
+        return contents.digest(contents.entries(tensors.parse_header(data[:start], len(data)), [data[start:]]))
+    except SpecError:
+        return ""
+
+
 ADAPTER = "/api/v1/adapters/([^/]+)/([^/]+)"
 ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("/api/v1/me", "GET", Simulator.me),
@@ -342,8 +410,12 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     (f"{ADAPTER}/uploads", "POST", Simulator.start),
     ("/api/v1/uploads/([^/]+)", "GET", Simulator.upload),
     ("/api/v1/uploads/([^/]+)/complete", "POST", Simulator.complete),
+    (f"{ADAPTER}/versions/([^/]+)/fits", "GET", Simulator.fits),
+    ("/api/v1/by-hash/([^/]+)", "GET", Simulator.by_hash),
+    ("/api/v1/compat/check", "POST", Simulator.compare),
     ("/api/v1/base-models", "GET", Simulator.base_models),
     ("/api/v1/base-models", "POST", Simulator.add_base),
+    ("/api/v1/base-models/(.+)/adapters", "GET", Simulator.fitting),
     ("/api/v1/base-models/(.+)", "GET", Simulator.base_model),
     ("/api/v1/benchmarks", "GET", Simulator.benchmark_list),
     ("/api/v1/benchmarks", "POST", Simulator.add_benchmark),

@@ -219,7 +219,9 @@ def test_check_and_fingerprint_need_no_hub(capsys: Capture, folder: Path, tmp_pa
     code, out, _ = run(capsys, "check", str(folder), "--base", str(specimens.BASE), "--json")
     assert (code, json.loads(out)["ok"]) == (0, True)
     wide = specimens.write(tmp_path / "wide", specimens.lora(hidden=48))
-    assert run(capsys, "check", str(wide), "--base", str(specimens.BASE))[0] == 7
+    assert run(capsys, "check", str(wide), "--base", str(specimens.BASE))[0] == 5
+    broken = specimens.write(tmp_path / "broken", {**specimens.lora(), "evil.bin": b"\x80\x04"})
+    assert run(capsys, "check", str(broken), "--base", str(specimens.BASE))[0] == 7
     assert run(capsys, "fingerprint", str(specimens.BASE))[1].startswith("base:")
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import hub
-from hub import base_folder, bases
-from hub.spec import base_model, casts
+from hub import base_folder, live
+from hub.spec import base_model, casts, compatibility
 from hub.spec.base_model import BaseModel
 
 torch = pytest.importorskip("torch")
@@ -249,5 +249,17 @@ def test_a_live_base_in_4_bits_shows_them_too(tmp_path: Path) -> None:
             return quantised()
 
     folder = save(tmp_path / "packed", quantised(), config=IN_4_BITS)
-    assert bases.from_model(Model()) == base_folder.read(folder)
+    assert live.from_model(Model()) == base_folder.read(folder)
     assert hub.fingerprint(Model()) == hub.fingerprint(folder)
+
+
+def test_packed_weights_prove_nothing_and_a_changed_norm_beside_them_does(tmp_path: Path) -> None:
+    halves = {name: tensor.half() for name, tensor in tiny().items()}
+    parent = described(save(tmp_path / "parent", halves))
+    packed = described(save(tmp_path / "packed", quantised(), config=IN_4_BITS))
+    assert compatibility.other_weights(packed, parent) == compatibility.other_weights(parent, packed) == ""
+    name = next(name for name in quantised() if name.endswith("LayerNorm.weight"))
+    changed = quantised() | {name: quantised()[name] + 1}
+    other = described(save(tmp_path / "other", changed, config=IN_4_BITS))
+    assert compatibility.other_weights(other, parent).startswith(f"{name} differs (1 of ")
+    assert "differ" in compatibility.other_weights(other, packed)

@@ -408,6 +408,27 @@ class TestWhoSeesWhat:
             assert who.get("base-models/tiny-bert/adapters")["results"] == []
 
 
+class TestTheBasesOfAVersion:
+    def test_they_come_best_first_with_their_evidence(self, published, siblings, anybody):
+        work()
+        rows = anybody.get("adapters/acme/tone-bert/versions/1/fits")["results"]
+        assert [(row["base_model"]["name"], row["compatibility"]["level"]) for row in rows] == [
+            ("tiny-bert", "validated"),
+            ("bare-bert", "validated"),
+            ("other-bert", "shape_only"),
+        ]
+        assert rows[0]["compatibility"]["evidence"]["ref"] == "acme/tone-bert:1"
+        assert rows[-1]["compatibility"]["evidence"] is None
+
+    def test_a_private_base_is_its_members_own_business(self, published, siblings, member, stranger):
+        work()
+        hidden = siblings["other-bert"]
+        BaseModel.objects.filter(pk=hidden.pk).update(visibility="private", owner=published.adapter.namespace)
+        for who, seen in ((member, True), (stranger, False)):
+            rows = who.get("adapters/acme/tone-bert/versions/1/fits")["results"]
+            assert (hidden.pk in [row["base_model"]["fingerprint"] for row in rows]) == seen
+
+
 class TestADescribedBase:
     def test_shapes_without_hashes_find_what_fits(self, published, siblings, anybody):
         work()
@@ -435,6 +456,27 @@ class TestADescribedBase:
         found = anybody.post("compat/check", {"leaves": given["leaves"], "config": given["config"]})
         assert found["results"][0]["compatibility"]["level"] == "validated"
         assert BaseModel.objects.count() == 1, "nothing is kept"
+
+    def test_words_and_a_benchmark_narrow_what_fits_whether_the_base_is_registered_or_not(
+        self, published, base, owner, anybody
+    ):
+        publish(owner, "acme/other", adapters.lora(value=0.5))
+        work()
+        unknown = tiny(without_pooler)
+        asked = {"leaves": unknown["leaves"], "config": unknown["config"]}
+        for given, names in (
+            ({}, {"acme/tone-bert", "acme/other"}),
+            ({"q": "other"}, {"acme/other"}),
+            ({"q": "nowhere"}, set()),
+            ({"benchmark": "no/such"}, set()),
+            ({"sort": "size"}, {"acme/tone-bert", "acme/other"}),
+        ):
+            words = "&".join(f"{key}={value}" for key, value in given.items())
+            found = anybody.get(f"base-models/tiny-bert/adapters?{words}")["results"]
+            assert {row["ref"] for row in found} == names
+            assert {row["ref"] for row in anybody.post("compat/check", asked | given)["results"]} == names
+        assert anybody.post("compat/check", asked | {"sort": "luck"}).status == 422
+        assert anybody.get("base-models/tiny-bert/adapters?sort=luck").status == 400
 
     def test_one_adapter_is_told_every_clash(self, published, base, anybody):
         given = tiny(wider, hidden_size=64)

@@ -39,6 +39,9 @@ ADAPTER_ROUTES: dict[str, list[tuple[str, str, Any]]] = {
     "adapters/<str:namespace>/<str:name>/versions/<str:version>/report": [
         ("GET", "adapters/acme/{name}/versions/1/report", None)
     ],
+    "adapters/<str:namespace>/<str:name>/versions/<str:version>/fits": [
+        ("GET", "adapters/acme/{name}/versions/1/fits", None)
+    ],
     "adapters/<str:namespace>/<str:name>/versions/<str:version>/files/<path:path>": [
         ("GET", "adapters/acme/{name}/versions/1/files/README.md", None),
         ("HEAD", "adapters/acme/{name}/versions/1/files/README.md", None),

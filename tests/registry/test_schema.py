@@ -91,8 +91,9 @@ def test_what_fits_is_as_the_document_says(anybody: Caller, published: Version, 
     tiny = adapters.tiny().to_json()
     checked = anybody.post("compat/check", {"leaves": tiny["leaves"], "config": tiny["config"]}).json
     summary = anybody.get("base-models/tiny-bert/adapters")["results"][0]
+    fitting = anybody.get("adapters/acme/tone-bert/versions/1/fits")["results"][0]
     held = anybody.get(f"by-hash/{published.digest}")["results"][0]
-    for name, value in (("Checked", checked), ("Summary", summary), ("Held", held)):
+    for name, value in (("Checked", checked), ("Summary", summary), ("Held", held), ("FittingBase", fitting)):
         schema = {"$ref": f"#/components/schemas/{name}", "components": open_api_to_json_schema(document["components"])}
         jsonschema.validate(value, schema)
 

@@ -1,5 +1,7 @@
 """Base models: register, list, show."""
 
+import dataclasses
+
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -97,8 +99,10 @@ class BaseAdaptersView(View):
     @extend_schema(
         operation_id="base_models_adapters_list",
         parameters=[
+            query("q", "Words of the name, description, task or method."),
             query("task", "An ML task, such as text-classification."),
             query("method", "lora, bottleneck, houlsby, ..."),
+            query("sort", "Within a level: score (default), gain, recent, pulls, size or name."),
             query("benchmark", "Measured on this benchmark; scores are then those on it."),
             query("level", "validated, same_values, derived or shape_only."),
             query("limit", "Results a page, at most 50."),
@@ -106,14 +110,15 @@ class BaseAdaptersView(View):
         ],
         responses={
             200: page_of(shapes.Summary),
-            400: problem("An unknown level or cursor."),
+            400: problem("An unknown level, order or cursor."),
             404: problem("No such base model."),
         },
     )
     def get(self, request: Request, name: str) -> Response:
-        """Adapters that fit this base model, of those you may know of: best level first, then the best score."""
+        """Adapters that fit this base model, of those you may know of: best level first, then by `sort`."""
         base = questions.get(name, self.viewer)
-        found = search.search(_asked(request, base.pk), self.viewer)
+        q, sort = request.query_params.get("q", ""), request.query_params.get("sort") or "score"
+        found = search.search(dataclasses.replace(_asked(request, base.pk), q=q, sort=sort), self.viewer)
         return Response({"results": found.results, "next": following(request, found.cursor)})
 
 

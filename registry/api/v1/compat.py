@@ -11,7 +11,7 @@ from registry.api.parsers import TableJSONParser
 from registry.api.schema import problem, shape
 from registry.api.v1.base_models import Leaves
 from registry.api.v1.views import Body, View
-from registry.queries import matrix, shapes
+from registry.queries import matrix, search, shapes
 
 
 class Described(Body):
@@ -19,8 +19,11 @@ class Described(Body):
     leaves = Leaves(required=False)
     tensors = Leaves(required=False)
     adapter = serializers.CharField(max_length=512, default="", allow_blank=True)
+    q = serializers.CharField(max_length=search.LONGEST, default="", allow_blank=True)
     task = serializers.CharField(max_length=64, default="", allow_blank=True)
+    benchmark = serializers.CharField(max_length=200, default="", allow_blank=True)
     method = serializers.CharField(max_length=64, default="", allow_blank=True)
+    sort = serializers.ChoiceField(search.SORTS, default="score")
 
 
 class CheckView(View):
@@ -38,7 +41,7 @@ class CheckView(View):
         },
     )
     def post(self, request: Request) -> Response:
-        """Adapters that fit a base model, best first, from its configuration and either `tensors` [name, dtype, shape] or `leaves`.
+        """Adapters that fit a base model, best level first and within it by `sort`, from its configuration and either `tensors` [name, dtype, shape] or `leaves`.
 
         With `leaves` [name, dtype, shape, BLAKE3] the hub knows the very weights again. With `adapter`, a reference, the
         verdict on that one and every tensor that clashes. Nothing is kept.

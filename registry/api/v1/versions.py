@@ -12,7 +12,7 @@ from registry.api.schema import page_of, problem, query, shape
 from registry.api.v1.adapters import following
 from registry.api.v1.views import Body, View
 from registry.errors import BadRequest
-from registry.queries import files, reports, shapes
+from registry.queries import files, matrix, reports, shapes
 from registry.queries import versions as questions
 from registry.services import versions
 
@@ -59,6 +59,16 @@ class ReportView(View):
         """What was found out about a version; `verdict` is null while that is under way."""
         wanted = request.query_params.get("predictions") == "1"
         return Response(reports.get(namespace, name, version, self.viewer, predictions=wanted))
+
+
+class FitsView(View):
+    @extend_schema(
+        operation_id="version_fits",
+        responses={200: page_of(shapes.FittingBase), 404: problem("Missing, or not for you.")},
+    )
+    def get(self, request: Request, namespace: str, name: str, version: str) -> Response:
+        """Base models of this hub that a version fits, best level first, with the evidence."""
+        return Response({"results": matrix.of_version(namespace, name, version, self.viewer), "next": None})
 
 
 class FileView(View):
