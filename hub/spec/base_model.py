@@ -255,6 +255,11 @@ def differing(first: BaseModel, second: BaseModel) -> tuple[str, ...]:
     return tuple(sorted({leaf.name for leaf in leaves}))
 
 
+def may_be_tied(name: str) -> bool:
+    """Tell whether a tensor of this canonical name may be the second copy of another one."""
+    return name in _TIED
+
+
 def root(leaves: Iterable[Leaf]) -> str:
     """Return the Merkle root (64 hex) over the leaves, sorted by name."""
     ordered = sorted(leaves, key=lambda leaf: leaf.name)

@@ -7,7 +7,7 @@ from django.db.models import Q, QuerySet
 from hub.spec import base_model as spec
 from registry.errors import NotFound
 from registry.models import BaseAlias, BaseModel, BaseRelation, Namespace, Visibility
-from registry.queries import shapes
+from registry.queries import located, shapes
 from registry.queries.viewers import Viewer
 
 PAGE = 100
@@ -43,6 +43,11 @@ def find(name: str, viewer: Viewer) -> BaseModel | None:
 def get(name: str, viewer: Viewer) -> BaseModel:
     """Return the base model that a fingerprint or a name means. Raises NotFound."""
     base = find(name, viewer)
+    if base is None and located.find(name, viewer) is not None:
+        raise NotFound(
+            f"The base model {name!r} is known by its headers only: nobody has hashed it yet.",
+            hint="Whoever holds it gives it its fingerprint: hub base add DIR.",
+        )
     if base is None:
         raise NotFound(f"There is no base model {name!r}.", hint="List them: hub base ls. Add one: hub base add DIR.")
     return base
@@ -159,3 +164,8 @@ def _shape(base: BaseModel, known: list[shapes.Relation]) -> shapes.BaseModelSha
 def page_url(fingerprint: str) -> str:
     """Return the page of a base model."""
     return f"/b/{fingerprint}"
+
+
+def page_of(ref: shapes.BaseRef) -> str:
+    """Return the page of a base model that is mentioned; one that is only located goes by its name."""
+    return page_url(ref["fingerprint"] or ref["name"])

@@ -26,7 +26,7 @@ from django.db.models import (
 from hub.spec import base_model as spec
 from hub.spec import compatibility, documents
 from hub.spec import components as parts
-from registry.models import Adapter, BaseModel, BaseRelation, Component, Fit, Need, Version
+from registry.models import Adapter, BaseModel, BaseRelation, Component, Fit, LocatedBase, Need, Version
 from registry.models.adapters import AdapterQuerySet
 from registry.models.fits import Sizes
 from registry.models.versions import VersionQuerySet
@@ -79,6 +79,11 @@ def of_base(base: BaseModel, viewer: Viewer) -> Target:
         same_values=frozenset(same - itself),
         derived=frozenset(derived - same - itself),
     )
+
+
+def of_located(row: LocatedBase) -> Target:
+    """Return a base model that is known by its headers: only shapes can be compared."""
+    return Target(offer=row.offer_id)
 
 
 def of_value(value: spec.BaseModel, viewer: Viewer, *, hashed: bool) -> Target:

@@ -10,9 +10,9 @@ from typing import Any, NotRequired, TypedDict
 
 
 class BaseRef(TypedDict):
-    """A base model as others mention it."""
+    """A base model as others mention it; one that is `located` has no fingerprint yet."""
 
-    fingerprint: str
+    fingerprint: str | None
     name: str
     state: str
 
@@ -220,8 +220,24 @@ class Relation(TypedDict):
     base_model: BaseRef
 
 
-class BaseModelShape(TypedDict):
+class WeightFile(TypedDict):
+    path: str
+    size: int
+    sha256: str
+
+
+class BaseClaim(TypedDict):
+    """Which base model a person says that a located one is. Nobody who is believed has said so."""
+
     fingerprint: str
+    claimed_by: str
+
+
+class BaseModelShape(TypedDict):
+    """A base model. One of the state `located` is known by its headers: no fingerprint, no roots, no leaves; instead
+    `files`, `claim` and, on request, `tensors`."""
+
+    fingerprint: str | None
     name: str
     state: str
     roots: dict[str, str]
@@ -237,6 +253,9 @@ class BaseModelShape(TypedDict):
     url: str
     config: NotRequired[dict[str, Any]]
     leaves: NotRequired[list[list[Any]]]
+    tensors: NotRequired[list[list[Any]]]
+    files: NotRequired[list[WeightFile]]
+    claim: NotRequired[BaseClaim | None]
 
 
 class MatrixColumn(TypedDict):

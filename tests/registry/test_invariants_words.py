@@ -47,6 +47,7 @@ def one(name: str) -> models.Model:
         "Offer": make.make_offer,
         "Content": make.make_content,
         "BaseRelation": make.make_base_relation,
+        "LocatedBase": make.make_located_base,
     }
     return made[name]()
 

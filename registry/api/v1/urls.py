@@ -37,6 +37,7 @@ urlpatterns = [
     path("uploads/<uuid:upload_id>/blobs/<int:n>", uploads.UploadBlobView.as_view()),
     path("uploads/<uuid:upload_id>/complete", uploads.CompleteView.as_view()),
     path("base-models", base_models.BaseModelsView.as_view()),
+    path("base-models/located", base_models.LocatedBasesView.as_view()),
     path("base-models/<path:name>/adapters", base_models.BaseAdaptersView.as_view()),
     path("base-models/<path:name>/matrix", base_models.MatrixView.as_view()),
     path("base-models/<path:name>/relations", base_models.RelationsView.as_view()),
