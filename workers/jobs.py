@@ -150,7 +150,7 @@ class Worker:
             if fingerprint in self._announced:
                 continue
             try:
-                self.registry.announce(base.model)
+                self.registry.announce(base.model, base.folder)
                 self._announced.add(fingerprint)
             except HubError as error:
                 logger.warning("%s could not be announced: %s", base.folder, error)

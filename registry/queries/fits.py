@@ -30,7 +30,7 @@ from registry.models import Adapter, BaseModel, BaseRelation, Component, Fit, Lo
 from registry.models.adapters import AdapterQuerySet
 from registry.models.fits import Sizes
 from registry.models.versions import VersionQuerySet
-from registry.queries import base_models, shapes, versions
+from registry.queries import base_models, located, shapes, versions
 from registry.queries.viewers import Viewer
 from registry.queries.visibility import visible_adapters
 
@@ -229,6 +229,13 @@ def of_version_on(
 ) -> shapes.Compatibility:
     """Return the verdict on one version and a base that somebody describes."""
     return _check(version, found, value, of_value(value, viewer, hashed=hashed), viewer)
+
+
+def of_version_on_located(
+    version: Version, found: list[Component], row: LocatedBase, viewer: Viewer
+) -> shapes.Compatibility:
+    """Return the verdict on one version and a base that is known by its headers: `shape_only` at best."""
+    return of_version_on(version, found, located.to_spec(row), viewer, hashed=False)
 
 
 def _check(

@@ -48,8 +48,7 @@ def _of_located(row: LocatedBase, viewer: Viewer, query: SearchQuery, ref: str) 
     }
     if ref:
         version = _version(ref, viewer)
-        value = located.to_spec(row)
-        cell = fits.of_version_on(version, versions.components_of(version.digest), value, viewer, hashed=False)
+        cell = fits.of_version_on_located(version, versions.components_of(version.digest), row, viewer)
         rows, cursor = [_row(version, [cell])], ""
     else:
         found = search.search(query, viewer)
