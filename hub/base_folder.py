@@ -42,6 +42,7 @@ _READER = 2  # part of the key of the kept description: raise it when reading ch
 _MAX_DEPTH = 4
 _MAX_JSON = 64 << 20
 _MAX_NODES = 5_000_000  # a tokenizer of 250 000 tokens has a million
+_BESIDE = (".json", ".txt", ".model")
 _VOCABULARIES = (
     "vocab.txt",
     "vocab.json",
@@ -119,6 +120,20 @@ def weight_files(folder: Path | str) -> list[WeightFile]:
     In a cache of Hugging Face's libraries a file of LFS is named by its SHA-256; every other one is read to its end.
     """
     return [WeightFile(shard.name, shard.stat().st_size, _sha256_of(shard)) for shard in shards(folder)]
+
+
+def kept_files(folder: Path | str) -> list[WeightFile]:
+    """All files that make a base model: weights, configuration and tokenizer, each with its SHA-256."""
+    root, weights = Path(folder), weight_files(folder)
+    small = sorted(
+        path
+        for path in root.iterdir()
+        if path.is_file() and path.suffix in _BESIDE and path.name[:1].isalnum() and path.stat().st_size <= _MAX_JSON
+    )
+    return [
+        *weights,
+        *(WeightFile(path.name, path.stat().st_size, _sha256(path)) for path in small if path.stat().st_size),
+    ]
 
 
 def _sha256_of(path: Path) -> str:

@@ -105,6 +105,19 @@ def refuse(prepared: Prepared, what: str) -> None:
         )
 
 
+def proposals(wire: Wire, prepared: Prepared) -> list[str]:
+    """Base models of the hub that a folder which names none fits, best first; empty where it names one, or nobody can tell."""
+    parts = prepared.inspection.components if prepared.inspection else ()
+    needs = [part.needs for part in parts]
+    try:
+        if prepared.facts.get("base") or card.read(prepared.snapshot).base or not needs or not all(needs):
+            return []
+        found = wire.request("POST", "compat/bases", json={"needs": needs}, idempotent=True).data["results"]
+    except (SpecError, errors.HubError):
+        return []
+    return [str(one["name"] or one["fingerprint"]) for one in found]
+
+
 def _merge(root: Path, said: Mapping[str, Any]) -> _Merged:
     """hub.json of the folder with what the command line says laid over it; a contradiction is told."""
     path = root / FACTS

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hub import base_folder, bases, config, errors, locating
+from hub import base_folder, bases, config, errors, locating, stored
 from hub.locating import Located
 from hub.spec import benchmark, documents, policy
 from hub.spec.errors import SpecError
@@ -22,17 +22,22 @@ def add_base(
     *,
     name: str | None = None,
     download: bool = False,
+    store: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Reads a base model, remembers where it lies, and registers it with the hub where a token allows that.
 
     `source` is a folder or a Hugging Face id, OWNER/NAME[@REVISION]. Of an id that is not on this machine only the headers
-    are read, and the hub knows it as located, without a fingerprint; `download` fetches it whole. Returns {fingerprint,
-    folder, name, registered, ...}. Raises UsageError, AuthError, NotFound, NetworkError.
+    are read, and the hub knows it as located, without a fingerprint; `download` fetches it whole. With `store`
+    the hub keeps its files. Returns {fingerprint, folder, name, registered, ...}. Raises UsageError, AuthError, NotFound, NetworkError.
     """
-    path, found, location = _meant(source, settings, download)
+    if store and not wire.has_token:
+        raise errors.AuthError("--store needs a token of an operator", hint="run `hub login`, or set HUB_TOKEN")
+    path, found, location = _meant(source, settings, download or store)
     if path is not None or found is None:
-        return _add_folder(wire, settings, path or Path(source), location, name)
+        folder = path or Path(source)
+        told = _add_folder(wire, settings, folder, location, name)
+        return told | ({"stored": stored.store(wire, told["fingerprint"], folder, quiet=quiet)} if store else {})
     return _add_located(wire, settings, locating.read(found, quiet=quiet), name or found.name)
 
 

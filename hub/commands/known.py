@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-from hub import errors
 from hub.commands.context import Context, Verbs, size, table
 
 
@@ -30,7 +29,7 @@ def _add_base(verbs: Verbs) -> None:
     add_.add_argument("source", metavar="DIR|OWNER/NAME[@REVISION]")
     add_.add_argument("--name", metavar="NAME", help="its name on the hub, such as acme/my-base")
     add_.add_argument("--download", action="store_true", help="fetch it whole and hash it, not its headers only")
-    add_.add_argument("--store", action="store_true", help="(not yet) keep its weights on the hub")
+    add_.add_argument("--store", action="store_true", help="keep its files on the hub, too (for operators)")
     add_.set_defaults(run=_base_add)
     bases.add_parser("ls", help="base models of the hub and of this machine").set_defaults(run=_base_ls)
     info = bases.add_parser("info", help="one base model")
@@ -55,8 +54,6 @@ def _group(verbs: Verbs, name: str, text: str) -> Verbs:
 
 
 def _base_add(context: Context) -> None:
-    if context.store:
-        raise errors.UsageError("--store is not there yet", hint="the hub knows a base model by its tensors' hashes")
     from hub import registration
 
     client = context.client
@@ -66,6 +63,7 @@ def _base_add(context: Context) -> None:
         context.source,
         name=context.name,
         download=context.download,
+        store=context.store,
         quiet=client.quiet,
     )
     if told["fingerprint"] is not None and not told["registered"]:

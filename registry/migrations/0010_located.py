@@ -1,4 +1,4 @@
-"""Base models that are known by the headers of their weights, before anybody has hashed them."""
+"""Base models that are known by the headers of their weights, and base models whose files the hub holds."""
 
 import django.db.models.deletion
 import django.utils.timezone
@@ -60,4 +60,49 @@ class Migration(migrations.Migration):
         ),
         refusal("locatedbase_is_kept", CHANGED, "what was read at a commit never changes"),
         refusal("locatedbase_observed_stays", UNBOUND, "who held the files has spoken"),
+        migrations.CreateModel(
+            name="BaseFile",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("path", models.CharField(max_length=255)),
+                ("sha256", registry.models.rules.DigestField(max_length=64)),
+                ("size", models.PositiveBigIntegerField()),
+                ("stored_by", models.CharField(max_length=200)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("base", models.ForeignKey("registry.basemodel", models.PROTECT, related_name="files")),
+                (
+                    "blob",
+                    models.ForeignKey(
+                        "registry.blob", models.PROTECT, blank=True, null=True, related_name="base_files"
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("sha256__regex", "^[0-9a-f]{64}$")), name="basefile_sha256_is_sha256"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("blob__isnull", True), ("blob", models.F("sha256")), _connector="OR"),
+                        name="basefile_blob_is_what_was_announced",
+                    ),
+                    models.UniqueConstraint(fields=("base", "path"), name="basefile_path_is_one_a_base"),
+                ],
+            },
+        ),
+        migrations.RemoveConstraint("basealias", "basealias_kind_is_known"),
+        migrations.AlterField(
+            "basealias",
+            "kind",
+            models.CharField(
+                choices=[("hub", "Hub"), ("mirror", "Mirror"), ("folder", "Folder"), ("stored", "Stored")],
+                max_length=16,
+            ),
+        ),
+        migrations.AddConstraint(
+            "basealias",
+            models.CheckConstraint(
+                condition=models.Q(("kind__in", ["folder", "hub", "mirror", "stored"])), name="basealias_kind_is_known"
+            ),
+        ),
     ]

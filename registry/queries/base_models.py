@@ -99,15 +99,20 @@ def name_of(base: BaseModel) -> str:
     """
     if base.name:
         return base.name
-    ours = [alias for alias in base.aliases.all() if alias.state == "live" and alias.namespace_id is None]
+    ours = [alias for alias in _live(base) if alias.namespace_id is None]
     return min(ours, key=lambda alias: alias.pk).name if ours else ""
 
 
 def alias_names(base: BaseModel) -> list[str]:
     """Return the live names of a base model, the library's first."""
-    live = [alias for alias in base.aliases.all() if alias.state == "live"]
+    live = _live(base)
     live.sort(key=lambda alias: (alias.namespace_id is not None, alias.pk))
     return [f"{alias.namespace.name}/{alias.name}" if alias.namespace else alias.name for alias in live]
+
+
+def _live(base: BaseModel) -> list[BaseAlias]:
+    """The names that lead to it; that the hub holds its files is none."""
+    return [alias for alias in base.aliases.all() if alias.state == "live" and alias.kind != "stored"]
 
 
 def locations(base: BaseModel) -> list[shapes.Location]:

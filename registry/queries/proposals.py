@@ -7,7 +7,7 @@ from django.db.models import Case, Count, IntegerField, Q, QuerySet, Value, When
 from hub.spec.components import Component
 from hub.spec.errors import Problem
 from registry.models import BaseModel, LocatedBase, Namespace, Offer, Visibility
-from registry.models.fits import split
+from registry.models.fits import Sizes, split
 from registry.queries import base_models, fits, located, shapes
 from registry.queries.viewers import Viewer
 
@@ -21,7 +21,11 @@ def of(components: Iterable[Component], viewer: Viewer, *, home: Namespace | Non
 
     With `home`, only what every member of that namespace may know of: a report is read by all of them.
     """
-    needs = [component.needs for component in components]
+    return of_needs([component.needs for component in components], viewer, home=home)
+
+
+def of_needs(needs: list[Sizes], viewer: Viewer, *, home: Namespace | None = None) -> list[shapes.BaseRef]:
+    """Return the same of what adapters need: sizes by module, under the empty path those of the whole model."""
     if not needs or not all(needs):
         return []
     offers = Offer.objects.all()

@@ -123,6 +123,12 @@ class FileShape(TypedDict):
     url: str
 
 
+class BaseFiles(TypedDict):
+    """The files of a base model that the hub holds."""
+
+    files: list[FileShape]
+
+
 class QueuePlace(TypedDict):
     """How many runs stand before this one (0: next, or running), and which run it is."""
 
@@ -350,6 +356,17 @@ class UploadBlobShape(TypedDict):
     received: int
     urls: list[PartShape] | None
     url: str | None
+
+
+class BaseFileWanted(UploadBlobShape):
+    """A file of a base model whose bytes are to be sent; POST to `complete_url` when they are."""
+
+    complete_url: str
+
+
+class BaseFilesWanted(TypedDict):
+    fingerprint: str
+    blobs: list[BaseFileWanted]
 
 
 class UploadShape(TypedDict):

@@ -113,6 +113,7 @@ def check_name(name: str) -> None:
         or name != name.strip()
         or not name.strip("/")
         or name.rpartition("/")[2] in ROUTES
+        or "/files/" in name
     ):
         raise Invalid(f"{name[:80]!r} is not a name for a base model.", hint="Such as acme/my-base.")
 

@@ -223,6 +223,11 @@ def make_located_base(*, namespace: models.Namespace | None = None, **more: Any)
     return models.LocatedBase.objects.create(namespace=namespace, **options)
 
 
+def make_base_file(*, base: models.BaseModel | None = None, **more: Any) -> models.BaseFile:
+    options = {"path": "config.json", "sha256": sha256(unique("file")), "size": 7, "stored_by": "operator", **more}
+    return models.BaseFile.objects.create(base=base or make_base_model(), **options)
+
+
 def make_base_relation(
     *, base: models.BaseModel | None = None, parent: models.BaseModel | None = None, kind: str = "derived", **more: Any
 ) -> models.BaseRelation:

@@ -237,6 +237,12 @@ def test_a_located_base_is_open_or_told_who_it_is():
     refused(*update(row, revision="main"), by="locatedbase_revision_is_a_commit", besides=["locatedbase_is_kept"])
 
 
+def test_a_file_of_a_base_model_is_the_blob_that_was_announced():
+    row = make.make_base_file()
+    refused(*update(row, blob_id=make.make_blob().pk), by="basefile_blob_is_what_was_announced")
+    refused(*insert_like(row), by="basefile_path_is_one_a_base")
+
+
 def test_a_located_name_means_one_commit_at_a_time():
     row = make.make_located_base()
     refused(*insert_like(row, revision="0" * 40), by="locatedbase_name_is_one")

@@ -48,6 +48,7 @@ def one(name: str) -> models.Model:
         "Content": make.make_content,
         "BaseRelation": make.make_base_relation,
         "LocatedBase": make.make_located_base,
+        "BaseFile": make.make_base_file,
     }
     return made[name]()
 

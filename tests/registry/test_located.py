@@ -261,3 +261,31 @@ def test_published_on_what_was_located(admin, owner, worker, benchmark, tiny: di
     assert refused.status == 422 and "nobody has hashed it" in str(refused.json)
     worker.post("base-models", {**tiny, "files": FILES})
     assert publish(owner, "acme/late", files).base_fingerprint == BaseModel.objects.get().pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_client_locates_and_whoever_holds_the_files_fills_it_in(
+    live_server, admin, worker, stranger, anybody, tmp_path, monkeypatch
+) -> None:
+    from hub import Client, registration
+    from tests.client import hugging_face
+
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    for name in ("HOME", "HUB_CACHE", "HUB_CONFIG"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    hf = hugging_face.HuggingFace()
+    hf.repositories["org/tiny"] = {path.name: path.read_bytes() for path in adapters.TINY.iterdir() if path.is_file()}
+    with hugging_face.serving(hf) as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        with Client(live_server.url, admin.token) as client:
+            told = registration.add_base(client.wire, client.settings, "org/tiny")
+    assert (told["fingerprint"], told["state"], told["name"]) == (None, "located", "org/tiny")
+    for who in (stranger, worker):
+        assert anybody.get("base-models/org/tiny")["fingerprint"] is None
+        with Client(live_server.url, who.token) as client:
+            registration.add_base(client.wire, client.settings, adapters.TINY)
+    found = anybody.get("base-models/org/tiny")
+    assert (found["fingerprint"], found["state"]) == (adapters.tiny().fingerprint, "observed")
+    assert found["locations"][0]["revision"] == hugging_face.COMMIT

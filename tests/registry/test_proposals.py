@@ -72,6 +72,15 @@ def test_a_name_that_is_not_known_is_refused_before_a_byte_travels(several, owne
     assert proposals(owner, files) == BEST_FIRST
 
 
+def test_who_has_only_looked_at_an_adapter_may_ask_too(several, anybody) -> None:
+    needs = [{f"encoder.layer.{n}.attention.self.query": {"out": 32, "in": 32} for n in range(2)}]
+    found = anybody.post("compat/bases", {"needs": needs})
+    assert [one["name"] for one in found["results"]] == BEST_FIRST
+    assert anybody.post("compat/bases", {"needs": [*needs, {"pooler.dense": {"in": 48}}]})["results"] == []
+    for bad in ([], [{"x": {"out": "many"}}], [{"x": {"out": -1}}], [{"x": 1}], "x", [{"x": {"out": 2**70}}]):
+        assert anybody.post("compat/bases", {"needs": bad}).status == 422
+
+
 def test_at_most_five_are_proposed(several, admin, owner) -> None:
     for n in range(3):
         admin.post("base-models", {**tiny(lambda leaf, n=n: [*leaf[:3], f"{n}" * 64]), "name": f"x-{n}"})
@@ -101,3 +110,27 @@ def test_what_is_private_is_proposed_to_those_who_may_know_of_it(base, owner, st
     assert owner.post("base-models/located", given).status == 201
     assert proposals(owner, unnamed()) == ["tiny-bert", "acme/secret"]
     assert proposals(stranger, unnamed(), "charlies/unnamed") == ["tiny-bert"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_command_line_says_what_it_fits_and_how_to_say_so(
+    live_server, several, owner, tmp_path, monkeypatch, capsys
+) -> None:
+    from hub import cli
+
+    for name in ("HOME", "HUB_CACHE", "HUB_CONFIG"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("HUB_ENDPOINT", live_server.url)
+    monkeypatch.setenv("HUB_TOKEN", owner.token)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for path, data in unnamed("/home/me/model").items():
+        (folder / path).write_bytes(data)
+    told = f"it fits {', '.join(BEST_FIRST)}: hub push {folder} acme/unnamed --base tiny-bert"
+    assert cli.main(["push", str(folder), "acme/unnamed", "--dry-run"]) == 0
+    assert told in capsys.readouterr().err
+    assert cli.main(["push", str(folder), "acme/unnamed"]) == 7
+    err = capsys.readouterr().err
+    assert told in err and f"It fits {', '.join(BEST_FIRST)}: push with --base tiny-bert." in err
+    assert cli.main(["push", str(folder), "acme/unnamed", "--base", "tiny-bert"]) == 0
+    assert "it fits" not in capsys.readouterr().err
