@@ -105,12 +105,15 @@ def refuse(prepared: Prepared, what: str) -> None:
         )
 
 
-def proposals(wire: Wire, prepared: Prepared) -> list[str]:
-    """Base models of the hub that a folder which names none fits, best first; empty where it names one, or nobody can tell."""
-    parts = prepared.inspection.components if prepared.inspection else ()
-    needs = [part.needs for part in parts]
+def proposals(wire: Wire, root: Path | str) -> list[str]:
+    """Base models of the hub that an adapter fits whose files name none, best first. Empty where they name one, and where
+    nobody can tell: what was not asked for is no reason to fail."""
     try:
-        if prepared.facts.get("base") or card.read(prepared.snapshot).base or not needs or not all(needs):
+        files = folder.FolderSnapshot(root)
+        if card.read(files).base:
+            return []
+        needs = [part.needs for part in validation.inspect(torch_file.as_kept(files), None).components]
+        if not needs or not all(needs):
             return []
         found = wire.request("POST", "compat/bases", json={"needs": needs}, idempotent=True).data["results"]
     except (SpecError, errors.HubError):

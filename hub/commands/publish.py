@@ -80,7 +80,7 @@ def _propose(context: Context) -> None:
 
     if context.base:
         return
-    names = preparation.proposals(context.client.wire, preparation.prepare(context.folder, {}))
+    names = preparation.proposals(context.client.wire, context.folder)
     if names:
         what = f"hub push {context.folder} {context.name or 'NAME'} --base {names[0]}"
         context.out.say(f"no file names the base model it was trained on; it fits {', '.join(names)}: {what}")

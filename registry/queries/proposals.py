@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from django.db.models import Case, Count, IntegerField, Q, QuerySet, Value, When
+from django.db.models import Count, Q, QuerySet
 
 from hub.spec.components import Component
 from hub.spec.errors import Problem
@@ -41,11 +41,9 @@ def _registered(offers: set[int], viewer: Viewer, home: Namespace | None) -> lis
     rows = base_models.visible(viewer).filter(offer__in=offers)
     if home is not None:
         rows = rows.filter(Q(visibility=Visibility.PUBLIC) | Q(owner=home))
-    claimed = When(state=BaseModel.State.CLAIMED, then=Value(1))
-    ranked = rows.annotate(claims=Case(claimed, default=Value(0), output_field=IntegerField()))
-    proven = _proven(rows, viewer)
-    named = list(ranked.prefetch_related("aliases__namespace"))
-    named.sort(key=lambda row: (row.claims, -proven.get(row.pk, 0), base_models.name_of(row) or "~", row.pk))
+    proven, claimed = _proven(rows, viewer), BaseModel.State.CLAIMED
+    named = list(rows.defer("config").prefetch_related("aliases__namespace"))
+    named.sort(key=lambda row: (row.state == claimed, -proven.get(row.pk, 0), base_models.name_of(row) or "~", row.pk))
     return named[:SHOWN]
 
 

@@ -91,11 +91,17 @@ def _leaves(tensors: Any) -> tuple[Leaf, ...]:
 
 
 def _know_again(row: LocatedBase) -> None:
-    """The same files under another name, of which a worker or an operator has said already who they are."""
+    """The same files under another name, of which somebody who is believed has said already who they are; or a place of which
+    an operator has said so (only where an operator locates: else a person's word for the files would be taken for theirs)."""
     same = LocatedBase.objects.filter(files_digest=row.files_digest, state=LocatedBase.State.OBSERVED)
     twin = same.select_related("base").order_by("pk").first()
-    if twin is not None and twin.base is not None and twin.tensors == row.tensors:
-        _observe("", row, twin.base)
+    base = twin.base if twin is not None else None
+    if base is None and row.namespace_id is None:
+        places = BaseAlias.objects.live().filter(namespace=None, kind=BaseAlias.Kind.HUB)
+        place = places.filter(name=row.source, revision=row.revision).select_related("base").first()
+        base = place.base if place is not None else None
+    if base is not None and rules.agrees(_leaves(row.tensors), bases.to_spec(base)):
+        _observe(row.located_by, row, base)
 
 
 @transaction.atomic

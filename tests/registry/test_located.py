@@ -172,6 +172,20 @@ class TestFilledIn:
         assert again["fingerprint"] == adapters.tiny().fingerprint
         assert owner.get("base-models/acme/copy")["fingerprint"] == adapters.tiny().fingerprint
 
+    def test_a_place_that_an_operator_named_is_known_at_once(self, admin, owner, anybody, tiny, headers) -> None:
+        place = [{"kind": "hub", "name": "org/big", "revision": COMMIT}]
+        known = admin.post("base-models", {**tiny, "locations": place})["fingerprint"]
+        assert admin.post("base-models/located", headers)["fingerprint"] == known
+        assert len(anybody.get("base-models")["results"]) == 1
+
+    def test_a_person_cannot_say_which_files_a_place_holds(self, admin, owner, anybody, tiny, headers) -> None:
+        """Else files of another base model of the same shapes, located later, would be taken for this one."""
+        place = [{"kind": "hub", "name": "org/big", "revision": COMMIT}]
+        admin.post("base-models", {**tiny, "locations": place})
+        assert owner.post("base-models/located", {**headers, "name": "acme/x"})["fingerprint"] is None
+        other = {**headers, "name": "org/tuned", "source": "org/tuned"}
+        assert admin.post("base-models/located", other)["fingerprint"] is None
+
     def test_a_person_only_claims_it(self, admin, stranger, anybody, tiny: dict, headers: dict) -> None:
         admin.post("base-models/located", headers)
         made = stranger.post("base-models", {**tiny, "files": FILES})
