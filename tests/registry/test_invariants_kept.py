@@ -218,7 +218,7 @@ def test_a_published_version_stays_published(status):
 @pytest.mark.parametrize("column", ["name", "source", "revision", "files_digest", "size", "architecture"])
 def test_what_was_read_at_a_commit_is_kept(column):
     row, other = make.make_located_base(), make.make_located_base(size=5, source="org/other")
-    other.architecture = HEX
+    other.architecture, other.name = HEX, "org/unused"
     refused(*update(row, **{column: getattr(other, column)}), by="locatedbase_is_kept")
 
 
