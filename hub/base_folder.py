@@ -38,7 +38,7 @@ LARGE = 32 << 20  # bytes of a tensor that is worth both cores
 PART = 1 << 20  # bytes that are read at once; whole numbers of every dtype, and little enough for the cache
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-_READER = 2  # part of the key of the kept description: raise it when reading changes
+_READER = 3  # part of the key of the kept description: raise it when reading changes
 _MAX_DEPTH = 4
 _MAX_JSON = 64 << 20
 _MAX_NODES = 5_000_000  # a tokenizer of 250 000 tokens has a million
@@ -194,11 +194,13 @@ def index(folders: Iterable[Path | str], *, cache: Path | None = None) -> dict[s
     return {base.fingerprint: folder for folder, base in catalogue(folders, cache=cache)}
 
 
-def catalogue(folders: Iterable[Path | str], *, cache: Path | None = None) -> Iterator[tuple[Path, BaseModel]]:
+def catalogue(
+    folders: Iterable[Path | str], *, cache: Path | None = None, casts: bool = False
+) -> Iterator[tuple[Path, BaseModel]]:
     """Every readable base model in or below `folders`; an unreadable one is told and passed over."""
     for folder in candidates(folders):
         try:
-            yield folder, describe(folder, cache=cache)
+            yield folder, describe(folder, cache=cache, casts=casts)
         except errors.HubError as error:
             logger.warning("%s is passed over: %s", folder, error.message)
 

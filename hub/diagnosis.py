@@ -6,7 +6,6 @@ empty and the tensors that may be copies of the base model's own.
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,18 @@ from typing import Any
 from blake3 import blake3
 
 from hub import base_folder, folder
-from hub.spec import card, compatibility, engines, families, scan, snapshot, tensors, torch_file, validation
+from hub.spec import (
+    card,
+    compatibility,
+    engines,
+    families,
+    quantised,
+    scan,
+    snapshot,
+    tensors,
+    torch_file,
+    validation,
+)
 from hub.spec.base_model import BaseModel
 from hub.spec.components import Component
 from hub.spec.errors import SpecError
@@ -23,7 +33,6 @@ from hub.spec.methods import dialects
 from hub.spec.snapshot import Snapshot
 
 MAX_PLACES = 100_000
-_FOUR_BIT = re.compile(r"(?i)(bnb|nf4|fp4|int4|4-?bit|gptq|awq)")
 _TOKENIZERS = (
     "tokenizer.json",
     "vocab.txt",
@@ -52,6 +61,7 @@ class Finding:
     place: str
     component: Component | None = None
     base: str | None = None
+    trained_on: str | None = None
     fits: list[dict[str, str]] = field(default_factory=list)
     remarks: list[dict[str, str]] = field(default_factory=list)
     serving: dict[str, str] = field(default_factory=dict)
@@ -162,6 +172,7 @@ def _of_snapshot(place: str, files: Snapshot, bases: Sequence[KnownBase]) -> Ite
         where = f"{place}#{component.folder}" if component.folder else place
         finding = Finding(where, component, facts.base, nbytes=sum(files.files.values()))
         head = component.head
+        finding.trained_on = facts.trained_on
         finding.labels = facts.labels or (head.labels if head else None)
         finding.serving = engines.serving(component)
         _tell_problems(finding, inspection)
@@ -228,9 +239,9 @@ def _tell_base(finding: Finding) -> None:
     if not finding.base:
         fits = f": it fits {', '.join(fit['name'] for fit in finding.fits[:3])}" if finding.fits else ""
         finding.remark("warning", f"no file names the base model it was trained on{fits}", "push with --base")
-    elif _FOUR_BIT.search(finding.base):
+    elif finding.trained_on and quantised.guess(finding.trained_on):
         finding.remark(
-            "warning", f"trained on {finding.base}, a quantised copy: on the full weights it gives other answers"
+            "warning", f"trained on {finding.trained_on}, a quantised copy: on the full weights it gives other answers"
         )
 
 

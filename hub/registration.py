@@ -62,6 +62,8 @@ def _add_folder(
         "tokenizer_digest": base.tokenizer_digest,
         **held_files(wire, path),
     }
+    described = base.to_json()
+    body |= {key: described[key] for key in ("cast_roots", "logical") if described[key]}
     body |= {"name": name} if name else {}
     if location is not None and wire.request("GET", "me").data.get("scope") == "admin":
         body |= {"locations": [location]}  # where the library's names lie is for operators to say

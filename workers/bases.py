@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hub import base_folder
+from hub import base_folder, casting
 from hub.spec import families
 from hub.spec.base_model import BaseModel
 
@@ -18,9 +18,12 @@ class Base:
 
 
 def find(folders: Iterable[Path], cache: Path) -> dict[str, Base]:
-    """Fingerprint -> base model, of the families that can be run. Folders that did not change are not hashed again."""
+    """Fingerprint -> base model, of the families that can be run. Folders that did not change are not hashed again.
+
+    The roots of their casts are computed, too (five times the hashing, once a folder): only a worker is believed them.
+    """
     return {
         model.fingerprint: Base(folder, model)
-        for folder, model in base_folder.catalogue(folders, cache=cache)
+        for folder, model in base_folder.catalogue(folders, cache=cache, casts=casting.available())
         if model.model_type in families.RUNS
     }

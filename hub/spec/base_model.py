@@ -24,6 +24,8 @@ from hub.spec import documents, errors, families, quantised
 
 PREFIX = "base:"
 MAX_LEAVES = 20_000
+CAST_PARTS = ("backbone", "embeddings")
+"""The parts of which a cast root is kept besides the whole: an adapter binds to the first, a packer leaves the second alone."""
 _HEADS = re.compile(
     r"(cls|classifier|score|qa_outputs|lm_head|proj_out|pre_classifier|vocab_transform|vocab_layer_norm|vocab_projector"
     r"|discriminator_predictions|generator_predictions|generator_lm_head|mask_predictions|lm_predictions)(\..*)?"
@@ -184,15 +186,16 @@ class BaseModel:
     def from_json(cls, value: dict[str, Any]) -> BaseModel:
         """Read a base model and compute everything again; a fingerprint that does not match is a SpecError.
 
-        Only what needs the bytes is believed: cast roots, and shapes that lie in the bytes of a quantised base model.
+        Only what needs the bytes is believed: cast roots, and shapes that lie in the bytes of a quantised base model;
+        those are held against the size of the packed bytes. What is told besides is passed over: see `check_told`.
         """
         if not isinstance(value, dict) or not isinstance(value.get("config"), dict):
             raise _error("base.shape", "base model", "needs leaves and config")
-        known = value.get("logical")
-        if known is not None and not isinstance(known, dict):
+        told = value.get("logical")
+        if told is not None and not isinstance(told, dict):
             raise _error("base.shape", "logical", "must be an object of shapes by name")
         leaves = parse_leaves(value.get("leaves"))
-        base = from_leaves(leaves, value["config"], value.get("tokenizer_digest"), shapes=known)
+        base = from_leaves(leaves, value["config"], value.get("tokenizer_digest"), shapes=told)
         claimed = value.get("fingerprint", base.fingerprint)
         if claimed != base.fingerprint:
             message = f"{documents.shorten(claimed)} is claimed, but the leaves give {base.fingerprint}"
@@ -223,7 +226,7 @@ def from_leaves(
         config,
         sub_roots,
         tokenizer_digest,
-        _architecture(kept, config),
+        _architecture(kept, config, packed.tensors if packed else None),
         quantisation=packed.scheme if packed else None,
         logical=packed.tensors if packed else None,
     )
@@ -258,6 +261,20 @@ def differing(first: BaseModel, second: BaseModel) -> tuple[str, ...]:
 def may_be_tied(name: str) -> bool:
     """Tell whether a tensor of this canonical name may be the second copy of another one."""
     return name in _TIED
+
+
+def check_told(base: BaseModel, told: Mapping[str, Any]) -> None:
+    """Raise SpecError for shapes of packed weights, `told` of this base model, that are one too many, too few or other ones
+    than its tensors have; and for cast roots of what is packed."""
+    if base.cast_roots and base.quantisation:
+        raise _error("base.cast_roots", "cast_roots", f"what is packed ({base.quantisation}) is not cast: tell none")
+    if told and base.logical is None:
+        message = "nothing is packed in a layout that is known here, or the shape of a packed weight is missing"
+        raise _error("base.logical", "logical", message)
+    for name, shape in told.items():
+        if base.logical is None or not isinstance(shape, (list, tuple)) or base.logical.get(name) != tuple(shape):
+            message = f"{documents.shorten(shape)} is not the shape that the packed tensors have"
+            raise _error("base.logical", f"logical: {documents.shorten(name)}", message)
 
 
 def root(leaves: Iterable[Leaf]) -> str:
@@ -364,12 +381,13 @@ def _parse_leaf(item: Any) -> Leaf:
 
 
 def _parse_cast_roots(value: Any) -> dict[str, dict[str, str]]:
-    """Read {"bf16": {"root": 64 hex, "backbone": 64 hex}, ...}; names that are not known yet are kept."""
+    """Read {"bf16": {"root": 64 hex, "backbone": 64 hex}, ...}; casts that are not known yet are kept."""
     entries: Any = {} if value is None else value
     for name, entry in entries.items() if isinstance(entries, dict) and len(entries) <= 16 else [(None, None)]:
         said = entry if isinstance(entry, dict) and isinstance(name, str) and len(name) <= 32 else {}
-        if not {"root"} <= set(said) <= {"root", "backbone"} or not all(map(documents.is_digest, said.values())):
-            raise _error("base.cast_roots", "cast_roots", 'must be {"bf16": {"root": 64 hex, "backbone": 64 hex}, ...}')
+        if not {"root"} <= set(said) <= {"root", *CAST_PARTS} or not all(map(documents.is_digest, said.values())):
+            where = "cast_roots" if name is None else f"cast_roots: {documents.shorten(name)}"
+            raise _error("base.cast_roots", where, 'must be {"bf16": {"root": 64 hex, "backbone": 64 hex}, ...}')
     return {name: dict(entry) for name, entry in entries.items()}
 
 
@@ -394,11 +412,15 @@ def _merkle(hashes: Sequence[bytes]) -> bytes:
     return hashlib.sha256(b"\x01" + _merkle(hashes[:half]) + _merkle(hashes[half:])).digest()
 
 
-def _architecture(leaves: Iterable[Leaf], config: dict[str, Any]) -> str:
-    """Digest of what the forward pass depends on besides values: the backbone's shapes and the
-    configuration."""
-    table = [[leaf.name, list(leaf.shape)] for leaf in leaves if part_of(leaf.name) in ("layers", "embeddings")]
-    kept = {key: value for key, value in config.items() if key not in NO_EFFECT and value is not None}
+def _architecture(leaves: Iterable[Leaf], config: dict[str, Any], logical: Mapping[str, tuple[int, ...]] | None) -> str:
+    """Digest of what the forward pass depends on besides values: the backbone's shapes and the configuration.
+
+    Of a quantised base model whose `logical` shapes are known, these, and not how they are packed: it has its parent's.
+    """
+    shapes = {leaf.name: leaf.shape for leaf in leaves} if logical is None else logical
+    table = [[name, list(shape)] for name, shape in shapes.items() if part_of(name) in ("layers", "embeddings")]
+    without = NO_EFFECT if logical is None else NO_EFFECT | {"quantization_config"}
+    kept = {key: value for key, value in config.items() if key not in without and value is not None}
     return documents.digest({"architecture": 1, "config": kept, "tensors": sorted(table)})
 
 

@@ -1,4 +1,4 @@
-"""What an adapter says about itself: base, ML task, benchmarks, label names, licence.
+"""What an adapter says about itself: base, what it was trained on, ML task, benchmarks, label names, licence.
 
 Order of belief, field by field: hub.json (written by `hub push`), the README's front matter, then the libraries' own
 files. `Facts.sources` names the file each fact came from.
@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from hub.spec import benchmark, documents, errors, reference, scan, snapshot, tasks
+from hub.spec import benchmark, documents, errors, quantised, reference, scan, snapshot, tasks
 
 HUB_JSON = "hub.json"
 README = "README.md"
@@ -20,7 +20,9 @@ MODEL_CONFIG = "config.json"
 MAX_README = 1 << 20
 MAX_BENCHMARKS = 50
 MAX_USAGE = 16 << 10
-_KEYS = ("base", "task", "benchmarks", "labels", "usage")
+GUESSED = "the base model's name"
+"""The source of a `trained_on` that nobody said: a file names a base whose name is that of a quantised copy."""
+_KEYS = ("base", "trained_on", "task", "benchmarks", "labels", "usage")
 _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
 _BASE = re.compile(rf"base:[0-9a-f]{{64}}|{_MODEL_ID.pattern}")
 # no bracket within brackets: a million of them must not be a million searches
@@ -29,10 +31,12 @@ _MARKUP = re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)|[*_`]+")
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What was said, None or empty where nothing was. `base` is a name or a fingerprint, `labels` are by class
-    index, `notices` what was set aside and why."""
+    """What was said, None or empty where nothing was. `base` is a name or a fingerprint, and so is `trained_on`, the
+    copy that lay below in training where it is not `base`, such as a quantised one; `labels` are by class index,
+    `notices` what was set aside and why."""
 
     base: str | None = None
+    trained_on: str | None = None
     task: str | None = None
     benchmarks: tuple[str, ...] = ()
     labels: tuple[str, ...] | None = None
@@ -50,8 +54,8 @@ class Facts:
         return dataclasses.asdict(self)
 
     def hub_json(self) -> dict[str, Any]:
-        """The facts as hub.json holds them; absent ones are left out."""
-        value = {key: getattr(self, key) for key in _KEYS}
+        """The facts as hub.json holds them; absent ones, and what was only guessed, are left out."""
+        value = {key: getattr(self, key) for key in _KEYS if self.sources.get(key) != GUESSED}
         return {key: list(item) if isinstance(item, tuple) else item for key, item in value.items() if item}
 
 
@@ -73,8 +77,8 @@ def read(files: snapshot.Snapshot) -> Facts:
 
 
 def check_hub_json(value: Any, where: str = HUB_JSON) -> dict[str, Any]:
-    """Read hub.json `{base, task, benchmarks, labels, usage}`, every key optional, as `Facts` holds it. Raises SpecError
-    with every fault."""
+    """Read hub.json `{base, trained_on, task, benchmarks, labels, usage}`, every key optional, as `Facts` holds it.
+    Raises SpecError with every fault."""
     if not isinstance(value, dict):
         raise _error(where, f"must be an object, not {documents.kind(value)}", "write {...} around it")
     collector = errors.Collector()
@@ -121,6 +125,7 @@ class _Said:
         self.sources: dict[str, str] = {}
         self.notices: list[str] = []
         self.bases: dict[str, str] = {}
+        self.named: list[str] = []
 
     def add(self, source: str, values: dict[str, Any]) -> None:
         for key, value in values.items():
@@ -161,9 +166,12 @@ class _Said:
             notice = f"the base is named by a place on somebody's machine (.../{last}), which was set aside"
             self.notices = [*(other for other in self.notices if other != notice), notice]
             return None
+        self.named.append(name)
         return name
 
     def facts(self) -> Facts:
+        names = (*self.named, self.values.get("base") or "")
+        self.add(GUESSED, {"trained_on": next(filter(quantised.guess, names), None)})
         return Facts(**self.values, sources=self.sources, notices=tuple(self.notices))
 
 
@@ -272,7 +280,7 @@ def _description(front: dict[str, Any], body: str) -> str:
 
 
 _CHECKS: dict[str, Callable[[Any, str], Any]] = {
-    "base": _base, "task": _task, "benchmarks": _benchmarks, "labels": benchmark.parse_labels, "usage": _usage,
+    "base": _base, "trained_on": _base, "task": _task, "benchmarks": _benchmarks, "labels": benchmark.parse_labels, "usage": _usage,
 }  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def all_steps(dtype: str) -> tuple[Steps, ...]:
 
 
 def roots(leaves: Iterable[Leaf], digests: Mapping[str, Mapping[Steps, str]]) -> dict[str, dict[str, str]]:
-    """Return the cast roots of a base model: {"bf16": {"root": 64 hex, "backbone": 64 hex}, ...}.
+    """Return the cast roots of a base model: {"bf16": {"root": 64 hex, "backbone": 64 hex, "embeddings": 64 hex}, ...}.
 
     `leaves` are those of the `BaseModel`; `digests` holds per name the BLAKE3 of the tensor's bytes after its steps. A
     cast whose root is the exact one, or that of an earlier cast, says nothing new and is left out.
@@ -57,8 +57,8 @@ def roots(leaves: Iterable[Leaf], digests: Mapping[str, Mapping[Steps, str]]) ->
         root = base_model.root(copy)
         if root not in known:
             known.add(root)
-            backbone = base_model.roots(copy).get("backbone")
-            found[cast] = {"root": root} | ({"backbone": backbone} if backbone else {})
+            parts = base_model.roots(copy)
+            found[cast] = {"root": root} | {part: parts[part] for part in base_model.CAST_PARTS if part in parts}
     return found
 
 
@@ -79,6 +79,31 @@ def same_values(first: BaseModel, second: BaseModel) -> str | None:
         if first.cast_roots.get(cast, {}).get("backbone") == other:
             return f"has as its {words}"
     return None
+
+
+def quantised_from(packed: BaseModel, parent: BaseModel) -> bool:
+    """Tell whether what the packer left alone is the parent's: the tables of embeddings, exactly or under a cast of which
+    the parent has the roots, and every other tensor of the backbone that kept its format.
+
+    A fine-tuned copy that changed nothing but what is packed now looks like the parent, too: the two are kin either way.
+    """
+    if packed.logical is None or parent.quantisation or packed.architecture != parent.architecture:
+        return False
+    tables = {parts.get("embeddings") for parts in (parent.roots, *parent.cast_roots.values())} - {None}
+    if packed.roots.get("embeddings") not in tables:
+        return False
+    theirs = {leaf.name: leaf for leaf in parent.leaves}
+    return all(
+        theirs[leaf.name] == leaf
+        for leaf in packed.leaves
+        if _left_alone(leaf, packed.logical) and leaf.name in theirs and theirs[leaf.name].dtype == leaf.dtype
+    )
+
+
+def _left_alone(leaf: Leaf, logical: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a tensor of a quantised base model's backbone stands in the file as it was before."""
+    kept = leaf.dtype in FLOATS and logical.get(leaf.name) == leaf.shape
+    return kept and base_model.part_of(leaf.name) in ("layers", "embeddings")
 
 
 def _cast(leaf: Leaf, digests: Mapping[Steps, str], through: Steps) -> Leaf:

@@ -20,6 +20,7 @@ from hub.spec import base_model, components, validation
 
 Level = Literal["validated", "same_values", "derived", "shape_only", "unknown", "incompatible"]
 LEVELS: tuple[Level, ...] = ("validated", "same_values", "derived", "shape_only", "unknown", "incompatible")
+NAMED = 3  # tensors that a reason names
 
 
 REASONS = {
@@ -105,6 +106,17 @@ def _missing(
                 own = base.modules[path].shape if path in base.modules else None
                 where = f"the base model's {path}.weight {components.shown(own)}" if own else "the base model"
                 yield f"{key} {shape} needs {_WORDS.get(name, name)} {size}; {where} has {have[name]}"
+
+
+def unlike(base: base_model.BaseModel, other: base_model.BaseModel, called: str) -> str:
+    """Say in which tensors a base model is not `other`, which is `called` so; nothing where they are the same."""
+    names = base_model.differing(base, other)
+    if not names:
+        return ""
+    total = len({leaf.name for leaf in (*base.leaves, *other.leaves)})
+    shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    verb, those = ("differs", "that") if len(names) == 1 else ("differ", "those")
+    return f"{shown} {verb} from {those} of {called}: {len(names)} of {total} tensors"
 
 
 _WORDS = {

@@ -21,6 +21,9 @@ Shape = tuple[int, ...]
 Table = Mapping[str, tuple[str, Shape]]
 MAX_TOLD = 1 << 14  # bytes of a tensor that tells a shape; real ones have 100 to 300
 _TELLS = re.compile(r".*\.(weight\.quant_state\.bitsandbytes__(nf4|fp4)|weight_shape)")
+_NAMED = re.compile(
+    r"(?i)(?<![a-z])(bnb|nf4|fp4|fp8|int4|int8|gptq|awq|w4a16|w8a8|w8a16)(?![a-z])|(?<!\d)[48]-?bit(?![a-z])"
+)
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _BITS = (2, 3, 4, 8)
 _AGAIN = "save the base model again with the library that quantised it"
@@ -120,6 +123,11 @@ def logical(
         found[f"{packed.path}.weight"] = shape
         dropped |= {packed.name, *(f"{packed.path}.{helper}" for helper in packed.beside)}
     return Logical(name, {key: shape for key, (_, shape) in table.items() if key not in dropped} | found)
+
+
+def guess(name: str) -> bool:
+    """Tell whether a base model's name looks like that of a quantised copy, such as `llama-bnb-4bit` or `Llama-3-GPTQ`."""
+    return _NAMED.search(name.rpartition("/")[2]) is not None
 
 
 def tells_shape(name: str) -> bool:

@@ -24,7 +24,7 @@ def refusal(name: str, condition: str, message: str) -> migrations.RunSQL:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('registry', '0008_fits'),
+        ('registry', '0009_quantised_bases'),
     ]
 
     operations = [

@@ -19,11 +19,17 @@ class BaseState(models.TextChoices):
 
 
 class BaseModelManager(models.Manager["BaseModel"]):
-    """Leaves the table of leaves in the database: it has thousands of rows, and hardly anybody looks at it."""
+    """Leaves the tables of tensors in the database: they have thousands of rows, and hardly anybody looks at them."""
 
     def get_queryset(self) -> models.QuerySet["BaseModel"]:
-        """Return the base models; `tensors` is read when somebody asks for it."""
-        return super().get_queryset().defer("tensors")
+        """Return the base models; `tensors` and `logical` are read when somebody asks for them."""
+        return super().get_queryset().defer("tensors", "logical")
+
+
+class CastsBy(models.TextChoices):
+    NOBODY = "nobody"
+    WORKER = "worker"
+    OPERATOR = "operator"
 
 
 class BaseModel(models.Model):
@@ -33,10 +39,15 @@ class BaseModel(models.Model):
     they lie. Only an observed one publishes.
     `tensors` is the table of leaves, `[[name, dtype, shape, digest], ...]`. `architecture` leaves pooler and head out;
     `offer` has all that adapters may need, and is derived from the leaves and the configuration (null until it was).
-    `cast_roots` are its roots in other number formats: `{format: {root, backbone}}`, empty until somebody reckoned them.
+    `cast_roots` are its roots in other number formats: `{format: {root, backbone, embeddings}}`, empty until somebody
+    reckoned them. They follow from no leaf, so only a worker's or an operator's are kept (`cast_roots_by`): else anybody
+    could say that somebody's fine-tuned model is a copy of theirs.
+    `quantisation` is the scheme of a quantised base, else empty; `logical` the shape of every tensor before it was packed,
+    `{name: [sizes]}`, null where nothing is packed or the layout is not known.
     """
 
     State = BaseState
+    CastsBy = CastsBy
     Visibility = Visibility
 
     fingerprint = models.CharField(max_length=69, primary_key=True)
@@ -50,6 +61,9 @@ class BaseModel(models.Model):
     config = models.JSONField(default=dict, blank=True)
     roots = models.JSONField(default=dict, blank=True)
     cast_roots = models.JSONField(default=dict, blank=True)
+    cast_roots_by = models.CharField(max_length=16, choices=CastsBy.choices, default=CastsBy.NOBODY)
+    quantisation = models.CharField(max_length=100, default="", blank=True)
+    logical = models.JSONField(null=True, blank=True)
     architecture = rules.DigestField()
     offer = models.ForeignKey(Offer, models.PROTECT, null=True, blank=True, related_name="base_models")
     tokenizer_digest = rules.DigestField(null=True, blank=True)
@@ -69,6 +83,14 @@ class BaseModel(models.Model):
             *rules.digests("basemodel", "architecture", "tokenizer_digest"),
             rules.one_of("basemodel", "state", BaseState),
             rules.one_of("basemodel", "visibility", Visibility),
+            rules.one_of("basemodel", "cast_roots_by", CastsBy),
+            models.CheckConstraint(
+                condition=Q(cast_roots={}) | ~Q(cast_roots_by=CastsBy.NOBODY),
+                name="basemodel_cast_roots_have_a_witness",
+            ),
+            models.CheckConstraint(
+                condition=Q(logical__isnull=True) | ~Q(quantisation=""), name="basemodel_only_packed_shapes_are_told"
+            ),
             # Target of version_base_is_observed_fk.
             UniqueConstraint(fields=["fingerprint", "observed"], name="basemodel_fingerprint_observed_key"),
         ]
@@ -94,6 +116,10 @@ class AliasState(models.TextChoices):
 
 class BaseAliasQuerySet(models.QuerySet["BaseAlias"]):
     """Questions about names of base models."""
+
+    def best_first(self) -> Self:
+        """Order by what a name means: that which is live, else what it meant last. A name outlives what it led to."""
+        return self.annotate(is_live=Q(state=AliasState.LIVE)).order_by("-is_live", "-pk")
 
     def live(self) -> Self:
         """Return those that still lead to their base."""
@@ -148,8 +174,9 @@ class RelationState(models.TextChoices):
 class BaseRelation(models.Model):
     """What one base model is of another: its copy in another number format, a fine-tuned or a quantised one.
 
-    `claimed`: whoever answers for the base says so; `observed`: an operator, or a worker that compared the bytes. Only what
-    was observed counts for a verdict.
+    `claimed`: whoever answers for the base says so; `observed`: an operator, or a worker that compared the bytes, or the hub
+    itself that held the tensors of two observed bases against each other (`claimed_by` is then empty). Only what was
+    observed counts for a verdict.
     """
 
     Kind = RelationKind

@@ -18,7 +18,7 @@ def summaries(adapters: Iterable[Adapter], viewer: Viewer) -> list[shapes.Summar
     newest = versions.latest_of(rows)
     scores = scores_of([version for version in newest.values() if version.run_id], viewer)
     totals = parameters_of({version.digest for version in newest.values() if version.digest})
-    bases = base_models.refs({row.base_fingerprint for row in rows if row.base_fingerprint})
+    bases = base_models.refs({row.base_fingerprint for row in rows if row.base_fingerprint}, viewer)
     return [
         {
             **_facts(row),

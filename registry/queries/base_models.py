@@ -1,10 +1,12 @@
 """Base models: by fingerprint or by name."""
 
+import dataclasses
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import BooleanField, F, Func, Q, QuerySet, Value
 
 from hub.spec import base_model as spec
+from hub.spec import card, documents, quantised
 from registry.errors import NotFound
 from registry.models import BaseAlias, BaseModel, BaseRelation, Namespace, Visibility
 from registry.queries import located, shapes
@@ -23,21 +25,39 @@ def visible(viewer: Viewer) -> QuerySet[BaseModel]:
     return BaseModel.objects.filter(seen)
 
 
+def sees(viewer: Viewer, base: BaseModel) -> bool:
+    """Whether this viewer may know of the base model."""
+    return base.visibility == Visibility.PUBLIC or visible(viewer).filter(pk=base.pk).exists()
+
+
+def cast_to(rows: QuerySet[BaseModel], part: str, root: str) -> QuerySet[BaseModel]:
+    """Keep the base models of which some cast, whatever its format is called, has this root of a part."""
+    if not documents.is_digest(root):
+        return rows.none()
+    path = Func(Value(f'$.*.{part} ? (@ == "{root}")'), template="%(expressions)s::jsonpath")
+    return rows.filter(
+        Func(F("cast_roots"), path, template="%(expressions)s", arg_joiner=" @? ", output_field=BooleanField())
+    )
+
+
 def find(name: str, viewer: Viewer) -> BaseModel | None:
     """Return the base model that a fingerprint or a name means, None where there is none for this viewer.
 
     A name without a namespace of ours, Hugging Face names included, is one of the library's; `acme/my-base`
-    is then looked for in the namespace `acme`. A bare name falls through to nobody else's.
+    is then looked for in the namespace `acme`. A bare name falls through to nobody else's. What a name led to may be gone,
+    gated or renamed: it means the same base until something else is called so.
     """
     bases = visible(viewer)
     if name.startswith("base:"):
         return bases.filter(pk=name).first()
-    live = BaseAlias.objects.live().filter(base__in=bases).select_related("base").defer("base__tensors")
-    alias = live.filter(namespace=None, name=name).first()
+    names = BaseAlias.objects.best_first()
     namespace, _, rest = name.partition("/")
-    if alias is None and rest:
-        alias = live.filter(namespace__name=namespace, name=rest).first()
-    return alias.base if alias else None
+    for rows in (names.filter(namespace=None, name=name), names.filter(namespace__name=namespace, name=rest)):
+        alias = rows.first()
+        base = bases.filter(pk=alias.base_id).first() if alias else None
+        if base is not None:
+            return base
+    return None
 
 
 def get(name: str, viewer: Viewer) -> BaseModel:
@@ -70,7 +90,7 @@ def relations(bases: list[BaseModel], viewer: Viewer) -> dict[str, list[shapes.R
     keys, seen = {base.pk for base in bases}, visible(viewer).values("pk")
     rows = BaseRelation.objects.filter(Q(base__in=keys) | Q(parent__in=keys), base__in=seen, parent__in=seen)
     rows = rows.order_by("kind", "pk")
-    named = refs({key for row in rows for key in (row.base_id, row.parent_id)})
+    named = refs({key for row in rows for key in (row.base_id, row.parent_id)}, viewer)
     found: dict[str, list[shapes.Relation]] = {}
     for row in rows:
         for key, other, direction in ((row.base_id, row.parent_id, "parent"), (row.parent_id, row.base_id, "child")):
@@ -89,7 +109,8 @@ def relations(bases: list[BaseModel], viewer: Viewer) -> dict[str, list[shapes.R
 def to_spec(base: BaseModel) -> spec.BaseModel:
     """Return the value that hub.spec works on."""
     leaves = [spec.Leaf(name, dtype, tuple(size), digest) for name, dtype, size, digest in base.tensors]
-    return spec.from_leaves(leaves, base.config, base.tokenizer_digest)
+    value = spec.from_leaves(leaves, base.config, base.tokenizer_digest, shapes=base.logical)
+    return dataclasses.replace(value, cast_roots=base.cast_roots)
 
 
 def name_of(base: BaseModel) -> str:
@@ -99,7 +120,11 @@ def name_of(base: BaseModel) -> str:
     """
     if base.name:
         return base.name
-    ours = [alias for alias in _live(base) if alias.namespace_id is None]
+    ours = [
+        alias
+        for alias in base.aliases.all()
+        if alias.state != "renamed" and alias.kind != "stored" and alias.namespace_id is None
+    ]
     return min(ours, key=lambda alias: alias.pk).name if ours else ""
 
 
@@ -125,24 +150,46 @@ def locations(base: BaseModel) -> list[shapes.Location]:
     ]
 
 
-def ref(base: BaseModel | None) -> shapes.BaseRef | None:
-    """Return a base model as others mention it."""
+def ref(base: BaseModel | None, viewer: Viewer) -> shapes.BaseRef | None:
+    """Return a base model as others mention it; its name only to who may know of it."""
     if base is None:
         return None
-    return {"fingerprint": base.pk, "name": name_of(base), "state": base.state}
+    return {"fingerprint": base.pk, "name": name_of(base) if sees(viewer, base) else "", "state": base.state}
 
 
-def refs(fingerprints: set[str]) -> dict[str, shapes.BaseRef]:
-    """Return the mentions of many base models at once, by fingerprint."""
-    rows = BaseModel.objects.filter(pk__in=fingerprints).defer("config").prefetch_related("aliases__namespace")
-    return {row.pk: {"fingerprint": row.pk, "name": name_of(row), "state": row.state} for row in rows}
+def refs(fingerprints: set[str], viewer: Viewer) -> dict[str, shapes.BaseRef]:
+    """Return the mentions of many base models at once, by fingerprint; the name only of those the viewer may know of."""
+    rows = BaseModel.objects.filter(pk__in=fingerprints).defer("config")
+    found = list(rows.prefetch_related("aliases__namespace"))
+    hidden = {row.pk for row in found if row.visibility != Visibility.PUBLIC}
+    hidden -= set(visible(viewer).filter(pk__in=hidden).values_list("pk", flat=True)) if hidden else set()
+    return {
+        row.pk: {"fingerprint": row.pk, "name": "" if row.pk in hidden else name_of(row), "state": row.state}
+        for row in found
+    }
+
+
+def trained_on(facts: dict[str, Any], base: BaseModel | None, viewer: Viewer) -> shapes.TrainedOn | None:
+    """Return what an adapter's files say lay below in training, None where that is `base`, or nothing is said."""
+    name = facts.get("trained_on")
+    if not name:
+        return None
+    known = find(name, viewer)
+    if known is not None and base is not None and known.pk == base.pk:
+        return None
+    return {
+        "name": name,
+        "quantised": bool(known.quantisation) if known is not None else quantised.guess(name),
+        "guessed": facts.get("sources", {}).get("trained_on") == card.GUESSED,
+        "base_model": ref(known, viewer),
+    }
 
 
 def shape(base: BaseModel, viewer: Viewer, *, leaves: bool = False) -> shapes.BaseModelShape:
     """Return a base model as the API shows it; with `leaves` its whole tensor table and configuration."""
     value = _shape(base, relations([base], viewer).get(base.pk, []))
     if leaves:
-        value |= {"leaves": base.tensors, "config": base.config}
+        value |= {"leaves": base.tensors, "config": base.config, "logical": base.logical}
     return value
 
 
@@ -158,6 +205,8 @@ def _shape(base: BaseModel, known: list[shapes.Relation]) -> shapes.BaseModelSha
         "parameters": base.parameters,
         "model_type": str(config.get("model_type", "")),
         "aliases": alias_names(base),
+        "cast_roots": base.cast_roots,
+        "quantisation": base.quantisation,
         "locations": locations(base),
         "owner": base.owner.name if base.owner else None,
         "relations": known,

@@ -9,12 +9,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import (
-    BooleanField,
     Case,
     Count,
     Exists,
-    F,
-    Func,
     IntegerField,
     OuterRef,
     Q,
@@ -24,7 +21,7 @@ from django.db.models import (
 )
 
 from hub.spec import base_model as spec
-from hub.spec import compatibility, documents
+from hub.spec import compatibility
 from hub.spec import components as parts
 from registry.models import Adapter, BaseModel, BaseRelation, Component, Fit, LocatedBase, Need, Version
 from registry.models.adapters import AdapterQuerySet
@@ -68,7 +65,7 @@ def of_base(base: BaseModel, viewer: Viewer) -> Target:
     backbone = base.roots.get("backbone", "")
     casts = {cast["backbone"] for cast in base.cast_roots.values() if isinstance(cast, dict) and "backbone" in cast}
     itself = {base.pk} | _with_backbones(seen, {backbone})
-    same = _with_backbones(seen, casts) | _cast_to(seen, backbone)
+    same = _with_backbones(seen, casts) | _keys(base_models.cast_to(seen, "backbone", backbone))
     derived: set[str] = set()
     for kind, one, other in _relations(itself, seen):
         (same if kind == BaseRelation.Kind.SAME_VALUES else derived).update({one, other})
@@ -99,22 +96,17 @@ def of_value(value: spec.BaseModel, viewer: Viewer, *, hashed: bool) -> Target:
         target,
         fingerprint=value.fingerprint,
         itself=frozenset(itself),
-        same_values=frozenset(_cast_to(seen, backbone) - itself),
+        same_values=frozenset(_keys(base_models.cast_to(seen, "backbone", backbone)) - itself),
     )
 
 
 def _with_backbones(seen: QuerySet[BaseModel], backbones: set[str]) -> set[str]:
     wanted = sorted(backbones - {""})
-    return set(seen.filter(roots__backbone__in=wanted).values_list("pk", flat=True)) if wanted else set()
+    return _keys(seen.filter(roots__backbone__in=wanted)) if wanted else set()
 
 
-def _cast_to(seen: QuerySet[BaseModel], backbone: str) -> set[str]:
-    """The bases of which this backbone is a copy in another number format, whatever that format is called."""
-    if not documents.is_digest(backbone):
-        return set()
-    path = Func(Value(f'$.*.backbone ? (@ == "{backbone}")'), template="%(expressions)s::jsonpath")
-    found = Func(F("cast_roots"), path, template="%(expressions)s", arg_joiner=" @? ", output_field=BooleanField())
-    return set(seen.filter(found).values_list("pk", flat=True))
+def _keys(rows: QuerySet[BaseModel]) -> set[str]:
+    return set(rows.values_list("pk", flat=True))
 
 
 def _relations(fingerprints: set[str], seen: QuerySet[BaseModel]) -> list[tuple[str, str, str]]:
@@ -193,7 +185,7 @@ def _evidence(
         rows = proofs(bases, viewer).filter(adapter_digest__in=digests)
         rows = rows.select_related("adapter__namespace", "base_model").prefetch_related("base_model__aliases")
         for version in rows.order_by("-base_fingerprint", "pk"):
-            proof = _proof(version)
+            proof = _proof(version, viewer)
             for adapter in (0, version.adapter_id):
                 known = found.get((rank, version.adapter_digest or "", adapter))
                 if known is None or version.base_fingerprint == target.fingerprint:
@@ -201,8 +193,8 @@ def _evidence(
     return found
 
 
-def _proof(version: Version) -> shapes.CompatibilityEvidence:
-    base = base_models.ref(version.base_model)
+def _proof(version: Version, viewer: Viewer) -> shapes.CompatibilityEvidence:
+    base = base_models.ref(version.base_model, viewer)
     assert base is not None, "version_published_has_evidence"
     return {
         "base_model": base,
@@ -255,7 +247,19 @@ def _check(
     )
     rank = RANKS.index(verdict.level) if verdict.level in RANKS else len(RANKS)
     proof = evidence.get((rank, digest, version.adapter_id)) or evidence.get((rank, digest, 0))
-    return {"level": verdict.level, "reasons": list(verdict.reasons), "evidence": proof}
+    reasons = list(verdict.reasons)
+    if verdict.level == "shape_only" and target.fingerprint:
+        reasons += _differences(value, version, viewer)
+    return {"level": verdict.level, "reasons": reasons, "evidence": proof}
+
+
+def _differences(value: spec.BaseModel, version: Version, viewer: Viewer) -> list[str]:
+    """Name the tensors in which a base is not the one that the version is for, where both are known to the viewer."""
+    other = version.base_model if version.base_fingerprint else None
+    if other is None or not base_models.sees(viewer, other):
+        return []
+    told = compatibility.unlike(value, base_models.to_spec(other), base_models.name_of(other) or other.pk)
+    return [told] if told else []
 
 
 def unfit(pks: Iterable[int], target: Target) -> dict[int, str]:

@@ -4,6 +4,7 @@ from django.db.models import Q
 
 from hub.spec import base_model as spec
 from hub.spec import located as rules
+from hub.spec import quantised
 from registry.errors import NotFound
 from registry.models import LocatedBase, Namespace, Visibility
 from registry.models.located import LocatedBaseQuerySet
@@ -78,6 +79,8 @@ def shape(row: LocatedBase, *, tensors: bool = False) -> shapes.BaseModelShape:
         "name": name,
         "state": STATE,
         "roots": {},
+        "cast_roots": {},
+        "quantisation": quantised.scheme_of(row.config),
         "architecture": row.architecture,
         "tokenizer_digest": row.tokenizer_digest,
         "parameters": row.parameters,

@@ -221,7 +221,7 @@ def equals(value: spec.BaseModel, viewer: Viewer, *, hashed: bool) -> list[shape
     alike = dict.fromkeys(shaped[:KNOWN], "architecture") | alike
     order = ("weights", "backbone", "values", "architecture")
     best = sorted(alike, key=lambda key: order.index(alike[key]))[:KNOWN]
-    named = base_models.refs(set(best))
+    named = base_models.refs(set(best), viewer)
     return [{"base_model": named[key], "equal": alike[key]} for key in best]
 
 

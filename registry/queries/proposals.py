@@ -32,7 +32,7 @@ def of_needs(needs: list[Sizes], viewer: Viewer, *, home: Namespace | None = Non
     for need in needs:
         offers = offers.meeting(*split(need))
     keys = set(offers.values_list("pk", flat=True))
-    found = [base_models.ref(base) for base in _registered(keys, viewer, home)]
+    found = [base_models.ref(base, viewer) for base in _registered(keys, viewer, home)]
     rows = _located(keys, viewer, home)
     return [one for one in found if one is not None] + [located.ref(row) for row in rows[: SHOWN - len(found)]]
 

@@ -1,14 +1,15 @@
 """Reports: what was found out about a version, or how far the finding out has come.
 
 Who may not see a benchmark does not see what was measured on it, but for the gates and whether they were passed: the answers
-to its rows are in the predictions, and exact scores tell them one by one to who may push often.
+to its rows are in the predictions, and exact scores tell them one by one to who may push often. Nor does anybody learn the
+name of a base model that they may not see.
 """
 
 import json
 from typing import Any
 
 from registry.models import Benchmark, Run, Version
-from registry.queries import benchmarks, runs, versions
+from registry.queries import base_models, benchmarks, runs, versions
 from registry.queries.viewers import Viewer
 
 
@@ -38,6 +39,9 @@ def of(version: Version, viewer: Viewer, *, predictions: bool = False) -> dict[s
         body["predictions"] = {
             f"sha256:{score.benchmark_id}": score.predictions for score in scores if score.predictions is not None
         }
+    base = version.base_model if version.base_fingerprint else None
+    if isinstance(body.get("base_model"), dict) and base is not None and not base_models.sees(viewer, base):
+        body["base_model"] = {**body["base_model"], "name": ""}  # as the worker, or the publisher, knew it
     return _redacted(body, hidden) if hidden else body
 
 

@@ -30,7 +30,7 @@ def resolve(ref: str, viewer: Viewer, *, base: str | None = None) -> shapes.Reso
     components = versions.components_of(version.digest)
     if wanted.folder is not None:
         components = _only(components, wanted.folder, ref)
-    return _shape(version, components, _compatibility(version, components, base, viewer))
+    return _shape(version, components, _compatibility(version, components, base, viewer), viewer)
 
 
 def _pick(wanted: reference.Reference, viewer: Viewer) -> Version:
@@ -78,7 +78,9 @@ def _compatibility(
     return fits.of_version(version, components, other, viewer)
 
 
-def _shape(version: Version, components: list[Component], verdict: shapes.Compatibility | None) -> shapes.Resolved:
+def _shape(
+    version: Version, components: list[Component], verdict: shapes.Compatibility | None, viewer: Viewer
+) -> shapes.Resolved:
     files = blobs.files_of(version.digest or "")
     small = blobs.inline(files, each=settings.HUB_INLINE_FILE_BYTES, together=INLINE_TOGETHER)
     facts: dict[str, Any] = versions.facts_of(components)
@@ -91,7 +93,8 @@ def _shape(version: Version, components: list[Component], verdict: shapes.Compat
         "adapter_digest": f"sha256:{version.adapter_digest}",
         "status": version.status,
         "yanked": versions.yank_of(version),
-        "base_model": _base(version, components),
+        "base_model": _base(version, components, viewer),
+        "trained_on": base_models.trained_on(facts, version.base_model if version.base_fingerprint else None, viewer),
         "task": facts.get("task") or "",
         "method": components[0].method if components else "",
         "labels": facts.get("labels"),
@@ -102,17 +105,19 @@ def _shape(version: Version, components: list[Component], verdict: shapes.Compat
     }
 
 
-def _base(version: Version, found: list[Component]) -> shapes.ResolvedBase | None:
+def _base(version: Version, found: list[Component], viewer: Viewer) -> shapes.ResolvedBase | None:
+    """What a client needs to know the base model again; how it is called and where it lies only where that may be known."""
     base = version.base_model if version.base_fingerprint else None
     if base is None:
         return None
+    seen = base_models.sees(viewer, base)
     return {
         "fingerprint": base.pk,
-        "name": base_models.name_of(base),
+        "name": base_models.name_of(base) if seen else "",
         "state": base.state,
         "roots": base.roots,
         "architecture": base.architecture,
         "tokenizer_digest": base.tokenizer_digest,
         "reads_pooler": any(spec.Component.from_json(row.facts["component"]).reads_pooler for row in found),
-        "locations": base_models.locations(base),
+        "locations": base_models.locations(base) if seen else [],
     }

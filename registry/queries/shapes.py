@@ -26,6 +26,18 @@ class CompatibilityEvidence(TypedDict):
     page_url: str
 
 
+class TrainedOn(TypedDict):
+    """The base that lay below in training, where it is not the one that is judged on; `guessed`: by its name alone.
+
+    `base_model`: that base, where this hub knows it under this name.
+    """
+
+    name: str
+    quantised: bool
+    guessed: bool
+    base_model: BaseRef | None
+
+
 class Compatibility(TypedDict):
     """How an adapter and a base model go together: validated, same_values, derived, shape_only, unknown or incompatible."""
 
@@ -149,6 +161,7 @@ class VersionDetail(TypedDict):
     adapter_digest: str | None
     plan_digest: str | None
     base_model: BaseRef | None
+    trained_on: TrainedOn | None
     task: str
     method: str
     labels: list[str] | None
@@ -204,6 +217,7 @@ class Resolved(TypedDict):
     status: str
     yanked: Yank | None
     base_model: ResolvedBase | None
+    trained_on: TrainedOn | None
     task: str
     method: str
     labels: list[str] | None
@@ -252,6 +266,8 @@ class BaseModelShape(TypedDict):
     parameters: int
     model_type: str
     aliases: list[str]
+    cast_roots: dict[str, dict[str, str]]
+    quantisation: str
     locations: list[Location]
     owner: str | None
     relations: list[Relation]
@@ -262,6 +278,7 @@ class BaseModelShape(TypedDict):
     tensors: NotRequired[list[list[Any]]]
     files: NotRequired[list[WeightFile]]
     claim: NotRequired[BaseClaim | None]
+    logical: NotRequired[dict[str, list[int]] | None]
 
 
 class MatrixColumn(TypedDict):

@@ -57,7 +57,8 @@ def counted(column: str, viewer: Viewer) -> list[Counted]:
     counts = list(rows.values(value=F(column)).annotate(count=Count("pk")).order_by("-count", "value")[:SHOWN])
     names: dict[str, Any] = {}
     if column == "base_fingerprint":
-        names = {key: ref["name"] for key, ref in base_models.refs({row["value"] for row in counts}).items()}
+        found = base_models.refs({row["value"] for row in counts}, viewer)
+        names = {key: ref["name"] for key, ref in found.items()}
     return [
         {"value": row["value"], "label": names.get(row["value"]) or row["value"], "count": row["count"]}
         for row in counts

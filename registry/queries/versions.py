@@ -168,8 +168,8 @@ def facts_of(components: list[Component]) -> dict[str, Any]:
     return dict(components[0].facts.get("facts", {})) if components else {}
 
 
-def detail(version: Version) -> shapes.VersionDetail:
-    """Return one version in full."""
+def detail(version: Version, viewer: Viewer) -> shapes.VersionDetail:
+    """Return one version in full, as this viewer may see it."""
     components = components_of(version.digest)
     facts = facts_of(components)
     base = version.base_model if version.base_fingerprint else None
@@ -184,7 +184,8 @@ def detail(version: Version) -> shapes.VersionDetail:
         "digest": f"sha256:{version.digest}" if version.digest else None,
         "adapter_digest": f"sha256:{version.adapter_digest}" if version.adapter_digest else None,
         "plan_digest": f"sha256:{version.plan_digest}" if version.plan_digest else None,
-        "base_model": base_models.ref(base),
+        "base_model": base_models.ref(base, viewer),
+        "trained_on": base_models.trained_on(facts, base, viewer),
         "task": facts.get("task") or "",
         "method": components[0].method if components else "",
         "labels": facts.get("labels"),

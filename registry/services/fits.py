@@ -8,7 +8,7 @@ import datetime
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from hub.spec import base_model, components, documents
@@ -16,7 +16,7 @@ from hub.spec.base_model import layer_of
 from registry.models import BaseModel, Component, Manifest, Need, Offer
 from registry.models.fits import Sizes, meeting, met_by, split
 from registry.queries import base_models
-from registry.services import contents, outbox
+from registry.services import contents, kin, outbox
 
 BATCH = 500
 
@@ -46,6 +46,18 @@ def offer_of(*, base: base_model.BaseModel) -> Offer:
     if made:
         outbox.hint_comparison(row.digest)
     return row
+
+
+def columns_of(*, base: base_model.BaseModel) -> dict[str, Any]:
+    """Return the columns of a base model that follow from its leaves, its configuration and the shapes it was told."""
+    shapes = None if base.logical is None else {name: list(shape) for name, shape in base.logical.items()}
+    return {
+        "architecture": base.architecture,
+        "parameters": base.parameters,
+        "quantisation": base.quantisation or "",
+        "logical": shapes,
+        "offer": offer_of(base=base),
+    }
 
 
 def _probe(modules: Sizes) -> str:
@@ -96,11 +108,17 @@ def note_missing() -> dict[str, int]:
     Begun again it goes on; there is nothing to do the second time.
     """
     return {
-        "base models": sum(map(_note_base, BaseModel.objects.filter(offer=None).values_list("pk", flat=True))),
+        "base models": sum(map(_note_base, _undescribed().values_list("pk", flat=True))),
         "components": sum(map(_note_component, Component.objects.filter(need=None).values_list("pk", flat=True))),
         "weights files": sum(contents.note(manifest=row) for row in _unread()),
+        "relations": sum(kin.note(base=row) for row in BaseModel.objects.exclude(quantisation="")),
         "comparisons": _compare_waiting(),
     }
+
+
+def _undescribed() -> QuerySet[BaseModel]:
+    """The base models of which it is not noted what they offer, or how they are quantised."""
+    return BaseModel.objects.filter(Q(offer=None) | Q(quantisation="", config__has_key="quantization_config"))
 
 
 def _unread() -> QuerySet[Manifest]:
@@ -120,7 +138,10 @@ def _compare_waiting() -> int:
 @transaction.atomic
 def _note_base(key: str) -> int:
     base = BaseModel.objects.select_for_update(of=("self",)).get(pk=key)
-    return BaseModel.objects.filter(pk=key, offer=None).update(offer=offer_of(base=base_models.to_spec(base)))
+    columns = columns_of(base=base_models.to_spec(base))
+    if all(getattr(base, name) == value for name, value in columns.items()):
+        return 0
+    return BaseModel.objects.filter(pk=key).update(**columns)
 
 
 def _note_component(key: int) -> int:

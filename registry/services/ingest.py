@@ -265,7 +265,7 @@ def _conclude(*, upload: Upload, manifest: Manifest, findings: Findings) -> None
     version.base_fingerprint = findings.base.pk if findings.base else None
     version.save(update_fields=["digest", "adapter_digest", "commit", "base_fingerprint"])
     if findings.problems:
-        versions.reject(version=version, report=_report(findings, manifest))
+        versions.reject(version=version, report=_report(upload, findings, manifest))
     else:
         _describe(manifest, findings)
         if run is None:
@@ -347,7 +347,7 @@ def _forget_staging(upload: Upload) -> None:
         blobs.store().discard(row.staging_key)
 
 
-def _report(findings: Findings, manifest: Manifest) -> dict[str, Any]:
+def _report(upload: Upload, findings: Findings, manifest: Manifest) -> dict[str, Any]:
     """Return the report of a version that no worker has to look at."""
     checks = [dict(check) for check in findings.inspection.checks]
     told = {problem.check for problem in findings.inspection.problems}
@@ -359,7 +359,7 @@ def _report(findings: Findings, manifest: Manifest) -> dict[str, Any]:
             "checks": checks,
             "problems": [problem.to_json() for problem in findings.problems],
             "components": [],
-            "base_model": base_models.ref(findings.base),
+            "base_model": base_models.ref(findings.base, Viewer(upload.user, "push")),
             **({"proposals": list(findings.proposals)} if findings.proposals else {}),
             "adapter_digest": f"sha256:{manifest.adapter_digest}",
         }
@@ -389,7 +389,7 @@ def refusal(upload: Upload, version: Version) -> Rejected:
         "\n".join(str(problem) for problem in problems),
         hint=problems[0].hint if problems else "",
         problems=problems,
-        version=version_queries.detail(version),
+        version=version_queries.detail(version, Viewer(upload.user, "push")),
         report_url=version_queries.report_url(version),
         proposals=(version.report or {}).get("proposals", []),
     )

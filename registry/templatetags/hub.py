@@ -9,7 +9,7 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from hub.spec import report
+from hub.spec import casts, report
 
 register = template.Library()
 
@@ -134,6 +134,12 @@ def short_fingerprint(value: str | None) -> str:
     """base: and the first 12 hex digits; a name passes through."""
     value = str(value or "")
     return value[: len("base:") + 12] if value.startswith("base:") else value
+
+
+@register.filter
+def cast_words(name: str) -> str:
+    """What a copy is called that was cast so; a cast of a later edition as it is."""
+    return casts.WORDS.get(name, name)
 
 
 @register.filter

@@ -26,12 +26,12 @@ def adapter(request: HttpRequest, namespace: str, name: str, version: str = "") 
     wanted = version or (shown["latest"]["version"] if shown["latest"] else "")
     wanted = wanted or (shown["versions"][0]["version"] if shown["versions"] else "")
     chosen = versions.get(namespace, name, wanted, viewer) if wanted else None
-    detail = versions.detail(chosen) if chosen else None
+    detail = versions.detail(chosen, viewer) if chosen else None
     readme, licence = described(shown["readme"] or "")
     base = chosen.base_model if chosen and chosen.base_fingerprint else None
     fitting = matrix.of_adapter(chosen.adapter, chosen, viewer) if chosen and chosen.status in PUBLIC else []
     context = {
-        "adapter": shown | {"base_model": base_models.ref(base) or shown["base_model"]},
+        "adapter": shown | {"base_model": base_models.ref(base, viewer) or shown["base_model"]},
         "version": detail,
         "versions": shown["versions"],
         "components": with_percent(detail["components"], base.parameters if base else 0) if detail else [],
@@ -57,7 +57,7 @@ def report(request: HttpRequest, namespace: str, name: str, version: str) -> Htt
     chosen = versions.get(namespace, name, version, viewer)
     context = {
         "adapter": {"ref": f"{namespace}/{name}", "url": f"/a/{namespace}/{name}"},
-        "version": versions.detail(chosen),
+        "version": versions.detail(chosen, viewer),
         "report": readable(reports.of(chosen, viewer)),
         "json_url": versions.report_url(chosen),
     }

@@ -36,16 +36,16 @@ def test_sharding_order_prefix_and_metadata_change_no_fingerprint(base: Path, tm
     tensors = tensors_of(base / "model.safetensors")
     (base / "model.safetensors").unlink()
     names = sorted(tensors, reverse=True)
-    halves = names[: len(names) // 2], names[len(names) // 2 :]
     table = {}
-    for number, half in enumerate(halves, 1):
-        file = f"model-{number:05}-of-00002.safetensors"
-        part = {f"bert.{name}": tensors[name] for name in half}
+    for number in range(1, 4):
+        file = f"model-{number:05}-of-00003.safetensors"
+        part = {f"bert.{name}": tensors[name] for name in names[number - 1 :: 3]}
         (base / file).write_bytes(specimens.safetensors(part, format="pt"))
         table |= dict.fromkeys(part, file)
     (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
     assert hub.fingerprint(base) == expected
-    assert base_folder.read(base).roots == base_folder.read(specimens.BASE).roots
+    found, whole = base_folder.read(base, casts=True), base_folder.read(specimens.BASE, casts=True)
+    assert (found.roots, found.cast_roots) == (whole.roots, whole.cast_roots)
 
 
 def test_one_other_bit_is_another_base_model(base: Path) -> None:
@@ -162,6 +162,16 @@ def test_adding_a_base_model_registers_and_remembers_it(sim: Simulator, owner: C
     assert config.remembered_bases(owner.settings)[told["fingerprint"]]["folder"] == str(base)
     listed = registration.list_bases(owner.wire, owner.settings)
     assert [(entry["name"], entry["folder"]) for entry in listed] == [("owner/tiny", str(base))]
+
+
+def test_what_is_known_of_its_casts_is_told_with_it(owner: Client, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+    ask = owner.wire.request
+    monkeypatch.setattr(owner.wire, "request", lambda *a, **more: (sent.append(more.get("json")), ask(*a, **more))[1])
+    known = base_folder.describe(base, cache=owner.settings.cache / "bases", casts=True)
+    registration.add_base(owner.wire, owner.settings, base, name="owner/tiny")
+    assert sent[-1]["cast_roots"] == known.cast_roots
+    assert "logical" not in sent[-1], "it is not quantised"
 
 
 def test_without_a_token_a_base_model_is_only_remembered(sim: Simulator, anybody: Client, base: Path) -> None:

@@ -32,6 +32,7 @@ class Registry(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Door)
         self.mode = mode
         self.reports: list[dict[str, Any]] = []
+        self.bases: list[dict[str, Any]] = []
 
 
 class Door(http.server.BaseHTTPRequestHandler):
@@ -41,6 +42,8 @@ class Door(http.server.BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path.endswith("/report"):
             self.server.reports.append(body["report"])
+        if self.path.endswith("/base-models"):
+            self.server.bases.append(body)
         if self.path.endswith("/claim"):
             self._answer(204, b"")
             return
@@ -192,3 +195,17 @@ def test_what_lies_here_is_told_again_after_an_hour(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(jobs, "ANNOUNCED_FOR", 0.0)
     worker._announce(known)
     assert len(told) == 2
+
+
+@pytest.mark.parametrize("registry", ["cut"], indirect=True)
+def test_a_worker_tells_of_its_base_model_what_needs_the_bytes(registry: Registry, tmp_path: Path) -> None:
+    """Nobody else is believed the roots of its copies in other formats."""
+    given = Settings(endpoint_of(registry), None, "", (makers.TINY,), tmp_path, Limits())
+    worker = jobs.Worker("w1", given)
+    worker.process.warm = lambda *_: None  # type: ignore[method-assign]  # nothing is judged here
+    worker.drain()
+    (told,) = registry.bases
+    expected = base_folder.read(makers.TINY, casts=True)
+    assert told["cast_roots"] == expected.cast_roots
+    assert set(told["cast_roots"]) == {"bf16", "fp16", "bf16_of_fp16"}
+    assert told["logical"] is None

@@ -242,6 +242,7 @@ class TestLevels:
         one, two = siblings["tiny-bert"], siblings["other-bert"]
         holder, cast = (two, one) if way == "this is a cast of it" else (one, two)
         holder.cast_roots = {"bf16": {"root": HEX, "backbone": cast.roots["backbone"]}, "odd": "nonsense"}
+        holder.cast_roots_by = "worker"
         holder.save()
         assert level(anybody, "other-bert") == "same_values"
         found = anybody.get("base-models/other-bert/adapters")["results"][0]["compatibility"]

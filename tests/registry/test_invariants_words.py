@@ -182,6 +182,19 @@ def test_a_base_does_not_come_from_itself():
     refused(*insert_like(relation), by="baserelation_is_one_a_kind")
 
 
+def test_nobodys_cast_roots_are_kept():
+    base, roots = make.make_base_model(), '{"bf16": {}}'
+    refused(*update(base, cast_roots=roots), by="basemodel_cast_roots_have_a_witness")
+    base.cast_roots, base.cast_roots_by = {"bf16": {}}, "worker"
+    base.save()
+    refused(*update(base, cast_roots_by="nobody"), by="basemodel_cast_roots_have_a_witness")
+
+
+def test_only_what_is_packed_had_another_shape():
+    base = make.make_base_model(quantisation="gptq", logical={"x.weight": [1]})
+    refused(*update(base, quantisation=""), by="basemodel_only_packed_shapes_are_told")
+
+
 def test_a_live_name_leads_to_one_base():
     for namespace in (None, make.make_namespace()):
         alias = make.make_base_alias(name="org/bert", namespace=namespace)

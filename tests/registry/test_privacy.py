@@ -72,6 +72,7 @@ OTHER_ROUTES = {
     "base-models/<path:name>/adapters",
     "base-models/<path:name>/files",
     "base-models/<path:name>/files/<str:path>",
+    "base-models/<path:name>/locations",
     "base-models/<path:name>/relations",
     "base-models/located",
     "by-hash/<str:digest>",

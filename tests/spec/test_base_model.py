@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.spec import base_model, families
+from hub.spec import base_model, compatibility, families
 from hub.spec.base_model import BaseModel, Leaf
 from hub.spec.errors import SpecError
 from tests.spec import vectors
@@ -25,6 +25,22 @@ def test_a_vector_of_the_document_holds(title):
     assert " ".join(leaf.name for leaf in base.leaves) == expected.pop("names")
     assert base.fingerprint == expected.pop("fingerprint")
     assert base.roots == expected
+
+
+ARCHITECTURES = {title: vector for title, vector in vectors.read("fingerprint.md").items() if "table" in vector[0]}
+
+
+@pytest.mark.parametrize("title", ARCHITECTURES)
+def test_an_architecture_of_the_document_holds(title):
+    value, expected = ARCHITECTURES[title]
+    leaves = [Leaf(name, dtype, tuple(shape), f"{n:064x}") for n, (name, dtype, shape) in enumerate(value["table"])]
+    base = base_model.from_leaves(leaves, value["config"], shapes=value.get("told"))
+    assert base.architecture == expected["architecture"]
+
+
+def test_a_packed_copy_has_its_parents_architecture_and_one_of_an_unknown_layout_its_own():
+    plain, packed, unknown = (lines["architecture"] for _, lines in ARCHITECTURES.values())
+    assert plain == packed != unknown
 
 
 def test_the_document_has_vectors():
@@ -188,6 +204,18 @@ def test_the_tensors_that_differ_are_named(base):
     other = base_model.from_leaves(changed, builders.CONFIG)
     assert base_model.differing(base, other) == (leaves[0].name, leaves[-1].name)
     assert base_model.differing(base, base) == ()
+
+
+def test_one_tensor_is_named_and_of_many_three(base):
+    leaves = builders.leaves()
+    changed = [Leaf(leaves[0].name, "F32", leaves[0].shape, "e" * 64), *leaves[1:]]
+    total = len(leaves)
+    told = compatibility.unlike(base_model.from_leaves(changed, builders.CONFIG), base, "tiny")
+    assert told == f"{leaves[0].name} differs from that of tiny: 1 of {total} tensors"
+    bare = base_model.from_leaves(leaves[:2], builders.CONFIG)
+    told = compatibility.unlike(bare, base, "tiny")
+    assert f"and {total - 5} more differ from those of tiny: {total - 2} of {total} tensors" in told
+    assert compatibility.unlike(base, base, "tiny") == ""
 
 
 def test_fingerprints_are_recognised():

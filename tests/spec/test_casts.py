@@ -41,7 +41,8 @@ def test_the_root_is_that_of_the_copy(base):
     assert list(found) == ["bf16", "fp16", "bf16_of_fp16"]
     copy = [Leaf(leaf.name, "F16", leaf.shape, known[leaf.name]["F16",]) for leaf in base.leaves]
     described = base_model.from_leaves(copy, builders.CONFIG)
-    assert found["fp16"] == {"root": described.fingerprint[5:], "backbone": described.roots["backbone"]}
+    parts = {part: described.roots[part] for part in ("backbone", "embeddings")}
+    assert found["fp16"] == {"root": described.fingerprint[5:]} | parts
 
 
 @pytest.mark.parametrize(
@@ -83,3 +84,42 @@ def test_another_pooler_is_the_same_backbone_and_other_weights_are_nothing(base)
     )
     assert casts.same_values(base, headed) == "has the same weights as"
     assert casts.same_values(base, builders.other_base()) is None
+
+
+X = "encoder.layer.0.attention.self.query"
+NF4 = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
+
+
+def packed(of, **dtypes):
+    """A copy of a base model with one weight packed; `dtypes` {name: (dtype, digest)} of what was cast."""
+    leaves = []
+    for leaf in of.leaves:
+        if leaf.name == f"{X}.weight":
+            size = leaf.shape[0] * leaf.shape[1] // 2
+            leaves += [Leaf(leaf.name, "U8", (size, 1), "7" * 64), Leaf(f"{leaf.name}.absmax", "F32", (1,), "8" * 64)]
+        else:
+            dtype, digest = dtypes.get(leaf.name, (leaf.dtype, leaf.digest))
+            leaves.append(dataclasses.replace(leaf, dtype=dtype, digest=digest))
+    shape = next(leaf.shape for leaf in of.leaves if leaf.name == f"{X}.weight")
+    return base_model.from_leaves(leaves, of.config | NF4, shapes={f"{X}.weight": shape})
+
+
+def test_what_the_packer_left_alone_tells_the_parent(base):
+    copy = packed(base)
+    assert casts.quantised_from(copy, base)
+    assert not casts.quantised_from(base, copy) and not casts.quantised_from(copy, copy)
+    tables = [leaf.name for leaf in base.leaves if base_model.part_of(leaf.name) == "embeddings"]
+    norm = next(leaf.name for leaf in base.leaves if "LayerNorm" in leaf.name and leaf.name not in tables)
+    for other in (tables[0], norm):
+        assert not casts.quantised_from(packed(base, **{other: ("F32", "9" * 64)}), base), other
+    bare = dataclasses.replace(copy, logical=None)
+    assert not casts.quantised_from(bare, base)
+    assert not casts.quantised_from(copy, dataclasses.replace(base, architecture="0" * 64))
+
+
+def test_under_a_cast_the_tables_of_embeddings_tell_it(base):
+    known = digests(base.leaves)
+    cast = {leaf.name: ("F16", known[leaf.name]["F16",]) for leaf in base.leaves}
+    copy, original = packed(base, **cast), dataclasses.replace(base, cast_roots=casts.roots(base.leaves, known))
+    assert casts.quantised_from(copy, original)
+    assert not casts.quantised_from(copy, base), "nobody computed its casts"

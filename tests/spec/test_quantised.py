@@ -1,5 +1,6 @@
 """Quantised base models: the logical shapes of each scheme, from layouts made by hand."""
 
+import dataclasses
 import json
 import struct
 
@@ -207,6 +208,35 @@ def test_a_claimed_shape_is_held_against_the_bytes_that_are_there():
             BaseModel.from_json(value | {"logical": value["logical"] | {f"{X}.weight": shape}})
     with pytest.raises(SpecError, match="logical"):
         BaseModel.from_json(value | {"logical": [1]})
+
+
+def test_shapes_that_are_too_many_too_few_or_others_are_refused_of_who_sends_them():
+    base = base_model.from_leaves(leaves(PLAIN | bitsandbytes4()), IN4, read=told)
+    shapes = base.to_json()["logical"]
+    base_model.check_told(base, shapes)
+    base_model.check_told(base, {})
+    for wrong in ({f"{X}.weight": [IN, OUT]}, {"no.such": [1]}, {f"{X}.bias": "48"}):
+        with pytest.raises(SpecError, match=f"logical: {next(iter(wrong))}"):
+            base_model.check_told(base, shapes | wrong)
+    plain = base_model.from_leaves(leaves(PLAIN), {"model_type": "bert"})
+    for unpacked in (plain, base_model.from_leaves(leaves(PLAIN | bitsandbytes4()), IN4)):
+        with pytest.raises(SpecError, match="logical"):
+            base_model.check_told(unpacked, shapes)
+    with pytest.raises(SpecError, match="cast_roots"):
+        base_model.check_told(dataclasses.replace(base, cast_roots={"bf16": {"root": "1" * 64}}), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "packed"),
+    [
+        ("unsloth/llama-3-8b-bnb-4bit", True), ("TheBloke/Llama-2-7B-GPTQ", True), ("someone/Qwen-AWQ", True),
+        ("neuralmagic/Meta-Llama-3-8B-FP8", True), ("model_int8", True), ("m-8bit", True), ("m.w4a16", True),
+        ("bert-base-uncased", False), ("gpt2", False), ("awq/bert", False), ("m-fp16", False), ("audio-24bit", False),
+        ("rabbit-4b", False), ("bnbert", False), ("base:" + "4b" * 32, False), ("", False),
+    ],
+)  # fmt: skip
+def test_the_name_of_a_quantised_copy_is_known(name, packed):
+    assert quantised.guess(name) is packed
 
 
 def test_a_claim_changes_nothing_where_the_file_says_it_itself():

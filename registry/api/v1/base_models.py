@@ -10,11 +10,11 @@ from registry.api.schema import page_of, problem, query, shape
 from registry.api.v1.adapters import following, limit_of
 from registry.api.v1.views import Body, View
 from registry.errors import BadRequest
-from registry.models import BaseRelation, LocatedBase, Scope
+from registry.models import BaseAlias, BaseRelation, LocatedBase, Scope
 from registry.queries import base_models as questions
 from registry.queries import located, matrix, search, shapes
+from registry.services import base_models, relations
 from registry.services import located as holders
-from registry.services import relations
 
 
 class Location(Body):
@@ -29,10 +29,24 @@ class Leaves(serializers.JSONField):
     """Taken as it is: `hub.spec.base_model.parse_leaves` looks at every leaf, in a hundredth of a serializer's time."""
 
 
+@extend_schema_field(
+    {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": {"type": "string"}}}
+)
+class CastRoots(serializers.JSONField):
+    """Taken as it is: `hub.spec.base_model` reads it, and names the cast at fault."""
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "array", "items": {"type": "integer"}}})
+class LogicalShapes(serializers.JSONField):
+    """Taken as it is: `hub.spec.base_model` holds every shape against the bytes that are there."""
+
+
 class NewBaseModel(Body):
     leaves = Leaves()
     config = serializers.DictField()
     tokenizer_digest = serializers.CharField(max_length=64, required=False, allow_null=True)
+    cast_roots = CastRoots(required=False, allow_null=True)
+    logical = LogicalShapes(required=False, allow_null=True)
     name = serializers.CharField(max_length=200, default="", allow_blank=True)
     locations = Location(many=True, required=False, max_length=100)  # type: ignore[call-arg]
     files = Leaves(required=False)
@@ -76,7 +90,8 @@ class BaseModelsView(View):
     def post(self, request: Request) -> Response:
         """Register a base model by its sorted leaves [name, dtype, shape, BLAKE3]. The fingerprint is computed here.
 
-        `files`, the SHA-256 of the weights' files, says of a base model that was located which one it is.
+        `logical`: of a quantised one, the shapes that lie in packed bytes, by name. `cast_roots`: believed of workers and
+        operators only. `files`, the SHA-256 of the weights' files, says of a base model that was located which one it is.
         """
         base, made = holders.register(viewer=self.viewer, **self.body(NewBaseModel))
         return Response(questions.shape(base, self.viewer), status=201 if made else 200)
@@ -175,6 +190,30 @@ class MatrixView(View):
         ref = request.query_params.get("adapter", "")
         found, cursor = matrix.of(name, self.viewer, _asked(request, ""), ref=ref)
         return Response(found | {"next": following(request, cursor)})
+
+
+class LocationState(Body):
+    name = serializers.CharField(max_length=512)
+    state = serializers.ChoiceField(BaseAlias.State.values)
+
+
+class LocationsView(View):
+    scopes = (Scope.ADMIN,)
+
+    @extend_schema(
+        request=LocationState,
+        responses={
+            200: shape(shapes.BaseModelShape),
+            403: problem("For operators."),
+            404: problem("No such base model, or no such location of it."),
+            409: problem("The name means another base model now."),
+        },
+    )
+    def patch(self, request: Request, name: str) -> Response:
+        """Say of a place where this base model lies whether it is live, renamed, gone or gated."""
+        given = self.body(LocationState)
+        base = base_models.set_location(viewer=self.viewer, base=name, name=given["name"], state=given["state"])
+        return Response(questions.shape(base, self.viewer))
 
 
 class NewRelation(Body):

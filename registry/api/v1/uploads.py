@@ -99,7 +99,7 @@ class CompleteView(View):
         """Declare the upload complete. Again: the same answer."""
         version = uploads.complete(viewer=self.viewer, upload_id=upload_id)
         answer = {
-            "version": versions.detail(version),
+            "version": versions.detail(version, self.viewer),
             "status": version.status,
             "report_url": versions.report_url(version),
         }

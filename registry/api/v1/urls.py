@@ -42,6 +42,7 @@ urlpatterns = [
     path("base-models/<path:name>/files", base_files.BaseFilesView.as_view()),
     path("base-models/<path:name>/files/<str:path>", base_files.BaseFileView.as_view()),
     path("base-models/<path:name>/adapters", base_models.BaseAdaptersView.as_view()),
+    path("base-models/<path:name>/locations", base_models.LocationsView.as_view()),
     path("base-models/<path:name>/matrix", base_models.MatrixView.as_view()),
     path("base-models/<path:name>/relations", base_models.RelationsView.as_view()),
     path("base-models/<path:name>", base_models.BaseModelView.as_view()),

@@ -46,7 +46,7 @@ class VersionView(View):
     @extend_schema(responses={200: shape(shapes.VersionDetail), 404: problem("Missing, or not for you.")})
     def get(self, request: Request, namespace: str, name: str, version: str) -> Response:
         """One version: a label, a number, an alias, `latest`, or `sha256:<hex>`."""
-        found = questions.detail(questions.get(namespace, name, version, self.viewer))
+        found = questions.detail(questions.get(namespace, name, version, self.viewer), self.viewer)
         return Response(found, headers={"X-Resolved-Digest": found["digest"] or ""})
 
 
@@ -84,7 +84,7 @@ class YankView(View):
         """Withdraw a version: `latest` passes it by, a pull by digest still gets it."""
         body = self.body(Reason)
         found = versions.yank(viewer=self.viewer, namespace=namespace, name=name, version=version, **body)
-        return Response(questions.detail(found))
+        return Response(questions.detail(found, self.viewer))
 
 
 class UnyankView(View):
@@ -95,4 +95,4 @@ class UnyankView(View):
     def post(self, request: Request, namespace: str, name: str, version: str) -> Response:
         """Take a yank back."""
         found = versions.unyank(viewer=self.viewer, namespace=namespace, name=name, version=version)
-        return Response(questions.detail(found))
+        return Response(questions.detail(found, self.viewer))

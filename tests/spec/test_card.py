@@ -1,0 +1,45 @@
+"""What an adapter was trained on: said, guessed, or not told."""
+
+import json
+
+import pytest
+
+from hub.spec import card
+from hub.spec.errors import SpecError
+from hub.spec.snapshot import MemorySnapshot
+from tests.specimens.spec import builders as make
+
+NF4 = "unsloth/tinyllama-bnb-4bit"
+
+
+def facts(named="bert-base-uncased", readme=b"", **hub):
+    files = make.lora({"base_model_name_or_path": named}) | {"README.md": readme}
+    return card.read(MemorySnapshot(files | ({"hub.json": json.dumps(hub).encode()} if hub else {})))
+
+
+def test_the_name_of_a_quantised_copy_is_a_guess_that_no_file_is_the_source_of():
+    found = facts(NF4, base="tinyllama")
+    assert (found.base, found.trained_on) == ("tinyllama", NF4)
+    assert found.sources["trained_on"] == card.GUESSED
+    assert "trained_on" not in found.hub_json()
+
+
+def test_a_readme_that_names_one_is_guessed_from_too():
+    assert facts(readme=f"---\nbase_model: {NF4}\n---\n".encode()).trained_on == NF4
+
+
+def test_what_hub_json_says_is_no_guess():
+    found = facts(NF4, trained_on="base:" + "0" * 64)
+    assert (found.trained_on, found.sources["trained_on"]) == ("base:" + "0" * 64, "hub.json")
+    assert found.hub_json()["trained_on"] == found.trained_on
+
+
+def test_another_name_is_nothing():
+    assert facts().trained_on is None
+    assert facts("/home/me/model-bnb-4bit").trained_on is None
+
+
+@pytest.mark.parametrize("said", ["/home/me/model", 4, ["a"], "base:" + "0" * 63])
+def test_what_is_no_base_model_is_refused(said):
+    with pytest.raises(SpecError, match="trained_on"):
+        facts(trained_on=said)
