@@ -1,6 +1,7 @@
 """What a hub must know before it can judge: base models, benchmarks, policies."""
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from hub.transfer import huggingface
 from hub.transfer.huggingface import Repository
 from hub.transfer.wire import Wire
 from hub.verdicts import segment_path
+
+logger = logging.getLogger("hub")
 
 
 def add_base(
@@ -97,8 +100,14 @@ def _add_located(wire: Wire, settings: config.Settings, found: Located, name: st
 
 def held_files(wire: Wire, folder: Path) -> dict[str, Any]:
     """{"files": [{path, size, sha256}]} of the weights in a folder where the hub waits for somebody who holds as many bytes;
-    else nothing, and nothing is hashed for it."""
-    waits = wire.request("GET", "base-models/located", params={"bytes": base_folder.size(folder)}).data["results"]
+    else nothing, and nothing is hashed for it. Where the hub does not say whether it waits, the leaves go without: they are the
+    message."""
+    size = base_folder.size(folder)
+    try:
+        waits = wire.request("GET", "base-models/located", params={"bytes": size}).data["results"]
+    except errors.HubError as error:
+        logger.debug("whether the hub waits for %s bytes of weights is not known: %s", size, error)
+        return {}
     return {"files": [file.to_json() for file in base_folder.weight_files(folder)]} if waits else {}
 
 

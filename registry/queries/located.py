@@ -80,7 +80,7 @@ def shape(row: LocatedBase, *, tensors: bool = False) -> shapes.BaseModelShape:
         "state": STATE,
         "roots": {},
         "cast_roots": {},
-        "quantisation": quantised.scheme_of(row.config),
+        "quantisation": quantised.scheme_of(row.config) or "",
         "architecture": row.architecture,
         "tokenizer_digest": row.tokenizer_digest,
         "parameters": row.parameters,
