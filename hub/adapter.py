@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hub import bases, config, errors, verdicts
+from hub import bases, config, errors, stored, verdicts
 from hub.spec import reference
 from hub.transfer.wire import Wire
 
@@ -55,7 +55,7 @@ class Adapter(os.PathLike[str]):
         """(model, tokenizer): the base model, checked by its hash, with adapter and head attached, in eval mode.
 
         The base model is `base` (a folder), or is looked for: HUB_BASES, then what `hub base add` remembered, then its
-        Hugging Face name. Raises UsageError without torch, NotFound without the base model, IncompatibleBaseModel for
+        Hugging Face name, then the hub's own store. Raises UsageError without torch, NotFound without the base model, IncompatibleBaseModel for
         another one.
         """
         if not self.base_model or not self.base_model.get("fingerprint"):
@@ -64,7 +64,7 @@ class Adapter(os.PathLike[str]):
                 hint=f"load its files yourself: {self.path}",
             )
         runtime = _runtime()
-        where = bases.locate(self.base_model, self._settings, base=base)
+        where = stored.locate(self.base_model, self._settings, base=base)
         model, tokenizer = runtime.load(self.snapshot, where, **({"component": self.folder} if self.folder else {}))
         # What lies there was hashed when it was opened: the folder may have changed since it was looked up.
         bases.insist(model.base, self.base_model, where)

@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from hub.spec import casts as rules
 from hub.spec.base_model import BaseModel, Leaf
 from hub.spec.casts import Steps
 from hub.spec.errors import SpecError
+from hub.spec.located import WeightFile
 from hub.spec.tensors import Tensor
 
 THREADS = 2
@@ -42,6 +43,7 @@ _READER = 3  # part of the key of the kept description: raise it when reading ch
 _MAX_DEPTH = 4
 _MAX_JSON = 64 << 20
 _MAX_NODES = 5_000_000  # a tokenizer of 250 000 tokens has a million
+_BESIDE = (".json", ".txt", ".model")
 _VOCABULARIES = (
     "vocab.txt",
     "vocab.json",
@@ -84,26 +86,74 @@ def shards(folder: Path | str) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise errors.UsageError(f"{root} is not a folder", hint="name the folder of a base model")
-    if (root / INDEX).is_file():
+    listed = {path.name for path in root.iterdir() if path.is_file()}
+    return [root / name for name in weight_names(root, listed, called=str(root))]
+
+
+def weight_names(root: Path, listed: Collection[str], *, called: str) -> list[str]:
+    """The names of the files that hold the weights, of those that are `listed`. The index, where there is one, lies in `root`;
+    `called` is what errors call the whole. Raises UsageError."""
+    if INDEX in listed:
         table = _json(root / INDEX).get("weight_map")
         names = sorted(set(table.values())) if isinstance(table, dict) else []
         if not names or not all(isinstance(n, str) and n == os.path.basename(n) and n for n in names):
-            raise errors.UsageError(f"{root / INDEX}: weight_map does not name files of this folder")
-        return [root / name for name in names]
-    if (root / SINGLE).is_file():
-        return [root / SINGLE]
-    pickled = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in root.glob(pattern))
+            raise errors.UsageError(f"{called}/{INDEX}: weight_map does not name files of this folder")
+        return names
+    if SINGLE in listed:
+        return [SINGLE]
+    pickled = sorted(name for name in listed if name.endswith((".bin", ".pt", ".pth", ".ckpt")))
     if pickled:
         raise errors.UsageError(
-            f"{root} holds its weights only as {pickled[0]}, a pickle, which is never opened here",
+            f"{called} holds its weights only as {pickled[0]}, a pickle, which is never opened here",
             hint=(
                 'convert it once, where you trust it: python -c "from transformers import AutoModel; '
-                f"AutoModel.from_pretrained('{root}').save_pretrained('{root}')\""
+                f"AutoModel.from_pretrained('{called}').save_pretrained('{called}')\""
             ),
         )
     raise errors.UsageError(
-        f"{root} holds no {SINGLE} and no {INDEX}", hint="name the folder that a model was saved to"
+        f"{called} holds no {SINGLE} and no {INDEX}", hint="name the folder that a model was saved to"
     )
+
+
+def weight_files(folder: Path | str) -> list[WeightFile]:
+    """The files that hold the weights with their SHA-256, for a hub that knows such files without having hashed them.
+
+    In a cache of Hugging Face's libraries a file of LFS is named by its SHA-256; every other one is read to its end.
+    """
+    return [WeightFile(shard.name, shard.stat().st_size, _sha256_of(shard)) for shard in shards(folder)]
+
+
+def kept_files(folder: Path | str) -> list[WeightFile]:
+    """All files that make a base model: weights, configuration and tokenizer, each with its SHA-256."""
+    root, weights = Path(folder), weight_files(folder)
+    small = sorted(
+        path
+        for path in root.iterdir()
+        if path.is_file() and path.suffix in _BESIDE and path.name[:1].isalnum() and path.stat().st_size <= _MAX_JSON
+    )
+    return [
+        *weights,
+        *(WeightFile(path.name, path.stat().st_size, _sha256(path)) for path in small if path.stat().st_size),
+    ]
+
+
+def _sha256_of(path: Path) -> str:
+    target = path.resolve()
+    if path.is_symlink() and target.parent.name == "blobs" and documents.is_digest(target.name):
+        return target.name
+    return _sha256(path)
+
+
+def tokenizer_files(listed: Collection[str]) -> list[str]:
+    """The names of the files, of those that are `listed`, that `tokenizer_digest` reads."""
+    if "tokenizer.json" in listed:
+        return ["tokenizer.json"]
+    return [name for name in (*_VOCABULARIES, "tokenizer_config.json") if name in listed]
+
+
+def configuration(folder: Path | str) -> dict[str, Any]:
+    """What config.json says. Raises UsageError."""
+    return _config(Path(folder))
 
 
 def size(folder: Path | str) -> int:

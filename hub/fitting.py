@@ -51,6 +51,11 @@ class Fit:
 def base_tensors(wire: Wire, word: str) -> BaseModel:
     """The base model that the hub knows under a name or fingerprint, every hash recomputed. Raises NotFound."""
     answer = wire.request("GET", f"base-models/{segment_path(word)}", params={"tensors": "1"}).data
+    if answer.get("fingerprint") is None:
+        raise errors.NotFound(
+            f"{word} is known to the hub by its headers only: nobody has hashed it yet",
+            hint="whoever holds it gives it its fingerprint: hub base add DIR",
+        )
     try:
         return BaseModel.from_json(answer)
     except SpecError as error:

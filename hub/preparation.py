@@ -13,6 +13,7 @@ from hub import errors, folder
 from hub.spec import card, documents, manifest, torch_file, validation
 from hub.spec.base_model import BaseModel
 from hub.spec.errors import Problem, SpecError
+from hub.transfer.wire import Wire
 
 FACTS = "hub.json"
 
@@ -101,6 +102,22 @@ def refuse(prepared: Prepared, what: str) -> None:
             report=report,
             code="rejected",
         )
+
+
+def proposals(wire: Wire, root: Path | str) -> list[str]:
+    """Base models of the hub that an adapter fits whose files name none, best first. Empty where they name one, and where
+    nobody can tell: what was not asked for is no reason to fail."""
+    try:
+        files = folder.FolderSnapshot(root)
+        if card.read(files).base:
+            return []
+        needs = [part.needs for part in validation.inspect(torch_file.as_kept(files), None).components]
+        if not needs or not all(needs):
+            return []
+        found = wire.request("POST", "compat/bases", json={"needs": needs}, idempotent=True).data["results"]
+    except (SpecError, errors.HubError):
+        return []
+    return [str(one["name"] or one["fingerprint"]) for one in found]
 
 
 def _merge(root: Path, said: Mapping[str, Any]) -> _Merged:

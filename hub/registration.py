@@ -1,24 +1,52 @@
 """What a hub must know before it can judge: base models, benchmarks, policies."""
 
-import contextlib
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hub import base_folder, bases, config, errors
+from hub import base_folder, bases, config, errors, locating, stored
+from hub.locating import Located
 from hub.spec import benchmark, documents, policy
 from hub.spec.errors import SpecError
+from hub.transfer import huggingface
+from hub.transfer.huggingface import Repository
 from hub.transfer.wire import Wire
 from hub.verdicts import segment_path
 
+logger = logging.getLogger("hub")
 
-def add_base(wire: Wire, settings: config.Settings, source: Path | str, *, name: str | None = None) -> dict[str, Any]:
+
+def add_base(
+    wire: Wire,
+    settings: config.Settings,
+    source: Path | str,
+    *,
+    name: str | None = None,
+    download: bool = False,
+    store: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
     """Reads a base model, remembers where it lies, and registers it with the hub where a token allows that.
 
-    `source` is a folder or a Hugging Face id. Returns {fingerprint, folder, name, registered, ...}.
+    `source` is a folder or a Hugging Face id, OWNER/NAME[@REVISION]. Of an id that is not on this machine only the headers
+    are read, and the hub knows it as located, without a fingerprint; `download` fetches it whole. With `store`
+    the hub keeps its files. Returns {fingerprint, folder, name, registered, ...}. Raises UsageError, AuthError, NotFound, NetworkError.
     """
-    path, location = _folder_of(source, settings)
+    if store and not wire.has_token:
+        raise errors.AuthError("--store needs a token of an operator", hint="run `hub login`, or set HUB_TOKEN")
+    path, found, location = _meant(source, settings, download or store)
+    if path is not None or found is None:
+        folder = path or Path(source)
+        told = _add_folder(wire, settings, folder, location, name)
+        return told | ({"stored": stored.store(wire, told["fingerprint"], folder, quiet=quiet)} if store else {})
+    return _add_located(wire, settings, locating.read(found, quiet=quiet), name or found.name)
+
+
+def _add_folder(
+    wire: Wire, settings: config.Settings, path: Path, location: dict[str, str] | None, name: str | None
+) -> dict[str, Any]:
     base = base_folder.describe(path, cache=settings.cache / "bases")
     config.remember_base(settings, base.fingerprint, path.absolute(), name)
     answer: dict[str, Any] = {
@@ -35,6 +63,7 @@ def add_base(wire: Wire, settings: config.Settings, source: Path | str, *, name:
         "leaves": [leaf.to_json() for leaf in base.leaves],
         "config": base.config,
         "tokenizer_digest": base.tokenizer_digest,
+        **held_files(wire, path),
     }
     described = base.to_json()
     body |= {key: described[key] for key in ("cast_roots", "logical") if described[key]}
@@ -47,13 +76,48 @@ def add_base(wire: Wire, settings: config.Settings, source: Path | str, *, name:
     return {**answer, **{key: told[key] for key in ("name", "state", "aliases") if key in told}, "registered": True}
 
 
+def _add_located(wire: Wire, settings: config.Settings, found: Located, name: str) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "fingerprint": None,
+        "folder": None,
+        "name": name,
+        "source": found.source,
+        "revision": found.revision,
+        "tensors": len(found.tensors),
+        "size": found.size,
+        "read": found.read,
+        "registered": False,
+    }
+    if not wire.has_token:
+        return answer
+    body = {**found.to_json(), "name": name}
+    if found.private and "/" in name and name != found.source:
+        body["private"] = True  # who may not read the repository learns nothing of it here
+    told = wire.request("POST", "base-models/located", json=body, idempotent=True).data
+    shown = {key: told[key] for key in ("fingerprint", "name", "state", "parameters", "aliases") if key in told}
+    return {**answer, **shown, "registered": True}
+
+
+def held_files(wire: Wire, folder: Path) -> dict[str, Any]:
+    """{"files": [{path, size, sha256}]} of the weights in a folder where the hub waits for somebody who holds as many bytes;
+    else nothing, and nothing is hashed for it. Where the hub does not say whether it waits, the leaves go without: they are the
+    message."""
+    size = base_folder.size(folder)
+    try:
+        waits = wire.request("GET", "base-models/located", params={"bytes": size}).data["results"]
+    except errors.HubError as error:
+        logger.debug("whether the hub waits for %s bytes of weights is not known: %s", size, error)
+        return {}
+    return {"files": [file.to_json() for file in base_folder.weight_files(folder)]} if waits else {}
+
+
 def list_bases(wire: Wire, settings: config.Settings, text: str = "") -> list[dict[str, Any]]:
     """Base models of the hub and of this machine; `folder` says where one lies here."""
     here = {base.fingerprint: str(path) for path, base in bases.folders(settings)}
     found: list[dict[str, Any]] = []
     if not settings.offline:
         found = list(wire.request("GET", "base-models", params={"q": text} if text else None).data["results"])
-    known = {entry["fingerprint"] for entry in found}
+    known = {entry["fingerprint"] for entry in found if entry["fingerprint"]}
     remembered = config.remembered_bases(settings)
     for fingerprint in here.keys() - known:
         found.append(
@@ -112,17 +176,32 @@ def read_policy(path: Path | str) -> dict[str, Any]:
         raise errors.from_spec(error, f"{source} is not a policy") from error
 
 
-def _folder_of(source: Path | str, settings: config.Settings) -> tuple[Path, dict[str, str] | None]:
+def _meant(
+    source: Path | str, settings: config.Settings, download: bool
+) -> tuple[Path | None, Repository | None, dict[str, str] | None]:
+    """(the folder where it is on this machine, else the repository; and where that base model lies for everybody)."""
     path = Path(source).expanduser()
     if path.is_dir():
-        return path, None
-    name = str(source)
+        return path, None, None
+    name, _, revision = str(source).partition("@")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise errors.UsageError(f"{name} is not a folder", hint="name the folder of a base model, or a Hugging Face id")
-    with contextlib.suppress(OSError):
-        found = bases.fetch_from_hugging_face(name, None, offline=settings.offline)
-        return found, {"kind": "hub", "name": name, "revision": found.name if len(found.name) == 40 else ""}
-    raise errors.NotFound(f"{name} is no folder here and could not be fetched from Hugging Face")
+    variable = "HUB_OFFLINE" if settings.offline else "HF_HUB_OFFLINE" if huggingface.offline() else ""
+    if variable:
+        folder = huggingface.in_cache(name, revision or None)
+        if folder is None or not base_folder.is_base(folder):
+            raise huggingface.no_connection(str(source), variable)
+        return folder, None, _place(name, folder.name)
+    found = huggingface.look(name, revision or None)
+    kept = locating.kept(found)
+    if kept is None and download:
+        with huggingface.told(found.name, found.commit):
+            kept = bases.fetch_from_hugging_face(found.name, found.commit, offline=False)
+    return kept, found, _place(found.name, found.commit)
+
+
+def _place(name: str, commit: str) -> dict[str, str]:
+    return {"kind": "hub", "name": name, "revision": commit}
 
 
 def _beside(source: Path, name: str) -> bytes:

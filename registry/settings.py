@@ -128,6 +128,7 @@ HUB_FENCING = flag("HUB_FENCING", True)  # off only to show that the kill test n
 HUB_INLINE_INGEST_BYTES = number("HUB_INLINE_INGEST_BYTES", 4 << 20, 0, 64 << 20)  # judged within the request
 HUB_INLINE_FILE_BYTES = number("HUB_INLINE_FILE_BYTES", 64 << 10, 0, 4 << 20)  # sent with the answer of a resolve
 HUB_MAX_UPLOAD_BYTES = number("HUB_MAX_UPLOAD_BYTES", 10 << 30, 1 << 10, 1 << 50)
+HUB_MAX_BASE_BYTES = number("HUB_MAX_BASE_BYTES", 20 << 30, 0, 1 << 50)
 HUB_MAX_OPEN_UPLOADS = number("HUB_MAX_OPEN_UPLOADS", 200, 1, 100_000)
 HUB_UPLOAD_HOURS = number("HUB_UPLOAD_HOURS", 24, 1, 720)
 HUB_INGEST_LEASE_SECONDS = number("HUB_INGEST_LEASE_SECONDS", 120, 2, 86_400)

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 import shutil
 import threading
 import time
@@ -26,6 +27,8 @@ REST_SECONDS = (5.0, 300.0)
 """How long a worker rests that cannot get a run started, at first and at most: it must not burn the whole queue."""
 OPENED_AHEAD = 2
 """Base models opened before a run asks for one."""
+ANNOUNCED_FOR = 3600.0
+"""Seconds after which the registry is told again of the base models here: it may wait by now for the files of one."""
 
 logger = logging.getLogger("workers")
 
@@ -56,7 +59,7 @@ class Worker:
         self.process = BackboneProcess(given.scratch)
         self._pulled = given.scratch / "runs" / name.replace("/", "_")
         self._starting = True
-        self._announced: set[str] = set()
+        self._announced: dict[str, float] = {}
         self._stumbled = 0
         self._rests_until = 0.0
 
@@ -147,11 +150,11 @@ class Worker:
 
     def _announce(self, known: dict[str, bases.Base]) -> None:
         for fingerprint, base in known.items():
-            if fingerprint in self._announced:
+            if time.monotonic() - self._announced.get(fingerprint, -math.inf) < ANNOUNCED_FOR:
                 continue
             try:
-                self.registry.announce(base.model)
-                self._announced.add(fingerprint)
+                self.registry.announce(base.model, base.folder)
+                self._announced[fingerprint] = time.monotonic()
             except HubError as error:
                 logger.warning("%s could not be announced: %s", base.folder, error)
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hub import Client, HubError, NetworkError
+from hub import Client, HubError, NetworkError, registration
 from hub.spec import benchmark
 from hub.spec.base_model import BaseModel
 from workers.assignment import BenchmarkFiles
@@ -90,10 +90,11 @@ class Registry:
         found = self._client.request("POST", "runs/claim", json=wanted | ({"run": run} if run else {}))
         return None if found is None else Lease(self._client, found)
 
-    def announce(self, base: BaseModel) -> None:
-        """Tell the registry of a base model whose bytes this worker has hashed."""
+    def announce(self, base: BaseModel, folder: Path) -> None:
+        """Tell the registry of a base model whose bytes this worker has hashed, and where it waits for them, of its files."""
         value = base.to_json()
         told = {key: value[key] for key in ("leaves", "config", "tokenizer_digest", "cast_roots", "logical")}
+        told |= registration.held_files(self._client.wire, folder)
         self._client.request("POST", "base-models", json=told, idempotent=True)
 
 

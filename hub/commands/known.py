@@ -3,8 +3,7 @@
 import json
 from typing import Any
 
-from hub import errors
-from hub.commands.context import Context, Verbs, table
+from hub.commands.context import Context, Verbs, size, table
 
 
 def add(verbs: Verbs) -> None:
@@ -23,10 +22,14 @@ def add(verbs: Verbs) -> None:
 
 def _add_base(verbs: Verbs) -> None:
     bases = _group(verbs, "base", "base models: where they lie here, what the hub knows")
-    add_ = bases.add_parser("add", help="hash a base model, remember its folder, register it with the hub")
-    add_.add_argument("source", metavar="DIR|HF_ID")
+    add_ = bases.add_parser(
+        "add",
+        help="hash a base model, remember its folder, register it with the hub; by its headers where it is not here",
+    )
+    add_.add_argument("source", metavar="DIR|OWNER/NAME[@REVISION]")
     add_.add_argument("--name", metavar="NAME", help="its name on the hub, such as acme/my-base")
-    add_.add_argument("--store", action="store_true", help="(not yet) keep its weights on the hub")
+    add_.add_argument("--download", action="store_true", help="fetch it whole and hash it, not its headers only")
+    add_.add_argument("--store", action="store_true", help="keep its files on the hub, too (for operators)")
     add_.set_defaults(run=_base_add)
     bases.add_parser("ls", help="base models of the hub and of this machine").set_defaults(run=_base_ls)
     info = bases.add_parser("info", help="one base model")
@@ -51,22 +54,39 @@ def _group(verbs: Verbs, name: str, text: str) -> Verbs:
 
 
 def _base_add(context: Context) -> None:
-    if context.store:
-        raise errors.UsageError("--store is not there yet", hint="the hub knows a base model by its tensors' hashes")
     from hub import registration
 
     client = context.client
-    told = registration.add_base(client.wire, client.settings, context.source, name=context.name)
-    if not told["registered"]:
+    told = registration.add_base(
+        client.wire,
+        client.settings,
+        context.source,
+        name=context.name,
+        download=context.download,
+        store=context.store,
+        quiet=client.quiet,
+    )
+    if told["fingerprint"] is not None and not told["registered"]:
         context.out.say("remembered on this machine only: log in to register it with the hub")
-    context.out.result(told, [told["fingerprint"]])
+    context.out.result(told, [told["fingerprint"] or _located(told)])
+
+
+def _located(told: dict[str, Any]) -> str:
+    """What there is to say of a base model of which only the headers were read."""
+    place = f"{told['source']}@{told['revision'][:12]}"
+    seen = f"{place}: {told['tensors']} tensors in {size(told['size'])}, of which {size(told['read'])} were read"
+    if not told["registered"]:
+        return f"{seen}; log in to register it with the hub"
+    return f"{seen}; {told['name']} is located, whoever holds its bytes gives it its fingerprint: hub base add DIR"
 
 
 def _base_ls(context: Context) -> None:
     from hub import registration
 
     found = registration.list_bases(context.client.wire, context.client.settings)
-    rows = ((b.get("name") or "-", b.get("state") or "-", b["fingerprint"], b.get("folder") or "") for b in found)
+    rows = (
+        (b.get("name") or "-", b.get("state") or "-", b["fingerprint"] or "-", b.get("folder") or "") for b in found
+    )
     context.out.result({"results": found}, table(("NAME", "STATE", "FINGERPRINT", "HERE"), rows))
 
 

@@ -38,6 +38,7 @@ def _push(context: Context) -> None:
     if context.dry_run:
         _dry_run(context, labels)
         return
+    _propose(context)
     report = context.client.push(
         context.folder,
         context.name,
@@ -65,11 +66,24 @@ def _dry_run(context: Context, labels: list[str] | None) -> None:
         context.folder, base=context.base, task=context.task, benchmarks=context.benchmark, labels=labels
     )
     preparation.refuse(prepared, context.folder)
+    _propose(context)
     told = prepared.to_json()
     lines = [f"sha256:{prepared.manifest.digest}  {len(told['files'])} files, {size(told['size'])}; nothing is wrong"]
     lines += [f"  {file['path']}  {size(file['size'])}" for file in told["files"]]
     lines += [f"  left out: {path}" for path in told["left_out"]]
     context.out.result(told, lines)
+
+
+def _propose(context: Context) -> None:
+    """Say which base models an adapter fits that names none."""
+    from hub import preparation
+
+    if context.base:
+        return
+    names = preparation.proposals(context.client.wire, context.folder)
+    if names:
+        what = f"hub push {context.folder} {context.name or 'NAME'} --base {names[0]}"
+        context.out.say(f"no file names the base model it was trained on; it fits {', '.join(names)}: {what}")
 
 
 def _yank(context: Context) -> None:

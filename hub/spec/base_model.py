@@ -258,6 +258,11 @@ def differing(first: BaseModel, second: BaseModel) -> tuple[str, ...]:
     return tuple(sorted({leaf.name for leaf in leaves}))
 
 
+def may_be_tied(name: str) -> bool:
+    """Tell whether a tensor of this canonical name may be the second copy of another one."""
+    return name in _TIED
+
+
 def check_told(base: BaseModel, told: Mapping[str, Any]) -> None:
     """Raise SpecError for shapes of packed weights, `told` of this base model, that are one too many, too few or other ones
     than its tensors have; and for cast roots of what is packed."""

@@ -94,6 +94,11 @@ def check_hub_json(value: Any, where: str = HUB_JSON) -> dict[str, Any]:
     return found
 
 
+def is_base(name: str) -> bool:
+    """Tell whether this can be the name or the fingerprint of a base model: a place on a machine cannot."""
+    return _BASE.fullmatch(name) is not None
+
+
 def front_matter(readme: bytes, where: str = README) -> tuple[dict[str, Any], str]:
     """Split a README into its YAML front matter ({} where there is none) and the text below it."""
     text = readme.decode("utf-8", errors="replace").removeprefix("\ufeff").replace("\r\n", "\n")
@@ -222,7 +227,7 @@ def _by_index(value: Any) -> tuple[str, ...] | None:
 
 
 def _base(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not _BASE.fullmatch(value):
+    if not isinstance(value, str) or not is_base(value):
         message = f"{documents.shorten(value)!r} is no name of a base model and no fingerprint"
         raise _error(where, message, "write a name such as bert-base-uncased, or base:<64 hex>")
     return value

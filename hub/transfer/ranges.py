@@ -5,6 +5,7 @@ The address is HF_ENDPOINT (default: the public hub), the token HF_TOKEN, as for
 
 import os
 import re
+import threading
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +25,8 @@ class RangeSnapshot:
 
     def __init__(self, client: httpx2.Client, root: str, files: Mapping[str, int]) -> None:
         self.client, self.root, self.files = client, root, files
+        self.fetched = 0  # bytes of files, all together
+        self._lock = threading.Lock()
         self._begin: dict[str, bytes] = {}
 
     def read(self, path: str, start: int, end: int) -> bytes:
@@ -39,6 +42,8 @@ class RangeSnapshot:
 
     def _fetch(self, path: str, start: int, end: int) -> bytes:
         answer = _get(self.client, f"{self.root}/{quote(path)}", {"Range": f"bytes={start}-{end - 1}"})
+        with self._lock:
+            self.fetched += len(answer.content)
         if answer.status_code == 200:  # who ignores ranges sends the whole file
             return bytes(answer.content[start:end])
         return bytes(answer.content)
@@ -54,10 +59,7 @@ def repository(name: str, *, offline: bool = False) -> RangeSnapshot:
     if offline:
         raise errors.NetworkError(f"hf://{name} needs a connection, and HUB_OFFLINE is set")
     endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-    token = os.environ.get("HF_TOKEN")
-    client = httpx2.Client(
-        headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=_TIMEOUT, follow_redirects=True
-    )
+    client = _client(os.environ.get("HF_TOKEN"))
     asked = f"{endpoint}/api/models/{name}" + (f"/revision/{quote(revision, safe='')}" if revision else "")
     facts = _get(client, f"{asked}?blobs=true", {}).json()
     files = _sizes(facts)
@@ -65,6 +67,17 @@ def repository(name: str, *, offline: bool = False) -> RangeSnapshot:
         raise errors.NotFound(f"hf://{name} holds no files")
     commit = str(facts.get("sha") or revision or "main")
     return RangeSnapshot(client, f"{endpoint}/{name}/resolve/{quote(commit, safe='')}", files)
+
+
+def at(endpoint: str, name: str, commit: str, files: Mapping[str, int], token: str | None) -> RangeSnapshot:
+    """The files {path: size} of a repository of which is known already what it holds."""
+    return RangeSnapshot(_client(token), f"{endpoint}/{name}/resolve/{quote(commit, safe='')}", files)
+
+
+def _client(token: str | None) -> httpx2.Client:
+    return httpx2.Client(
+        headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=_TIMEOUT, follow_redirects=True
+    )
 
 
 def _sizes(facts: Any) -> dict[str, int]:
@@ -83,7 +96,10 @@ def _get(client: httpx2.Client, url: str, headers: dict[str, str]) -> httpx2.Res
     except httpx2.HTTPError as error:
         raise errors.NetworkError(f"{url} cannot be reached: {error}") from error
     if answer.status_code in (401, 403):
-        raise errors.HubError(f"{url} is gated or private", hint="set HF_TOKEN to a token that may read it")
+        raise errors.AuthError(
+            f"{url} is gated or private",
+            hint="ask for access on its page, and set HF_TOKEN to a token that may read it (or run `hf auth login`)",
+        )
     if answer.status_code == 404:
         raise errors.NotFound(f"{url} is not there")
     if answer.status_code not in (200, 206):

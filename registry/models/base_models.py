@@ -104,6 +104,7 @@ class AliasKind(models.TextChoices):
     HUB = "hub"
     MIRROR = "mirror"
     FOLDER = "folder"
+    STORED = "stored"
 
 
 class AliasState(models.TextChoices):
@@ -128,7 +129,8 @@ class BaseAliasQuerySet(models.QuerySet["BaseAlias"]):
 class BaseAlias(models.Model):
     """A name or place of a base model.
 
-    Without a namespace it belongs to the library, and came from an admin or from an observed commit.
+    Without a namespace it belongs to the library, and came from an admin or from an observed commit. A `stored` one is no
+    name: the hub itself holds the files.
     """
 
     Kind = AliasKind

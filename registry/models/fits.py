@@ -36,6 +36,20 @@ def meeting(modules: Sizes, whole: dict[str, int]) -> tuple[str, list[str]]:
     return MEETING, [json.dumps(modules), json.dumps(whole), json.dumps(whole)]
 
 
+def split(sizes: Sizes) -> tuple[Sizes, dict[str, int]]:
+    """Return the sizes of modules, and apart from them those of the whole model."""
+    return {path: own for path, own in sizes.items() if path}, sizes.get("", {})
+
+
+class OfferQuerySet(models.QuerySet["Offer"]):
+    """Questions about offers."""
+
+    def meeting(self, modules: Sizes, whole: dict[str, int]) -> Self:
+        """Return those that meet a need which is not in our tables."""
+        sql, params = meeting(modules, whole)
+        return self.filter(RawSQL(sql, params, output_field=BooleanField()))  # noqa: S611  a constant of ours
+
+
 class Offer(models.Model):
     """What a base model has: `modules` {path: {out, in, ...}}, `whole` the sizes of the whole model.
 
@@ -47,6 +61,8 @@ class Offer(models.Model):
     whole = models.JSONField()
     created_at = models.DateTimeField(default=timezone.now)
     compared_at = models.DateTimeField(null=True, blank=True)
+
+    objects = OfferQuerySet.as_manager()
 
     class Meta:
         constraints = [*rules.digests("offer", "digest")]

@@ -9,7 +9,7 @@ from hub.spec import base_model as spec
 from hub.spec import card, documents, quantised
 from registry.errors import NotFound
 from registry.models import BaseAlias, BaseModel, BaseRelation, Namespace, Visibility
-from registry.queries import shapes
+from registry.queries import located, shapes
 from registry.queries.viewers import Viewer
 
 PAGE = 100
@@ -63,6 +63,11 @@ def find(name: str, viewer: Viewer) -> BaseModel | None:
 def get(name: str, viewer: Viewer) -> BaseModel:
     """Return the base model that a fingerprint or a name means. Raises NotFound."""
     base = find(name, viewer)
+    if base is None and located.find(name, viewer) is not None:
+        raise NotFound(
+            f"The base model {name!r} is known by its headers only: nobody has hashed it yet.",
+            hint="Whoever holds it gives it its fingerprint: hub base add DIR.",
+        )
     if base is None:
         raise NotFound(f"There is no base model {name!r}.", hint="List them: hub base ls. Add one: hub base add DIR.")
     return base
@@ -115,15 +120,24 @@ def name_of(base: BaseModel) -> str:
     """
     if base.name:
         return base.name
-    ours = [alias for alias in base.aliases.all() if alias.state != "renamed" and alias.namespace_id is None]
+    ours = [
+        alias
+        for alias in base.aliases.all()
+        if alias.state != "renamed" and alias.kind != "stored" and alias.namespace_id is None
+    ]
     return min(ours, key=lambda alias: alias.pk).name if ours else ""
 
 
 def alias_names(base: BaseModel) -> list[str]:
     """Return the live names of a base model, the library's first."""
-    live = [alias for alias in base.aliases.all() if alias.state == "live"]
+    live = _live(base)
     live.sort(key=lambda alias: (alias.namespace_id is not None, alias.pk))
     return [f"{alias.namespace.name}/{alias.name}" if alias.namespace else alias.name for alias in live]
+
+
+def _live(base: BaseModel) -> list[BaseAlias]:
+    """The names that lead to it; that the hub holds its files is none."""
+    return [alias for alias in base.aliases.all() if alias.state == "live" and alias.kind != "stored"]
 
 
 def locations(base: BaseModel) -> list[shapes.Location]:
@@ -204,3 +218,8 @@ def _shape(base: BaseModel, known: list[shapes.Relation]) -> shapes.BaseModelSha
 def page_url(fingerprint: str) -> str:
     """Return the page of a base model."""
     return f"/b/{fingerprint}"
+
+
+def page_of(ref: shapes.BaseRef) -> str:
+    """Return the page of a base model that is mentioned; one that is only located goes by its name."""
+    return page_url(ref["fingerprint"] or ref["name"])

@@ -23,11 +23,11 @@ from django.db.models import (
 from hub.spec import base_model as spec
 from hub.spec import compatibility
 from hub.spec import components as parts
-from registry.models import Adapter, BaseModel, BaseRelation, Component, Fit, Need, Version
+from registry.models import Adapter, BaseModel, BaseRelation, Component, Fit, LocatedBase, Need, Version
 from registry.models.adapters import AdapterQuerySet
 from registry.models.fits import Sizes
 from registry.models.versions import VersionQuerySet
-from registry.queries import base_models, shapes, versions
+from registry.queries import base_models, located, shapes, versions
 from registry.queries.viewers import Viewer
 from registry.queries.visibility import visible_adapters
 
@@ -76,6 +76,11 @@ def of_base(base: BaseModel, viewer: Viewer) -> Target:
         same_values=frozenset(same - itself),
         derived=frozenset(derived - same - itself),
     )
+
+
+def of_located(row: LocatedBase) -> Target:
+    """Return a base model that is known by its headers: only shapes can be compared."""
+    return Target(offer=row.offer_id)
 
 
 def of_value(value: spec.BaseModel, viewer: Viewer, *, hashed: bool) -> Target:
@@ -216,6 +221,13 @@ def of_version_on(
 ) -> shapes.Compatibility:
     """Return the verdict on one version and a base that somebody describes."""
     return _check(version, found, value, of_value(value, viewer, hashed=hashed), viewer)
+
+
+def of_version_on_located(
+    version: Version, found: list[Component], row: LocatedBase, viewer: Viewer
+) -> shapes.Compatibility:
+    """Return the verdict on one version and a base that is known by its headers: `shape_only` at best."""
+    return of_version_on(version, found, located.to_spec(row), viewer, hashed=False)
 
 
 def _check(

@@ -6,7 +6,7 @@ from hub.spec import benchmark as spec
 from hub.spec import card, validation
 from hub.spec.errors import Problem, SpecError
 from registry.models import Adapter, BaseModel, Benchmark
-from registry.queries import base_models, benchmarks, blobs, plans
+from registry.queries import base_models, benchmarks, blobs, located, plans, proposals, shapes
 from registry.queries.viewers import Viewer
 
 ADD_BASE = "Add it first: hub base add DIR --name NAMESPACE/NAME"
@@ -14,12 +14,16 @@ ADD_BASE = "Add it first: hub base add DIR --name NAMESPACE/NAME"
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """The inspection, the base model and benchmarks that the files name, and every problem with them."""
+    """The inspection, the base model and benchmarks that the files name, and every problem with them.
+
+    `proposals`: where they name no base model of this hub, those that they fit.
+    """
 
     inspection: validation.Inspection
     base: BaseModel | None
     benchmarks: tuple[Benchmark, ...]
     problems: tuple[Problem, ...]
+    proposals: tuple[shapes.BaseRef, ...] = ()
 
 
 def inspect(digest: str, adapter: Adapter, viewer: Viewer, *, judged: bool) -> Findings:
@@ -32,7 +36,7 @@ def inspect(digest: str, adapter: Adapter, viewer: Viewer, *, judged: bool) -> F
     facts, problems = _facts(snapshot)
     base = base_models.find(facts.base, viewer) if facts and facts.base else None
     if judged and facts is not None and base is None:
-        problems += (_no_base(facts.base),)
+        problems += (_no_base(facts.base, viewer),)
     inspection = validation.inspect(snapshot, base_models.to_spec(base) if base else None)
     chosen: tuple[Benchmark, ...] = ()
     if facts is not None:
@@ -41,7 +45,11 @@ def inspect(digest: str, adapter: Adapter, viewer: Viewer, *, judged: bool) -> F
         except SpecError as error:
             problems += error.problems
     inspection = inspection.against(spec.common_labels(benchmarks.to_spec(row).labels for row in chosen))
-    return Findings(inspection, base, chosen, _all(inspection.problems, problems if judged else ()))
+    found = _all(inspection.problems, problems if judged else ())
+    if base is not None or not judged:
+        return Findings(inspection, base, chosen, found)
+    fitting = proposals.of(inspection.components, viewer, home=adapter.namespace)
+    return Findings(inspection, base, chosen, proposals.advise(found, fitting), tuple(fitting))
 
 
 def _facts(snapshot: blobs.StoredSnapshot) -> tuple[card.Facts | None, tuple[Problem, ...]]:
@@ -51,11 +59,19 @@ def _facts(snapshot: blobs.StoredSnapshot) -> tuple[card.Facts | None, tuple[Pro
         return None, error.problems
 
 
-def _no_base(name: str | None) -> Problem:
+def _no_base(name: str | None, viewer: Viewer) -> Problem:
     if not name:
         message = "the files do not say which base model the adapter was trained on"
         return Problem("no_base", "hub.json", message, "Push with --base NAME, or write it into hub.json.", "config")
-    return Problem("unknown_base", "base", f"this hub does not know the base model {name!r}", ADD_BASE, "config")
+    return Problem("unknown_base", "base", *unknown_base(name, viewer), "config")
+
+
+def unknown_base(name: str, viewer: Viewer) -> tuple[str, str]:
+    """Return what to say of a name that leads to no base model with a fingerprint, and how to mend it."""
+    if located.find(name, viewer) is not None:
+        message = f"the base model {name!r} is known by its headers only: nobody has hashed it yet"
+        return message, "Whoever holds it gives it its fingerprint: hub base add DIR"
+    return f"this hub does not know the base model {name!r}", ADD_BASE
 
 
 def _all(first: tuple[Problem, ...], second: tuple[Problem, ...]) -> tuple[Problem, ...]:

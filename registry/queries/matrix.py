@@ -6,11 +6,12 @@ from typing import Any
 from django.db.models import Q
 
 from hub.spec import base_model as spec
+from hub.spec import located as headers
 from hub.spec import reference
 from hub.spec.errors import SpecError
 from registry.errors import BadRequest, Invalid
-from registry.models import Adapter, BaseModel, Version
-from registry.queries import adapters, base_models, fits, search, shapes, versions
+from registry.models import Adapter, BaseModel, LocatedBase, Version
+from registry.queries import adapters, base_models, fits, located, search, shapes, versions
 from registry.queries.search import SearchQuery
 from registry.queries.viewers import Viewer
 from registry.queries.visibility import visible_adapters
@@ -27,13 +28,42 @@ def of(name: str, viewer: Viewer, query: SearchQuery, *, ref: str = "") -> tuple
     The rows are what fits the base, in the order of its list. With `ref` one row, that adapter, with every tensor that
     clashes. Raises NotFound, BadRequest.
     """
-    base = base_models.get(name, viewer)
+    base = base_models.find(name, viewer)
+    if base is None:
+        return _of_located(located.get(name, viewer), viewer, dataclasses.replace(query, base=name), ref)
     if ref:
         kin = relatives(base, viewer)
         row = _row_of(_version(ref, viewer), [other for _, other in kin], viewer)
         return {"base_model": _ref(base), "columns": _columns(kin, viewer), "rows": [row], "next": None}, ""
     found = search.search(dataclasses.replace(query, base=base.pk), viewer)
     return of_page(base, found, viewer), found.cursor
+
+
+def _of_located(row: LocatedBase, viewer: Viewer, query: SearchQuery, ref: str) -> tuple[shapes.Matrix, str]:
+    """The matrix of a base model that is known by its headers: it has no kin that anybody could know of."""
+    column: shapes.MatrixColumn = {
+        "base_model": located.ref(row),
+        "relation": "itself",
+        "counts": fits.counts(fits.of_located(row), viewer),
+    }
+    if ref:
+        version = _version(ref, viewer)
+        cell = fits.of_version_on_located(version, versions.components_of(version.digest), row, viewer)
+        rows, cursor = [_row(version, [cell])], ""
+    else:
+        found = search.search(query, viewer)
+        cursor = found.cursor
+        rows = [
+            {
+                "adapter": one["ref"],
+                "url": one["url"],
+                "task": one["task"],
+                "method": one["method"],
+                "cells": [one["compatibility"]],
+            }
+            for one in found.results
+        ]
+    return {"base_model": located.ref(row), "columns": [column], "rows": rows, "next": None}, cursor
 
 
 def of_page(base: BaseModel, found: search.Found, viewer: Viewer) -> shapes.Matrix:
@@ -110,12 +140,16 @@ def _version(ref: str, viewer: Viewer) -> Version:
 
 def _row_of(version: Version, kin: list[BaseModel], viewer: Viewer) -> shapes.MatrixRow:
     found = versions.components_of(version.digest)
+    return _row(version, [fits.of_version(version, found, other, viewer) for other in kin])
+
+
+def _row(version: Version, cells: list[shapes.Compatibility]) -> shapes.MatrixRow:
     return {
         "adapter": f"{version.adapter.namespace.name}/{version.adapter.name}",
         "url": versions.page_url(version),
         "task": version.adapter.task,
         "method": version.adapter.method,
-        "cells": [fits.of_version(version, found, other, viewer) for other in kin],
+        "cells": cells,
     }
 
 
@@ -138,7 +172,7 @@ def described(
     if hashed == (tensors is not None):
         raise Invalid("Send either `leaves` or `tensors`.", hint="tensors: [[name, dtype, shape], ...]")
     try:
-        value = spec.from_leaves(spec.parse_leaves(leaves if hashed else _unhashed(tensors)), config)
+        value = spec.from_leaves(spec.parse_leaves(leaves if hashed else headers.unhashed(tensors)), config)
     except SpecError as error:
         raise Invalid.from_spec(error) from None
     known = equals(value, viewer, hashed=hashed)
@@ -153,15 +187,6 @@ def described(
             else _all(value, viewer, SearchQuery(**{"sort": "score", **asked}, limit=ROWS), hashed=hashed)
         ),
     }
-
-
-def _unhashed(tensors: Any) -> Any:
-    """Return leaves whose hashes nobody told. Each has another one: else a layer would look tied to its like."""
-    if not isinstance(tensors, list):
-        return tensors
-    return [
-        [*item, f"{n:064x}"] if isinstance(item, list) and len(item) == 3 else item for n, item in enumerate(tensors)
-    ]
 
 
 def _all(value: spec.BaseModel, viewer: Viewer, query: SearchQuery, *, hashed: bool) -> list[shapes.Summary]:

@@ -9,7 +9,7 @@ from hub.spec import reference
 from hub.spec.errors import SpecError
 from registry.errors import BadRequest, Conflict, NotFound, NotPublished, Yanked
 from registry.models import Component, Version
-from registry.queries import base_models, blobs, fits, shapes, versions
+from registry.queries import base_models, blobs, fits, located, shapes, versions
 from registry.queries.viewers import Viewer
 
 INLINE_TOGETHER = 256 << 10
@@ -69,6 +69,9 @@ def _compatibility(
     if not base:
         return None
     other = base_models.find(base, viewer)
+    row = located.find(base, viewer) if other is None else None
+    if row is not None:
+        return fits.of_version_on_located(version, components, row, viewer)
     if other is None:
         reason = f"This hub does not know {base}. Register it to have it compared: hub base add DIR"
         return {"level": "unknown", "reasons": [reason], "evidence": None}

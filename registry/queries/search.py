@@ -19,7 +19,7 @@ from registry.errors import BadRequest
 from registry.models import Adapter, Component, Score, Version
 from registry.models.adapters import AdapterQuerySet
 from registry.models.versions import VersionQuerySet
-from registry.queries import adapters, base_models, benchmarks, fits, shapes
+from registry.queries import adapters, base_models, benchmarks, fits, located, shapes
 from registry.queries.versions import LATEST_FIRST
 from registry.queries.viewers import Viewer
 from registry.queries.visibility import visible_adapters
@@ -75,9 +75,10 @@ class Found:
 def search(query: SearchQuery, viewer: Viewer, target: fits.Target | None = None) -> Found:
     """Return a page of the adapters that match, of those the viewer may know of. `target`: a base that has no name here."""
     base = base_models.find(query.base, viewer) if query.base else None
-    if query.base and base is None:
+    row = located.find(query.base, viewer) if query.base and base is None else None
+    if query.base and base is None and row is None:
         return Found([], "")
-    target = fits.of_base(base, viewer) if base is not None else target
+    target = fits.of_base(base, viewer) if base is not None else fits.of_located(row) if row is not None else target
     rows = _filtered(query, viewer)
     if target is not None:
         rows = fits.ranked(rows, target, viewer)

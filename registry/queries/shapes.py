@@ -10,9 +10,9 @@ from typing import Any, NotRequired, TypedDict
 
 
 class BaseRef(TypedDict):
-    """A base model as others mention it."""
+    """A base model as others mention it; one that is `located` has no fingerprint yet."""
 
-    fingerprint: str
+    fingerprint: str | None
     name: str
     state: str
 
@@ -135,6 +135,12 @@ class FileShape(TypedDict):
     url: str
 
 
+class BaseFiles(TypedDict):
+    """The files of a base model that the hub holds."""
+
+    files: list[FileShape]
+
+
 class QueuePlace(TypedDict):
     """How many runs stand before this one (0: next, or running), and which run it is."""
 
@@ -234,8 +240,24 @@ class Relation(TypedDict):
     base_model: BaseRef
 
 
-class BaseModelShape(TypedDict):
+class WeightFile(TypedDict):
+    path: str
+    size: int
+    sha256: str
+
+
+class BaseClaim(TypedDict):
+    """Which base model a person says that a located one is. Nobody who is believed has said so."""
+
     fingerprint: str
+    claimed_by: str
+
+
+class BaseModelShape(TypedDict):
+    """A base model. One of the state `located` is known by its headers: no fingerprint, no roots, no leaves; instead
+    `files`, `claim` and, on request, `tensors`."""
+
+    fingerprint: str | None
     name: str
     state: str
     roots: dict[str, str]
@@ -253,6 +275,9 @@ class BaseModelShape(TypedDict):
     url: str
     config: NotRequired[dict[str, Any]]
     leaves: NotRequired[list[list[Any]]]
+    tensors: NotRequired[list[list[Any]]]
+    files: NotRequired[list[WeightFile]]
+    claim: NotRequired[BaseClaim | None]
     logical: NotRequired[dict[str, list[int]] | None]
 
 
@@ -355,6 +380,17 @@ class UploadBlobShape(TypedDict):
     received: int
     urls: list[PartShape] | None
     url: str | None
+
+
+class BaseFileWanted(UploadBlobShape):
+    """A file of a base model whose bytes are to be sent; POST to `complete_url` when they are."""
+
+    complete_url: str
+
+
+class BaseFilesWanted(TypedDict):
+    fingerprint: str
+    blobs: list[BaseFileWanted]
 
 
 class UploadShape(TypedDict):

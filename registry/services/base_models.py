@@ -14,7 +14,7 @@ from registry.queries.viewers import Viewer
 from registry.services import events, fits, kin, namespaces
 
 KINDS = ("hub", "mirror", "folder")
-ROUTES = ("adapters", "locations", "matrix", "relations")
+ROUTES = ("adapters", "files", "located", "locations", "matrix", "relations")
 """What stands behind a name in an address; no name ends so, for it could not be asked for."""
 MOST_PARAMETERS = (1 << 63) - 1  # what the column holds
 
@@ -127,15 +127,7 @@ def _owner(viewer: Viewer, name: str) -> Namespace | None:
 
 def _name(viewer: Viewer, base: BaseModel, name: str) -> None:
     """Make `name` an alias of the base; where it means another one, only an operator may move a library name."""
-    if (
-        len(name) > 200
-        or not name.isprintable()
-        or name.startswith("base:")
-        or name != name.strip()
-        or not name.strip("/")
-        or name.rpartition("/")[2] in ROUTES
-    ):
-        raise Invalid(f"{name[:80]!r} is not a name for a base model.", hint="Such as acme/my-base.")
+    check_name(name)
     namespace, short = namespaces.place(viewer, name)
     known = BaseAlias.objects.live().select_for_update().filter(namespace=namespace, name=short).first()
     if known is not None and known.base_id == base.pk:
@@ -147,6 +139,20 @@ def _name(viewer: Viewer, base: BaseModel, name: str) -> None:
         BaseModel.objects.filter(pk=base.pk).update(name=name)
         base.name = name
     events.record(actor=viewer.name, kind="base.named", subject=base.pk, name=name)
+
+
+def check_name(name: str) -> None:
+    """Raise Invalid for what is no name of a base model, or could not be asked for."""
+    if (
+        len(name) > 200
+        or not name.isprintable()
+        or name.startswith("base:")
+        or name != name.strip()
+        or not name.strip("/")
+        or name.rpartition("/")[2] in ROUTES
+        or "/files/" in name
+    ):
+        raise Invalid(f"{name[:80]!r} is not a name for a base model.", hint="Such as acme/my-base.")
 
 
 def registered_by(viewer: Viewer, base: BaseModel) -> bool:

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from hub.spec import base_model, components, documents
 from hub.spec.base_model import layer_of
 from registry.models import BaseModel, Component, Manifest, Need, Offer
-from registry.models.fits import Sizes, meeting, met_by
+from registry.models.fits import Sizes, meeting, met_by, split
 from registry.queries import base_models
 from registry.services import contents, kin, outbox
 
@@ -58,11 +58,6 @@ def columns_of(*, base: base_model.BaseModel) -> dict[str, Any]:
         "logical": shapes,
         "offer": offer_of(base=base),
     }
-
-
-def split(sizes: Sizes) -> tuple[Sizes, dict[str, int]]:
-    """Return the sizes of modules, and apart from them those of the whole model."""
-    return {path: own for path, own in sizes.items() if path}, sizes.get("", {})
 
 
 def _probe(modules: Sizes) -> str:

@@ -360,6 +360,7 @@ def _report(upload: Upload, findings: Findings, manifest: Manifest) -> dict[str,
             "problems": [problem.to_json() for problem in findings.problems],
             "components": [],
             "base_model": base_models.ref(findings.base, Viewer(upload.user, "push")),
+            **({"proposals": list(findings.proposals)} if findings.proposals else {}),
             "adapter_digest": f"sha256:{manifest.adapter_digest}",
         }
     )
@@ -390,4 +391,5 @@ def refusal(upload: Upload, version: Version) -> Rejected:
         problems=problems,
         version=version_queries.detail(version, Viewer(upload.user, "push")),
         report_url=version_queries.report_url(version),
+        proposals=(version.report or {}).get("proposals", []),
     )

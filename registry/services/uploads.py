@@ -25,7 +25,7 @@ from registry.errors import (
     UnknownBenchmark,
 )
 from registry.models import Adapter, Upload, UploadBlob, Version
-from registry.queries import base_models, benchmarks, blobs, uploads, viewers
+from registry.queries import base_models, benchmarks, blobs, inspections, uploads, viewers
 from registry.queries.viewers import Viewer
 from registry.services import adapters, ingest, outbox, requeue, versions
 from registry.storage import base as storage
@@ -89,10 +89,14 @@ def _read(manifest: dict[str, Any]) -> manifests.Manifest:
 
 
 def _check_facts(facts: dict[str, Any], viewer: Viewer) -> None:
-    """Refuse early what ingest would refuse for sure. Anything else in the facts is judged from the files."""
+    """Refuse early what ingest would refuse for sure. Anything else in the facts is judged from the files.
+
+    What is no name (empty, a folder of somebody's machine) cannot be looked up; the files tell what it could mean.
+    """
     base = facts.get("base")
-    if isinstance(base, str) and base and base_models.find(base, viewer) is None:
-        raise UnknownBase(f"This hub does not know the base model {base!r}.", hint=ingest.ADD_BASE)
+    if isinstance(base, str) and card.is_base(base) and base_models.find(base, viewer) is None:
+        message, hint = inspections.unknown_base(base, viewer)
+        raise UnknownBase(f"{message[0].upper()}{message[1:]}.", hint=hint)
     told = facts.get("benchmarks")
     asked = dict.fromkeys(name for name in told if isinstance(name, str)) if isinstance(told, list) else {}
     if len(asked) > card.MAX_BENCHMARKS:

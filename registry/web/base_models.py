@@ -7,8 +7,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from registry.queries import base_models, fits, matrix, search, shapes
-from registry.queries.viewers import of_session
+from registry.models import LocatedBase
+from registry.queries import base_models, fits, located, matrix, search, shapes
+from registry.queries.viewers import Viewer, of_session
 from registry.web.pages import page
 
 RELATIONS = {
@@ -27,7 +28,9 @@ KIN = {"same_backbone": "same backbone", "same_values": "same values", "derived"
 def base_model(request: HttpRequest, name: str) -> HttpResponse:
     """A base model by fingerprint or name, with the adapters that fit it."""
     viewer = of_session(request.user)  # type: ignore[arg-type]
-    base = base_models.get(name, viewer)
+    base = base_models.find(name, viewer)
+    if base is None:
+        return _located(request, located.get(name, viewer), viewer)
     words = {key: request.GET.get(key, "") for key in ("level", "task", "method", "cursor")}
     query = search.SearchQuery(**words, base=base.pk, sort="score", limit=20)
     found = search.search(query, viewer)
@@ -41,7 +44,7 @@ def base_model(request: HttpRequest, name: str) -> HttpResponse:
             {
                 **row,
                 "words": RELATIONS[row["kind"], row["direction"]],
-                "url": base_models.page_url(row["base_model"]["fingerprint"]),
+                "url": base_models.page_of(row["base_model"]),
             }
             for row in shown["relations"]
         ],
@@ -54,6 +57,22 @@ def base_model(request: HttpRequest, name: str) -> HttpResponse:
         "own": found.results[0]["ref"] if found.results else "",
     }
     return render(request, "registry/base_model.html", context)
+
+
+def _located(request: HttpRequest, row: LocatedBase, viewer: Viewer) -> HttpResponse:
+    """A base model that is known by its headers, with the adapters whose shapes fit it."""
+    shown = located.shape(row)
+    cursor = request.GET.get("cursor", "")
+    found = search.search(search.SearchQuery(base=shown["name"], sort="score", limit=20, cursor=cursor), viewer)
+    context = {
+        "base": shown,
+        "size": row.size,
+        "place": shown["locations"][0],
+        "adapters": found.results,
+        "search": {"q": ""},
+        "next": _link(request, cursor=found.cursor) if found.cursor else None,
+    }
+    return render(request, "registry/located_base.html", context)
 
 
 def _link(request: HttpRequest, **changes: str) -> str:
@@ -80,7 +99,7 @@ def _picture(table: shapes.Matrix) -> dict[str, Any]:
         "heads": [
             {
                 "name": column["base_model"]["name"] or column["base_model"]["fingerprint"],
-                "url": base_models.page_url(column["base_model"]["fingerprint"]),
+                "url": base_models.page_of(column["base_model"]),
                 "kin": KIN.get(column["relation"], ""),
             }
             for column in table["columns"]

@@ -31,6 +31,8 @@ class Simulator:
     def __init__(self, *, presigned: bool = False, inline: int = 0) -> None:
         self.versions: list[Version] = []
         self.bases: dict[str, dict[str, Any]] = {}
+        self.files_of: dict[str, Any] = {}
+        self.located: dict[str, dict[str, Any]] = {}
         self.benchmarks: dict[str, dict[str, Any]] = {}
         self.policies: dict[str, Any] = {}
         self.uploads: dict[str, dict[str, Any]] = {}
@@ -296,6 +298,15 @@ class Simulator:
     def base_models(self, **_: Any) -> Answer:
         return 200, {"results": list(self.bases.values()), "next": None}, {}
 
+    def located_bases(self, *, query: Any = None, **_: Any) -> Answer:
+        size = int((query or {}).get("bytes", 0))
+        waits = [row for row in self.located.values() if size == sum(file["size"] for file in row["files"])]
+        return 200, {"results": waits, "next": None}, {}
+
+    def locate_base(self, *, body: Any, **_: Any) -> Answer:
+        self.located[body["name"]] = body
+        return 201, {**body, "fingerprint": None, "state": "located", "aliases": [body["name"]]}, {}
+
     def base_model(self, name: str, **_: Any) -> Answer:
         for entry in self.bases.values():
             if name in {entry["fingerprint"], entry["name"]}:
@@ -365,6 +376,7 @@ class Simulator:
         leaves = base_model.parse_leaves(body["leaves"])
         value = base_model.from_leaves(leaves, body["config"], body.get("tokenizer_digest"))
         entry = {**value.to_json(), "name": body.get("name", ""), "state": "claimed", "aliases": []}
+        self.files_of[value.fingerprint] = body.get("files")
         self.bases[value.fingerprint] = entry
         return 201, entry, {}
 
@@ -416,6 +428,8 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("/api/v1/base-models", "GET", Simulator.base_models),
     ("/api/v1/base-models", "POST", Simulator.add_base),
     ("/api/v1/base-models/(.+)/adapters", "GET", Simulator.fitting),
+    ("/api/v1/base-models/located", "GET", Simulator.located_bases),
+    ("/api/v1/base-models/located", "POST", Simulator.locate_base),
     ("/api/v1/base-models/(.+)", "GET", Simulator.base_model),
     ("/api/v1/benchmarks", "GET", Simulator.benchmark_list),
     ("/api/v1/benchmarks", "POST", Simulator.add_benchmark),

@@ -191,6 +191,13 @@ def test_unknown_names_are_answered_with_likely_ones(sim: Simulator, owner: Clie
         owner.push(folder, "owner/a", benchmarks=["glue/sst-2"])
 
 
+def test_a_base_model_known_by_its_headers_only_is_told_as_that(sim: Simulator, owner: Client, folder: Path) -> None:
+    sim.bases["located"] = {"fingerprint": None, "name": "org/big", "state": "located", "tensors": [], "config": {}}
+    with pytest.raises(errors.NotFound, match="nobody has hashed it"):
+        owner.push(folder, "owner/sentiment", base="org/big")
+    assert sim.versions == []
+
+
 def test_a_dry_run_sends_nothing_and_needs_no_hub(owner: Client, sim: Simulator, folder: Path) -> None:
     with quick("http://127.0.0.1:9", None) as lonely:
         prepared = lonely.prepare(folder, base="tiny-bert")

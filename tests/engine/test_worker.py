@@ -50,6 +50,9 @@ class Door(http.server.BaseHTTPRequestHandler):
         self._answer(200, json.dumps({"status": "queued", "lease_seconds": 60}).encode())
 
     def do_GET(self) -> None:
+        if self.path.startswith("/api/v1/base-models/located"):
+            self._answer(200, b'{"results": []}')
+            return
         answers = {"busy": (503, b"{}"), "gone": (404, b"{}"), "damaged": (200, CONFIG[::-1])}
         if self.server.mode != "cut":
             self._answer(*answers[self.server.mode])
@@ -181,6 +184,20 @@ def test_a_worker_that_starts_again_removes_what_it_had_pulled_and_nobody_elses(
         assert [path.name for path in (tmp_path / "runs").iterdir()] == ["w2"]
     finally:
         worker.process.stop()
+
+
+def test_what_lies_here_is_told_again_after_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By then the registry may wait for the files of a base model that it knows by its headers."""
+    told: list[Path] = []
+    worker = jobs.Worker("w1", Settings("http://127.0.0.1:9", None, "", (), tmp_path, Limits()))
+    monkeypatch.setattr(worker.registry, "announce", lambda model, folder: told.append(folder))
+    known = {"base:x": Base(makers.TINY, base_folder.read(makers.TINY))}
+    worker._announce(known)
+    worker._announce(known)
+    assert told == [makers.TINY]
+    monkeypatch.setattr(jobs, "ANNOUNCED_FOR", 0.0)
+    worker._announce(known)
+    assert len(told) == 2
 
 
 @pytest.mark.parametrize("registry", ["cut"], indirect=True)

@@ -201,6 +201,33 @@ def make_base_alias(
     )
 
 
+def make_located_base(*, namespace: models.Namespace | None = None, **more: Any) -> models.LocatedBase:
+    """Make a located base model of which a person has said who it is."""
+    base = make_base_model()
+    options = {
+        "name": unique("org/big"),
+        "source": "org/big",
+        "revision": sha256(unique("commit"))[:40],
+        "tensors": [row[:3] for row in base.tensors],
+        "files": [{"path": "model.safetensors", "size": 128, "sha256": sha256("weights")}],
+        "files_digest": sha256(unique("files")),
+        "size": 128,
+        "architecture": base.architecture,
+        "offer": make_offer(),
+        "state": "claimed",
+        "base": base,
+        "claimed_by": "somebody",
+        "located_by": "operator",
+        **more,
+    }
+    return models.LocatedBase.objects.create(namespace=namespace, **options)
+
+
+def make_base_file(*, base: models.BaseModel | None = None, **more: Any) -> models.BaseFile:
+    options = {"path": "config.json", "sha256": sha256(unique("file")), "size": 7, "stored_by": "operator", **more}
+    return models.BaseFile.objects.create(base=base or make_base_model(), **options)
+
+
 def make_base_relation(
     *, base: models.BaseModel | None = None, parent: models.BaseModel | None = None, kind: str = "derived", **more: Any
 ) -> models.BaseRelation:

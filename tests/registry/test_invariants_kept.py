@@ -215,6 +215,40 @@ def test_a_published_version_stays_published(status):
     refused(*update(make.make_version(), status=status), by="version_published_stays")
 
 
+@pytest.mark.parametrize("column", ["name", "source", "revision", "files_digest", "size", "architecture"])
+def test_what_was_read_at_a_commit_is_kept(column):
+    row, other = make.make_located_base(), make.make_located_base(size=5, source="org/other")
+    other.architecture, other.name = HEX, "org/unused"
+    refused(*update(row, **{column: getattr(other, column)}), by="locatedbase_is_kept")
+
+
+def test_who_a_located_base_was_seen_to_be_stays():
+    row = make.make_located_base(state="observed")
+    refused(*update(row, state="claimed"), by="locatedbase_observed_stays")
+    refused(*update(row, base_id=make.make_base_model().pk), by="locatedbase_observed_stays")
+
+
+def test_a_located_base_is_open_or_told_who_it_is():
+    row = make.make_located_base()
+    refused(*update(row, state="open"), by="locatedbase_base_is_told_or_open")
+    refused(*update(row, base_id=None), by="locatedbase_base_is_told_or_open")
+    refused(*update(row, claimed_by=""), by="locatedbase_claim_says_who")
+    refused(*update(row, visibility="private"), by="locatedbase_private_has_namespace")
+    refused(*update(row, revision="main"), by="locatedbase_revision_is_a_commit", besides=["locatedbase_is_kept"])
+
+
+def test_a_file_of_a_base_model_is_the_blob_that_was_announced():
+    row = make.make_base_file()
+    refused(*update(row, blob_id=make.make_blob().pk), by="basefile_blob_is_what_was_announced")
+    refused(*insert_like(row), by="basefile_path_is_one_a_base")
+
+
+def test_a_located_name_means_one_commit_at_a_time():
+    row = make.make_located_base()
+    refused(*insert_like(row, revision="0" * 40), by="locatedbase_name_is_one")
+    assert attempt(*insert_like(row, superseded_at=row.created_at)) is None
+
+
 def test_a_published_version_stays_on_its_base():
     version = make.make_version()
     run = make.make_run(manifest=version.manifest, plan=version.plan, status="passed")

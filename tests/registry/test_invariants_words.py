@@ -47,6 +47,8 @@ def one(name: str) -> models.Model:
         "Offer": make.make_offer,
         "Content": make.make_content,
         "BaseRelation": make.make_base_relation,
+        "LocatedBase": make.make_located_base,
+        "BaseFile": make.make_base_file,
     }
     return made[name]()
 

@@ -11,10 +11,12 @@ from registry.api.parsers import LongJSONParser
 from registry.api.schema import page_of, problem, query, shape
 from registry.api.v1.adapters import following, limit_of
 from registry.api.v1.views import Body, View
-from registry.models import BaseAlias, BaseRelation, Scope
+from registry.errors import BadRequest
+from registry.models import BaseAlias, BaseRelation, LocatedBase, Scope
 from registry.queries import base_models as questions
-from registry.queries import matrix, search, shapes
+from registry.queries import located, matrix, search, shapes
 from registry.services import base_models, relations
+from registry.services import located as holders
 
 
 class Location(Body):
@@ -49,6 +51,18 @@ class NewBaseModel(Body):
     logical = LogicalShapes(required=False, allow_null=True)
     name = serializers.CharField(max_length=200, default="", allow_blank=True)
     locations = Location(many=True, required=False, max_length=100)  # type: ignore[call-arg]
+    files = Leaves(required=False)
+
+
+class NewLocatedBase(Body):
+    name = serializers.CharField(max_length=200)
+    source = serializers.RegexField(r"^[A-Za-z0-9_][\w.-]{0,95}(/[A-Za-z0-9_][\w.-]{0,95})?\Z", max_length=200)  # type: ignore[assignment]
+    revision = serializers.RegexField(r"^[0-9a-f]{40}\Z")
+    config = serializers.DictField()
+    tensors = Leaves()
+    files = Leaves()
+    tokenizer_digest = serializers.CharField(max_length=64, required=False, allow_null=True)
+    private = serializers.BooleanField(default=False)
 
 
 class BaseModelsView(View):
@@ -62,7 +76,8 @@ class BaseModelsView(View):
     )
     def get(self, request: Request) -> Response:
         """Base models that this hub knows."""
-        found = questions.search(request.query_params.get("q", "")[:256], self.viewer)
+        text = request.query_params.get("q", "")[:256]
+        found = questions.search(text, self.viewer) + located.search(text, self.viewer)
         return Response({"results": found, "next": None})
 
     @extend_schema(
@@ -78,10 +93,47 @@ class BaseModelsView(View):
         """Register a base model by its sorted leaves [name, dtype, shape, BLAKE3]. The fingerprint is computed here.
 
         `logical`: of a quantised one, the shapes that lie in packed bytes, by name. `cast_roots`: believed of workers and
-        operators only.
+        operators only. `files`, the SHA-256 of the weights' files, says of a base model that was located which one it is.
         """
-        base, made = base_models.register(viewer=self.viewer, **self.body(NewBaseModel))
+        base, made = holders.register(viewer=self.viewer, **self.body(NewBaseModel))
         return Response(questions.shape(base, self.viewer), status=201 if made else 200)
+
+
+class LocatedBasesView(View):
+    parser_classes = (LongJSONParser,)
+
+    @extend_schema(
+        operation_id="base_models_located_list",
+        parameters=[query("bytes", "Only those whose weight files have so many bytes together.")],
+        responses={200: page_of(shapes.BaseModelShape), 400: problem("`bytes` is no number.")},
+    )
+    def get(self, request: Request) -> Response:
+        """Base models that are known by their headers: nobody has told their fingerprint who is believed."""
+        size = request.query_params.get("bytes")
+        if size is None:
+            return Response({"results": located.search("", self.viewer), "next": None})
+        if not (size.isascii() and size.isdecimal() and len(size) < 19):
+            raise BadRequest("`bytes` must be a number.")
+        return Response({"results": located.awaited(int(size), self.viewer), "next": None})
+
+    @extend_schema(
+        request=NewLocatedBase,
+        responses={
+            201: shape(shapes.BaseModelShape),
+            200: shape(shapes.BaseModelShape),
+            403: problem("The name is not yours to give."),
+            422: problem("Headers that cannot be."),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Note a base model by the headers of its weights [name, dtype, shape] and the SHA-256 of its files.
+
+        It has no fingerprint until somebody registers the leaves of the same files.
+        """
+        row, made = holders.locate(viewer=self.viewer, **self.body(NewLocatedBase))
+        known = row.base if row.state == LocatedBase.State.OBSERVED else None
+        shown = questions.shape(known, self.viewer) if known is not None else located.shape(row)
+        return Response(shown, status=201 if made else 200)
 
 
 class BaseModelView(View):
@@ -91,8 +143,10 @@ class BaseModelView(View):
     )
     def get(self, request: Request, name: str) -> Response:
         """One base model, by fingerprint or name."""
-        base = questions.get(name, self.viewer)
-        return Response(questions.shape(base, self.viewer, leaves=request.query_params.get("tensors") == "1"))
+        base, table = questions.find(name, self.viewer), request.query_params.get("tensors") == "1"
+        if base is None:
+            return Response(located.shape(located.get(name, self.viewer), tensors=table))
+        return Response(questions.shape(base, self.viewer, leaves=table))
 
 
 class BaseAdaptersView(View):
@@ -116,9 +170,10 @@ class BaseAdaptersView(View):
     )
     def get(self, request: Request, name: str) -> Response:
         """Adapters that fit this base model, of those you may know of: best level first, then by `sort`."""
-        base = questions.get(name, self.viewer)
+        base = questions.find(name, self.viewer)
+        key = base.pk if base else located.full_name(located.get(name, self.viewer))
         q, sort = request.query_params.get("q", ""), request.query_params.get("sort") or "score"
-        found = search.search(dataclasses.replace(_asked(request, base.pk), q=q, sort=sort), self.viewer)
+        found = search.search(dataclasses.replace(_asked(request, key), q=q, sort=sort), self.viewer)
         return Response({"results": found.results, "next": following(request, found.cursor)})
 
 

@@ -79,9 +79,9 @@ class UploadBlobView(View):
             viewer=self.viewer,
             upload_id=upload_id,
             n=n,
-            offset=_number(request.query_params.get("offset", "0"), "offset"),
+            offset=number_of(request.query_params.get("offset", "0"), "offset"),
             stream=request._request,
-            length=_number(request.META.get("CONTENT_LENGTH") or "", "Content-Length"),
+            length=number_of(request.META.get("CONTENT_LENGTH") or "", "Content-Length"),
         )
         return Response({"received": received, "size": size})
 
@@ -106,7 +106,8 @@ class CompleteView(View):
         return Response(answer, status=202)
 
 
-def _number(text: str, what: str) -> int:
+def number_of(text: str, what: str) -> int:
+    """Return a number of bytes that the request gives. Raises BadRequest."""
     if not (text.isascii() and text.isdecimal() and len(text) < 16):
         raise BadRequest(f"{what} must be a number of bytes.")
     return int(text)

@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularJSONAPIView
 
 from registry.api.v1 import (
     adapters,
+    base_files,
     base_models,
     benchmarks,
     compat,
@@ -38,11 +39,15 @@ urlpatterns = [
     path("uploads/<uuid:upload_id>/blobs/<int:n>", uploads.UploadBlobView.as_view()),
     path("uploads/<uuid:upload_id>/complete", uploads.CompleteView.as_view()),
     path("base-models", base_models.BaseModelsView.as_view()),
+    path("base-models/located", base_models.LocatedBasesView.as_view()),
+    path("base-models/<path:name>/files", base_files.BaseFilesView.as_view()),
+    path("base-models/<path:name>/files/<str:path>", base_files.BaseFileView.as_view()),
     path("base-models/<path:name>/adapters", base_models.BaseAdaptersView.as_view()),
     path("base-models/<path:name>/locations", base_models.LocationsView.as_view()),
     path("base-models/<path:name>/matrix", base_models.MatrixView.as_view()),
     path("base-models/<path:name>/relations", base_models.RelationsView.as_view()),
     path("base-models/<path:name>", base_models.BaseModelView.as_view()),
+    path("compat/bases", compat.BasesView.as_view()),
     path("compat/check", compat.CheckView.as_view()),
     path("by-hash/<str:digest>", hashes.ByHashView.as_view()),
     path("benchmarks", benchmarks.BenchmarksView.as_view()),
