@@ -172,8 +172,8 @@ def _of_snapshot(place: str, files: Snapshot, bases: Sequence[KnownBase]) -> Ite
         where = f"{place}#{component.folder}" if component.folder else place
         finding = Finding(where, component, facts.base, nbytes=sum(files.files.values()))
         head = component.head
-        finding.trained_on = facts.trained_on
-        finding.labels = facts.labels or (head.labels if head else None)
+finding.trained_on = facts.trained_on
+        finding.labels = head.labels if head else facts.labels
         finding.serving = engines.serving(component)
         _tell_problems(finding, inspection)
         _fit(finding, files, bases)
