@@ -217,9 +217,7 @@ def _from_model_config(config: dict[str, Any], said: _Said) -> dict[str, Any]:
 
 def labels_of(config: dict[str, Any]) -> tuple[str, ...] | None:
     """Return the label names by class index of a config.json; None where it says nothing usable."""
-    names = config.get("id2label")
-    turned = {name: int(index) for index, name in names.items()} if _is_by_index(names) else None
-    return _by_index(config.get("label2id")) or _by_index(turned)
+    return _by_index(config.get("label2id")) or _by_index(_turned(config.get("id2label")))
 
 
 def labels_of_head(config: dict[str, Any]) -> tuple[str, ...] | None:
@@ -232,10 +230,13 @@ def _head_table(config: dict[str, Any]) -> dict[str, Any]:
     return inner if isinstance(inner, dict) else config
 
 
-def _is_by_index(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        re.fullmatch(r"[0-9]{1,6}", index) and isinstance(name, str) for index, name in value.items()
-    )
+def _turned(value: Any) -> dict[str, int] | None:
+    """label2id from id2label; None where it is no such table."""
+    if not isinstance(value, dict) or not all(re.fullmatch(r"[0-9]{1,6}", index) for index in value):
+        return None
+    if not all(isinstance(name, str) for name in value.values()) or len(set(value.values())) != len(value):
+        return None
+    return {name: int(index) for index, name in value.items()}
 
 
 def _by_index(value: Any) -> tuple[str, ...] | None:

@@ -113,16 +113,15 @@ def shown(count: int) -> str:
 def rows(first: Iterator[bytes], second: Iterator[bytes], row: int) -> int:
     """Return how many bytes of two streams lie in rows (of `row` bytes) that are equal; both are read once, side by side."""
     same, left, right = 0, b"", b""
-    while True:
-        left, right = left + next(first, b""), right + next(second, b"")
+    while (more := next(first, b"")) and (other := next(second, b"")):
+        left, right = left + more, right + other
         whole = min(len(left), len(right)) // row * row
-        if not whole:
-            return same
         if left[:whole] == right[:whole]:
             same += whole
         else:
             same += row * sum(left[at : at + row] == right[at : at + row] for at in range(0, whole, row))
         left, right = left[whole:], right[whole:]
+    return same
 
 
 def _saved(component: components.Component) -> dict[str, list[tuple[str, str, str]]]:

@@ -67,7 +67,7 @@ class TestTheVersion:
             == "4.22 KB of 4.22 KB are unchanged copies of the base's pooler.dense; saving without them: leave them out of modules_to_save"
         )
         assert owner.get("adapters/acme/tone-bert/versions/1/report")["sizes"][0]["unchanged"]["told"] == told
-        page = owner.client.get("/acme/tone-bert").content.decode()
+        page = owner.client.get("/a/acme/tone-bert").content.decode()
         assert "unchanged copies of the base&#x27;s pooler.dense" in page
         assert "whole modules" not in page
 

@@ -214,9 +214,9 @@ class _Reader:
         """Tell what does not fit, with both shapes; False where a tensor cannot even have that form."""
         shapes = {role: tensor.shape for role, tensor in found.items()}
         name = group.name if group else module
-        declared = {
-            knob.symbol: number for knob in self.row.knobs if (number := self.settings.number(knob.symbol, name))
-        }
+        # among experts PEFT may share the rank out: the tensors alone say how
+        knobs = self.row.knobs if chosen.kind != "experts" else ()
+        declared = {knob.symbol: number for knob in knobs if (number := self.settings.number(knob.symbol, name))}
         misfits = layout.fit(chosen, shapes, symbols, declared)
         for misfit in misfits:
             self.tell(module, chosen, found, misfit)
