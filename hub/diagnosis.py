@@ -290,6 +290,11 @@ def _equal(files: Snapshot, copy: sizes.Copy, shard: Path, start: int, end: int)
             stream.seek(at)
             return stream.read(to - at)
 
+        if copy.picked:
+            saved = files.read(copy.path, copy.start, copy.end)
+            places = (start + row * copy.row for row in copy.picked)
+            pairs = zip(range(0, len(saved), copy.row), places, strict=False)
+            return copy.row * sum(saved[at : at + copy.row] == theirs(to, to + copy.row) for at, to in pairs)
         mine = _pieces(lambda at, to: files.read(copy.path, at, to), copy.start, copy.end)
         return sizes.rows(mine, _pieces(theirs, start, min(end, start + copy.end - copy.start)), copy.row)
 

@@ -11,15 +11,17 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hub.spec import base_model, components, errors, tensors
+from hub.spec import base_model, components, documents, errors, snapshot, tensors
 from hub.spec.snapshot import Snapshot
 
 KINDS = ("adapter", "head", "saved", "copied")
 _OVERLAYS = {"saved": "modules_to_save", "copy": "save_embedding_layers", "bias": "bias"}
+_TOKENS = "trainable_tokens_delta"
 _WITHOUT = {
     "save_embedding_layers": "save_embedding_layers=False",
     "modules_to_save": "leave them out of modules_to_save",
     "bias": 'bias="none"',
+    "tokens": "name only tokens that are trained",
 }
 _POOLER = {"pooler_weight": "pooler.dense.weight", "pooler_bias": "pooler.dense.bias"}
 Places = Mapping[str, tuple[tensors.Tensor, int]]
@@ -31,7 +33,8 @@ class Copy:
     """A saved tensor that may repeat one of the base model's.
 
     `path`, `start`, `end`: the bytes to compare, which are as many as the base's; `of`: bytes of the whole saved tensor, which may
-    have more rows; `name`: the base's tensor; `row`: bytes of a row; `cause`: the setting that had it saved.
+    have more rows; `name`: the base's tensor; `row`: bytes of a row; `cause`: the setting that had it saved; `picked`: which of the
+    base's rows these are, where they are not its first ones.
     """
 
     path: str
@@ -42,6 +45,7 @@ class Copy:
     digest: str
     row: int
     cause: str
+    picked: tuple[int, ...] = ()
 
 
 def of(component: components.Component, base_parameters: int = 0) -> dict[str, Any]:
@@ -84,7 +88,7 @@ def copies(component: components.Component, files: Snapshot, base: base_model.Ba
             leaf = leaves.get(name) or _table(base, name)
             if leaf is not None and key in where and (copy := _copy(path, *where[key], leaf, cause)):
                 found.append(copy)
-    return tuple(found)
+    return (*found, *_rows_of_tokens(component, files, leaves))
 
 
 def sentence(same: Mapping[Copy, int]) -> str:
@@ -135,6 +139,51 @@ def _saved(component: components.Component) -> dict[str, list[tuple[str, str, st
         keys = [(head.tensors[role], name, "modules_to_save") for role, name in _POOLER.items() if role in head.tensors]
         found.setdefault(head.weights, []).extend(keys)
     return found
+
+
+def _rows_of_tokens(
+    component: components.Component, files: Snapshot, leaves: Mapping[str, base_model.Leaf]
+) -> Iterator[Copy]:
+    """Rows of single tokens: the configuration says which of the base's they stand in for."""
+    parts = [part for part in component.parts if _TOKENS in part.tensors]
+    if not parts:
+        return
+    named = _token_indices(files, component.folder)
+    where = places(files, component.weights)
+    for part in parts:
+        leaf, key = leaves.get(f"{part.module}.weight"), part.tensors[_TOKENS]
+        chosen = next(
+            (rows for name, rows in named.items() if f".{part.module}".endswith(f".{name}" if name else "")), None
+        )
+        if leaf is None or chosen is None or key not in where or len(leaf.shape) != 2:
+            continue
+        tensor, start = where[key]
+        same_form = tensor.dtype == leaf.dtype and tensor.shape == (len(chosen), leaf.shape[1])
+        if chosen and same_form and all(type(row) is int and 0 <= row < leaf.shape[0] for row in chosen):
+            row = tensor.nbytes // len(chosen)
+            yield Copy(
+                component.weights,
+                start,
+                start + tensor.nbytes,
+                tensor.nbytes,
+                leaf.name,
+                "",
+                row,
+                "tokens",
+                tuple(chosen),
+            )
+
+
+def _token_indices(files: Snapshot, folder: str) -> dict[str, list[Any]]:
+    """Table -> its rows, as an adapter_config.json names them; "" for whatever table it is."""
+    path = snapshot.config_of(folder, files.files)
+    try:
+        config = documents.loads_object(snapshot.whole(files, path, documents.MAX_BYTES), where=path)
+    except errors.SpecError:
+        return {}
+    value = config.get("trainable_token_indices") or config.get("token_indices")
+    table = value if isinstance(value, dict) else {"": value}
+    return {name: rows for name, rows in table.items() if isinstance(rows, list)}
 
 
 def _table(base: base_model.BaseModel, name: str) -> base_model.Leaf | None:

@@ -186,6 +186,22 @@ def test_a_copy_that_peft_wrote_by_itself_says_how_to_save_without_it(tmp_path, 
     assert found["large"]["sizes"]["copied"] == {"parameters": 88, "bytes": 11 * ROW, "percent": round(8800 / WHOLE, 4)}
 
 
+@pytest.mark.parametrize(
+    ("rows", "same"), [([2, 0, 7], 2), ([2, 1, 7], 1), ([2, 0, 99], 0), ([2, 0], 0), (["2", 0, 7], 0)], ids=str
+)
+def test_rows_of_single_tokens_are_compared_with_those_they_stand_for(rows, same, tmp_path, base, capsys):
+    key = f"{make.PREFIX}bert.embeddings.word_embeddings.token_adapter.trainable_tokens_delta"
+    table = OWN[2 * ROW : 3 * ROW] + OWN[:ROW] + bytes(ROW)
+    files = make.lora({"trainable_token_indices": {"word_embeddings": rows}}, {key: (3, 8)})
+    weights = files["adapter_model.safetensors"].replace(make.content(key, 24, "F32"), table)
+    write(tmp_path / "tokens", files | {"adapter_model.safetensors": weights})
+    _, found, _ = doctor(capsys, tmp_path / "tokens", "--base", str(base))
+    assert found["tokens"]["sizes"]["unchanged"] == {"bytes": same * ROW}
+    told = [text for text in remarks(found["tokens"], "warning") if "unchanged copies" in text]
+    assert bool(told) == bool(same)
+    assert all("name only tokens that are trained" in text for text in told)
+
+
 def test_adapter_and_head_are_counted_apart_in_number_bytes_and_percent(tmp_path, base, capsys):
     write(tmp_path / "one", make.lora())
     _, found, _ = doctor(capsys, tmp_path / "one", "--base", str(base))
