@@ -350,9 +350,7 @@ def _forget_staging(upload: Upload) -> None:
         blobs.store().discard(row.staging_key)
 
 
-def _report(
-    upload: Upload, findings: Findings, manifest: Manifest, measured: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _report(upload: Upload, findings: Findings, manifest: Manifest, measured: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the report of a version that no worker has to look at."""
     checks = [dict(check) for check in findings.inspection.checks]
     told = {problem.check for problem in findings.inspection.problems}
