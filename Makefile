@@ -15,7 +15,7 @@ ALONE := $(filter tests/system%,$(T))
 SHARED := $(filter-out $(ALONE),$(T))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check bench faults real browser clean
+.PHONY: help install demo up test check bench faults formats real browser clean
 
 ##@ Use
 help: ## this list
@@ -38,8 +38,8 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 test: install check ## lint, types, contracts, migrations, docs, then the tests (T=tests/spec for some)
-	$(if $(SHARED),$(RUN) -m pytest -m "not real" -n 2 --dist loadfile $(SHARED))
-	$(if $(ALONE),$(RUN) -m pytest -m "not real" $(ALONE))
+	$(if $(SHARED),$(RUN) -m pytest -m "not real and not formats" -n 2 --dist loadfile $(SHARED))
+	$(if $(ALONE),$(RUN) -m pytest -m "not real and not formats" $(ALONE))
 
 check: install ## lint, format, types, contracts, migrations, docs
 	$(VENV)/bin/ruff check .
@@ -54,6 +54,9 @@ faults: install ## kill and wipe longer than `make test` does (STORM=3: times 10
 
 real: install $(ADAPTERS)/.installed ## train on SST-2 and judge, row for row against peft and AdapterHub (minutes; HUB_TEST_DATA)
 	$(RUN) -m pytest -s -m real tests
+
+formats: install $(ADAPTERS)/.installed ## let AdapterHub's library write every sample anew, in an environment of its own, and compare
+	$(RUN) -m pytest -s -m formats tests/formats
 
 $(ADAPTERS)/.installed: Makefile
 	test -x $(ADAPTERS)/bin/python || $(PYTHON) -m venv $(ADAPTERS) || python3 -m venv $(ADAPTERS)

@@ -253,6 +253,20 @@ def outline(folder: Path | str, *, cache: Path | None = None) -> BaseModel:
     return dataclasses.replace(base, fingerprint="", roots={}, leaves=unknown)
 
 
+def places(folder: Path | str) -> dict[str, tuple[Path, int, int]]:
+    """Canonical name -> (file, first byte, the byte behind the last) of every weight in a folder. Raises UsageError."""
+    root = Path(folder)
+    model_type = str(_config(root).get("model_type", ""))
+    found: dict[str, tuple[Path, int, int]] = {}
+    for shard in shards(root):
+        with _told(shard):
+            start, table = _header(shard)
+        for tensor in table:
+            if (name := families.canonical_name(tensor.name, model_type)) is not None:
+                found[name] = (shard, start + tensor.start, start + tensor.end)
+    return found
+
+
 def called(folder: Path) -> str:
     """What people call the base model in a folder: its id where a Hugging Face cache holds it, else the folder's name."""
     cached = re.search(r"models--([^/]+)--([^/]+)/snapshots/", folder.absolute().as_posix())

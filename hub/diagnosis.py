@@ -14,6 +14,7 @@ from typing import Any
 from blake3 import blake3
 
 from hub import base_folder, folder
+from hub.errors import HubError
 from hub.spec import (
     card,
     compatibility,
@@ -21,6 +22,7 @@ from hub.spec import (
     families,
     quantised,
     scan,
+    sizes,
     snapshot,
     tensors,
     torch_file,
@@ -33,6 +35,8 @@ from hub.spec.methods import dialects
 from hub.spec.snapshot import Snapshot
 
 MAX_PLACES = 100_000
+PIECE = 8 << 20
+"""Bytes that are compared at once."""
 _TOKENIZERS = (
     "tokenizer.json",
     "vocab.txt",
@@ -68,6 +72,7 @@ class Finding:
     nbytes: int = 0
     labels: tuple[str, ...] | None = None
     written_by: str = ""
+    sizes: dict[str, Any] = field(default_factory=dict)
 
     def remark(self, kind: str, text: str, hint: str = "") -> None:
         """Add a remark."""
@@ -87,7 +92,7 @@ class Finding:
                 "library": component.library, "method": component.method, "variant": component.variant,
                 "rank": component.rank, "parameters": component.parameters,
                 "head_parameters": component.head_parameters, "saved_parameters": component.saved_parameters,
-                "modules": len({part.module for part in component.parts}), "nbytes": component.nbytes,
+                "modules": len({part.module for part in component.parts}), "nbytes": component.nbytes, "sizes": self.sizes,
                 "head": component.head.num_labels if component.head else None, "labels": self.labels,
                 "names": component.generation or "of the files", "shapes_checked": component.checked,
                 "unrun": list(component.unrun), "serving": self.serving, "written_by": self.written_by,
@@ -173,7 +178,7 @@ def _of_snapshot(place: str, files: Snapshot, bases: Sequence[KnownBase]) -> Ite
         finding = Finding(where, component, facts.base, nbytes=sum(files.files.values()))
         head = component.head
         finding.trained_on = facts.trained_on
-        finding.labels = facts.labels or (head.labels if head else None)
+        finding.labels = head.labels if head else facts.labels
         finding.serving = engines.serving(component)
         _tell_problems(finding, inspection)
         _fit(finding, files, bases)
@@ -255,38 +260,60 @@ def _tell_base(finding: Finding) -> None:
 
 def _tell_bytes(finding: Finding, files: Snapshot, component: Component, bases: Sequence[KnownBase]) -> None:
     """What fills the bytes where it is not the adapter; and which of it is the base model's own, unchanged."""
+    known = _first_fit(finding, bases)
+    finding.sizes = sizes.of(component, known.base.parameters if known else 0)
+    same = _unchanged(files, component, known) if known else {}
+    finding.sizes["unchanged"] = {"bytes": sum(same.values())} if known else None
+    if said := sizes.sentence(same):
+        finding.remark("warning", said)
     whole = [part for part in component.parts if part.kind in ("saved", "copy")]
     size = component.nbytes.get("saved", 0) + component.nbytes.get("copied", 0)
     if not whole or size * 10 < sum(component.nbytes.values()):
         return
     names = ", ".join(sorted({part.module for part in whole})[:3])
-    same = _unchanged(files, component, bases, finding)
-    said = f"{size} of {sum(component.nbytes.values())} bytes of weights are whole modules ({names})"
-    finding.remark("warning", said + (f"; {same} of them equal the base model's own, bit for bit" if same else ""))
+    finding.remark(
+        "warning", f"{size} of {sum(component.nbytes.values())} bytes of weights are whole modules ({names})"
+    )
 
 
-def _unchanged(files: Snapshot, component: Component, bases: Sequence[KnownBase], finding: Finding) -> int:
-    """Bytes of whole modules that are the base model's: by the BLAKE3 of the rows that the base has."""
-    fits = {fit["folder"] for fit in finding.fits}
-    leaves = {leaf.name: leaf for known in bases if str(known.folder) in fits for leaf in known.base.leaves}
-    located = _located(files, component.weights)
-    total = 0
-    for part in component.parts:
-        for role, key in part.tensors.items():
-            leaf, place = leaves.get(f"{part.module}.{role}"), located.get(key)
-            if part.kind not in ("saved", "copy") or leaf is None or place is None or leaf.dtype != place[0].dtype:
-                continue
-            tensor, start = place
-            rows = leaf.shape[0] * (tensor.nbytes // tensor.shape[0]) if tensor.shape and tensor.shape[0] else 0
-            if tensor.shape[1:] == leaf.shape[1:] and 0 < rows <= tensor.nbytes and any(leaf.digest.strip("0")):
-                data = files.read(component.weights, start, start + rows)
-                total += rows if blake3(data).hexdigest() == leaf.digest else 0
-    return total
+def _first_fit(finding: Finding, bases: Sequence[KnownBase]) -> KnownBase | None:
+    folders = [fit["folder"] for fit in finding.fits[:1]]
+    return next((known for known in bases if str(known.folder) in folders), None)
+
+
+def _unchanged(files: Snapshot, component: Component, known: KnownBase) -> dict[sizes.Copy, int]:
+    """Bytes of saved tensors that lie in rows equal to the base model's: both are on this machine, row by row."""
+    found = sizes.copies(component, files, known.base)
+    try:
+        own = base_folder.places(known.folder) if found else {}
+        return {copy: _equal(files, copy, *own[copy.name]) for copy in found if copy.name in own}
+    except (OSError, HubError):  # the base went away meanwhile: its hashes may still be known
+        return {}
+
+
+def _equal(files: Snapshot, copy: sizes.Copy, shard: Path, start: int, end: int) -> int:
+    with folder.open_plain(shard.resolve()) as stream:
+
+        def theirs(at: int, to: int) -> bytes:
+            stream.seek(at)
+            return stream.read(to - at)
+
+        if copy.picked:
+            saved = files.read(copy.path, copy.start, copy.end)
+            places = (start + row * copy.row for row in copy.picked)
+            pairs = zip(range(0, len(saved), copy.row), places, strict=False)
+            return copy.row * sum(saved[at : at + copy.row] == theirs(to, to + copy.row) for at, to in pairs)
+        mine = _pieces(lambda at, to: files.read(copy.path, at, to), copy.start, copy.end)
+        return sizes.rows(mine, _pieces(theirs, start, min(end, start + copy.end - copy.start)), copy.row)
+
+
+def _pieces(read: Callable[[int, int], bytes], start: int, end: int) -> Iterator[bytes]:
+    return (read(at, min(end, at + PIECE)) for at in range(start, end, PIECE))
 
 
 def _tell_empty(finding: Finding, files: Snapshot, component: Component) -> None:
     """Modules whose upper half is zero were never trained."""
-    located = _located(files, component.weights)
+    located = sizes.places(files, component.weights)
     halves = [
         (part.module, part.tensors[role]) for part in component.parts for role in _UPPER_HALVES if role in part.tensors
     ]
@@ -302,19 +329,6 @@ def _tell_empty(finding: Finding, files: Snapshot, component: Component) -> None
 def _is_zero(files: Snapshot, path: str, tensor: tensors.Tensor, start: int) -> bool:
     first = files.read(path, start, start + min(tensor.nbytes, 4096))
     return not first.strip(b"\0") and not files.read(path, start, start + tensor.nbytes).strip(b"\0")
-
-
-def _located(files: Snapshot, path: str) -> dict[str, tuple[tensors.Tensor, int]]:
-    """Every tensor of a safetensors file with the place of its first byte; nothing where it cannot be read."""
-    if path not in files.files or not path.endswith(".safetensors"):
-        return {}
-    size = files.files[path]
-    try:
-        length = tensors.header_length(files.read(path, 0, 8), size, path)
-        table = tensors.parse_header(files.read(path, 0, 8 + length), size, path)
-    except SpecError:
-        return {}
-    return {tensor.name: (tensor, 8 + length + tensor.start) for tensor in table}
 
 
 def _tell_tokenizer(finding: Finding, files: Snapshot, component: Component, bases: Sequence[KnownBase]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hub import errors, folder
-from hub.spec import card, documents, manifest, torch_file, validation
+from hub.spec import card, documents, manifest, sizes, torch_file, validation
 from hub.spec.base_model import BaseModel
 from hub.spec.errors import Problem, SpecError
 from hub.transfer.wire import Wire
@@ -28,6 +28,7 @@ class Prepared:
     inspection: validation.Inspection | None
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
+    base_parameters: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """What `--dry-run` shows."""
@@ -38,11 +39,15 @@ class Prepared:
             "files": [file.to_json() for file in self.manifest.files],
             "left_out": self.snapshot.left_out,
             "hub.json": dict(self.facts),
-            "components": [summary(component) for component in self.inspection.components] if self.inspection else [],
+            "components": self._components(),
             "checks": list(self.inspection.checks) if self.inspection else [],
             "problems": [problem.to_json() for problem in self.problems],
             "notes": list(self.notes),
         }
+
+    def _components(self) -> list[dict[str, Any]]:
+        found = self.inspection.components if self.inspection else ()
+        return [summary(component) | {"sizes": sizes.of(component, self.base_parameters)} for component in found]
 
 
 @dataclass
@@ -79,7 +84,9 @@ def prepare(
     if inspection is not None:
         problems += inspection.problems or _refused(content)
     notes = (*merged.notes, *_conversions(files))
-    return Prepared(files, content, merged.facts, inspection, tuple(dict.fromkeys(problems)), notes)
+    return Prepared(
+        files, content, merged.facts, inspection, tuple(dict.fromkeys(problems)), notes, base.parameters if base else 0
+    )
 
 
 def declared_base(root: Path | str) -> str | None:

@@ -316,6 +316,11 @@ def part_of(name: str) -> str:
     return "head" if _HEADS.fullmatch(name) else "layers"
 
 
+def is_tied(name: str) -> bool:
+    """Tell whether a name is one under which a tied tensor is written a second time."""
+    return name in _TIED
+
+
 def _is_table(name: str) -> bool:
     """Tell whether a tensor is a table of embeddings beside the layers, not within one."""
     return families.is_embedding(name.removesuffix(".weight")) and layer_of(name) is None

@@ -17,6 +17,8 @@ from hub.spec import benchmark, documents, errors, quantised, reference, scan, s
 HUB_JSON = "hub.json"
 README = "README.md"
 MODEL_CONFIG = "config.json"
+FOR_ALL = (HUB_JSON, README)
+"""Files whose labels hold for every adapter of a snapshot; a library's own file speaks for its folder."""
 MAX_README = 1 << 20
 MAX_BENCHMARKS = 50
 MAX_USAGE = 16 << 10
@@ -144,6 +146,9 @@ class _Said:
         head = posixpath.join(folder, "head_config.json")
         if head in self.files.files:
             self.json_file(head, _from_head_config)
+        model = posixpath.join(folder, MODEL_CONFIG)
+        if folder and model in self.files.files:
+            self.json_file(model, _from_model_config)
 
     def one_base(self, path: str, values: dict[str, Any]) -> dict[str, Any]:
         """A snapshot is one version, and a version has one base."""
@@ -204,16 +209,39 @@ def _from_adapter_config(config: dict[str, Any], said: _Said) -> dict[str, Any]:
 
 
 def _from_head_config(config: dict[str, Any], said: _Said) -> dict[str, Any]:
-    inner = config.get("config")
-    table = inner if isinstance(inner, dict) else config
+    table = _head_table(config)
     classifies = table.get("head_type") == "classification" or "SequenceClassification" in str(
         config.get("model_class")
     )
-    return {"task": "text-classification" if classifies else None, "labels": _by_index(table.get("label2id"))}
+    return {"task": "text-classification" if classifies else None, "labels": labels_of_head(config)}
 
 
 def _from_model_config(config: dict[str, Any], said: _Said) -> dict[str, Any]:
-    return {"labels": _by_index(config.get("label2id"))}
+    return {"labels": labels_of(config)}
+
+
+def labels_of(config: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return the label names by class index of a config.json; None where it says nothing usable."""
+    return _by_index(config.get("label2id")) or _by_index(_turned(config.get("id2label")))
+
+
+def labels_of_head(config: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return the label names by class index of a head_config.json; None where it says nothing usable."""
+    return _by_index(_head_table(config).get("label2id"))
+
+
+def _head_table(config: dict[str, Any]) -> dict[str, Any]:
+    inner = config.get("config")
+    return inner if isinstance(inner, dict) else config
+
+
+def _turned(value: Any) -> dict[str, int] | None:
+    """label2id from id2label; None where it is no such table."""
+    if not isinstance(value, dict) or not all(re.fullmatch(r"[0-9]{1,6}", index) for index in value):
+        return None
+    if not all(isinstance(name, str) for name in value.values()) or len(set(value.values())) != len(value):
+        return None
+    return {name: int(index) for index, name in value.items()}
 
 
 def _by_index(value: Any) -> tuple[str, ...] | None:

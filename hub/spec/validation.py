@@ -10,8 +10,21 @@ import dataclasses
 import posixpath
 from typing import Any
 
-from hub.spec import base_model, card, documents, errors, methods, report, scan, snapshot, tensors, torch_file
+from hub.spec import (
+    base_model,
+    card,
+    documents,
+    errors,
+    leftovers,
+    methods,
+    report,
+    scan,
+    snapshot,
+    tensors,
+    torch_file,
+)
 from hub.spec.components import Component, Head, Part, Source
+from hub.spec.leftovers import FUSION_WEIGHTS, HEAD_CONFIG, HEAD_WEIGHTS, WEIGHTS
 from hub.spec.methods import dialects
 from hub.spec.snapshot import MemorySnapshot, Snapshot
 
@@ -19,9 +32,6 @@ __all__ = ["CHECKS", "Component", "Head", "Inspection", "MemorySnapshot", "Part"
 
 CHECKS = ("files", "config", "scan", "shapes", "head", "tokenizer")
 MAX_COMPONENTS = 32
-_WEIGHTS = {"peft": "adapter_model.safetensors", "adapters": "adapter.safetensors"}
-_FUSION_WEIGHTS = "model_adapter_fusion.safetensors"
-_HEAD_CONFIG, _HEAD_WEIGHTS = "head_config.json", "model_head.safetensors"
 _TOKENIZER = frozenset(
     {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
      "tokenizer.model", "sentencepiece.bpe.model", "special_tokens_map.json", "added_tokens.json"}
@@ -89,12 +99,14 @@ class _Inspector:
         self.facts = card.Facts()
         self.components: list[Component] = []
         self.used: set[str] = set()
+        self.libraries: dict[str, str] = {}
+        self.sent: dict[str, str] = {}
         self.headers: dict[str, tuple[tensors.Tensor, ...]] = {}
 
     def run(self) -> Inspection:
         scan.check_files(self.files, self.collector)
         self.headers = scan.check_contents(self.files, self.collector)
-        self.files = torch_file.as_kept(self.files)
+        self.keep_as_safetensors()
         self.read_facts()
         self.read_components()
         self.check_leftovers()
@@ -102,6 +114,13 @@ class _Inspector:
         problems = self.collector.all()
         notices = (*self.facts.notices, *self.notices)
         return Inspection(self.facts, tuple(self.components), self.checks(), problems, notices)
+
+    def keep_as_safetensors(self) -> None:
+        """Look at the files as the hub will keep them; `sent` says what those were called that are made of others."""
+        kept = torch_file.as_kept(self.files)
+        if kept is not self.files:
+            self.sent = {target: path for path, target in torch_file.replaced(self.files.files).items()}
+        self.files = kept
 
     def read_facts(self) -> None:
         with self.collector.collect():
@@ -141,10 +160,14 @@ class _Inspector:
 
     def read_component(self, folder: str) -> None:
         path = snapshot.config_of(folder, self.files.files)
+        beside = leftovers.beside(folder)
+        self.used |= beside  # where it cannot be told whose they are, the reason has been told
         config = self.json(path)
         library, read = methods.detect(config, path)
-        weights = posixpath.join(folder, _FUSION_WEIGHTS if path.endswith(snapshot.FUSION) else _WEIGHTS[library])
-        self.used.add(weights)
+        self.libraries[folder] = library
+        weights = posixpath.join(folder, FUSION_WEIGHTS if path.endswith(snapshot.FUSION) else WEIGHTS[library])
+        head = {posixpath.join(folder, HEAD_WEIGHTS)} if library == "adapters" else set()
+        self.used -= beside - head - {weights}
         if self.files.files.keys() & _originals(weights):
             return  # could not be read: the reason has been told
         if weights not in self.files.files:
@@ -153,8 +176,9 @@ class _Inspector:
         source = Source(
             folder, config, path, weights, self.header(weights), self.collector, self.base, notices=self.notices
         )
-        source.labels = self.component_labels()
-        self.add_head_files(source)
+        if library == "adapters":
+            self.add_head_files(source)
+        source.labels = self.component_labels(source)
         component = read(source)
         if self.to_run:
             self.collector.extend(source.unrun)
@@ -163,20 +187,24 @@ class _Inspector:
 
     def add_head_files(self, source: Source) -> None:
         """AdapterHub keeps the head in files of its own."""
-        config = posixpath.join(source.folder, _HEAD_CONFIG)
-        weights = posixpath.join(source.folder, _HEAD_WEIGHTS)
-        if "peft_type" in source.config:
-            return
+        config = posixpath.join(source.folder, HEAD_CONFIG)
+        weights = posixpath.join(source.folder, HEAD_WEIGHTS)
         if config in self.files.files:
             source.head_config, source.head_config_path = self.json(config), config
         if weights in self.files.files:
             source.head_weights, source.head_tensors = weights, self.header(weights)
-            self.used.add(weights)
 
-    def component_labels(self) -> tuple[str, ...] | None:
-        """Labels that hold for every adapter of the snapshot; a head_config speaks for its own folder only."""
-        source = self.facts.sources.get("labels", "")
-        return self.facts.labels if posixpath.basename(source) != _HEAD_CONFIG else None
+    def component_labels(self, source: Source) -> tuple[str, ...] | None:
+        """What the classes of an adapter's head are called: as is said for the whole snapshot, else as its own head_config
+        says (its reader's matter), else as the config.json beside it, else as the snapshot's."""
+        if self.facts.sources.get("labels") in card.FOR_ALL:
+            return self.facts.labels
+        if source.head_config is not None and card.labels_of_head(source.head_config):
+            return None
+        for path in (posixpath.join(source.folder, card.MODEL_CONFIG), card.MODEL_CONFIG):
+            if path in self.files.files and (labels := card.labels_of(self.json(path))):
+                return labels
+        return None
 
     def check_task(self) -> None:
         """What a head proves is believed before what a file says: by another word nobody slips out of a benchmark."""
@@ -196,13 +224,13 @@ class _Inspector:
         """Weights that no adapter uses are not stored along: nobody would ever have judged them."""
         for path in self.files.files:
             if path.endswith(".safetensors") and path not in self.used:
-                names = ", ".join(sorted(set(_WEIGHTS.values())))
-                hint = f"leave it out; an adapter's weights are called {names} beside its adapter_config.json"
-                self.problem("files", "files.unused", path, "belongs to no adapter of this snapshot", hint)
+                self.problem(
+                    "files", "files.unused", self.sent.get(path, path), *leftovers.reason(path, self.libraries)
+                )
 
     def json(self, path: str) -> dict[str, Any]:
         data = snapshot.whole(self.files, path, documents.MAX_BYTES)
-        with errors.as_check("head" if path.endswith(_HEAD_CONFIG) else "config"):
+        with errors.as_check("head" if path.endswith(HEAD_CONFIG) else "config"):
             return documents.loads_object(data, where=path)
 
     def header(self, path: str) -> tuple[tensors.Tensor, ...]:

@@ -35,6 +35,9 @@ def of(version: Version, viewer: Viewer, *, predictions: bool = False) -> dict[s
         "status": version.status,
         "benchmarks": sorted({score.benchmark.name for score in scores}),
     }
+    body.setdefault(
+        "sizes", [part.facts["sizes"] for part in versions.components_of(version.digest) if "sizes" in part.facts]
+    )
     if predictions:
         body["predictions"] = {
             f"sha256:{score.benchmark_id}": score.predictions for score in scores if score.predictions is not None

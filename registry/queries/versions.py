@@ -159,6 +159,7 @@ def component_shape(component: Component) -> dict[str, Any]:
         "rank": component.rank,
         "parameters": component.parameters,
         "head_parameters": component.head_parameters,
+        "sizes": component.facts.get("sizes"),
         "head": {key: head.get(key) for key in ("kind", "pooling", "num_labels", "labels")} if head else None,
     }
 

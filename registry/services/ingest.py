@@ -28,7 +28,7 @@ from hub.spec import report as reports
 from hub.spec.errors import Problem, SpecError
 from registry.errors import Rejected
 from registry.models import Adapter, Blob, Component, Manifest, ManifestFile, Original, Run, Upload, UploadBlob, Version
-from registry.queries import base_models, blobs, inspections, plans
+from registry.queries import base_models, blobs, inspections, plans, sizes
 from registry.queries import versions as version_queries
 from registry.queries.inspections import ADD_BASE, Findings
 from registry.queries.viewers import Viewer
@@ -85,8 +85,8 @@ def run(*, upload_id: str | uuid.UUID) -> bool:
         _take(upload)
         manifest = _record(*_convert(upload))
         findings = _inspect(upload, manifest)
-        _derive(upload, manifest, findings)
-        _conclude(upload=upload, manifest=manifest, findings=findings)
+        measured = _derive(upload, manifest, findings)
+        _conclude(upload=upload, manifest=manifest, findings=findings, measured=measured)
     except _Refused as refused:
         _refuse(upload=upload, problems=refused.problems)
     except _Overtaken:
@@ -244,17 +244,20 @@ def _inspect(upload: Upload, manifest: Manifest) -> Findings:
     return inspections.inspect(manifest.pk, upload.adapter, Viewer(upload.user, "push"), judged=judged)
 
 
-def _derive(upload: Upload, manifest: Manifest, findings: Findings) -> None:
-    """Note what is told by the bytes alone, before rows are locked: what the adapters need, what the weights say."""
-    if findings.problems:
-        return
-    for part in findings.inspection.components:
-        fits.need_of(component=part)
-    contents.note(manifest=manifest, beat=lambda: _renew(upload))
+def _derive(upload: Upload, manifest: Manifest, findings: Findings) -> list[dict[str, Any]]:
+    """Note what is told by the bytes alone, before rows are locked: what the adapters need, what the weights say. Returns what
+    fills the bytes, of files that are refused, too: they may be refused for what should not have been saved."""
+    parts = findings.inspection.components
+    if not findings.problems:
+        for part in parts:
+            fits.need_of(component=part)
+        contents.note(manifest=manifest, beat=lambda: _renew(upload))
+    base = base_models.to_spec(findings.base) if findings.base else None
+    return sizes.measure(manifest.pk, parts, base, lambda: _renew(upload))
 
 
 @transaction.atomic
-def _conclude(*, upload: Upload, manifest: Manifest, findings: Findings) -> None:
+def _conclude(*, upload: Upload, manifest: Manifest, findings: Findings, measured: list[dict[str, Any]]) -> None:
     """Write what the checks found: a rejected version with its report, or one that waits for its run."""
     run = _ask(upload, manifest, findings)  # before the other locks: see evidence.run_for
     version = _locked(upload)
@@ -265,9 +268,9 @@ def _conclude(*, upload: Upload, manifest: Manifest, findings: Findings) -> None
     version.base_fingerprint = findings.base.pk if findings.base else None
     version.save(update_fields=["digest", "adapter_digest", "commit", "base_fingerprint"])
     if findings.problems:
-        versions.reject(version=version, report=_report(upload, findings, manifest))
+        versions.reject(version=version, report=_report(upload, findings, manifest, measured))
     else:
-        _describe(manifest, findings)
+        _describe(manifest, findings, measured)
         if run is None:
             versions.host(version=version)
         else:
@@ -283,10 +286,10 @@ def _ask(upload: Upload, manifest: Manifest, findings: Findings) -> Run | None:
     return evidence.run_for(manifest=manifest, base=findings.base, plan=plan)
 
 
-def _describe(manifest: Manifest, findings: Findings) -> None:
+def _describe(manifest: Manifest, findings: Findings, measured: list[dict[str, Any]]) -> None:
     """Write the components; derived from the files, so that writing them again gives the same."""
     facts = findings.inspection.facts
-    for part in findings.inspection.components:
+    for part, size in zip(findings.inspection.components, measured, strict=True):
         Component.objects.update_or_create(
             manifest=manifest,
             folder=part.folder,
@@ -300,7 +303,7 @@ def _describe(manifest: Manifest, findings: Findings) -> None:
                 "head": part.to_json()["head"],
                 "base_fingerprint": findings.base.pk if findings.base else None,
                 "need": fits.need_of(component=part),
-                "facts": {"facts": facts.to_json(), "component": part.to_json()},
+                "facts": {"facts": facts.to_json(), "component": part.to_json(), "sizes": size},
             },
         )
 
@@ -347,7 +350,7 @@ def _forget_staging(upload: Upload) -> None:
         blobs.store().discard(row.staging_key)
 
 
-def _report(upload: Upload, findings: Findings, manifest: Manifest) -> dict[str, Any]:
+def _report(upload: Upload, findings: Findings, manifest: Manifest, measured: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the report of a version that no worker has to look at."""
     checks = [dict(check) for check in findings.inspection.checks]
     told = {problem.check for problem in findings.inspection.problems}
@@ -359,6 +362,7 @@ def _report(upload: Upload, findings: Findings, manifest: Manifest) -> dict[str,
             "checks": checks,
             "problems": [problem.to_json() for problem in findings.problems],
             "components": [],
+            "sizes": measured,
             "base_model": base_models.ref(findings.base, Viewer(upload.user, "push")),
             **({"proposals": list(findings.proposals)} if findings.proposals else {}),
             "adapter_digest": f"sha256:{manifest.adapter_digest}",

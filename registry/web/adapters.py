@@ -34,7 +34,7 @@ def adapter(request: HttpRequest, namespace: str, name: str, version: str = "") 
         "adapter": shown | {"base_model": base_models.ref(base, viewer) or shown["base_model"]},
         "version": detail,
         "versions": shown["versions"],
-        "components": with_percent(detail["components"], base.parameters if base else 0) if detail else [],
+        "components": detail["components"] if detail else [],
         "labels": detail["labels"] if detail else None,
         "scores": scores(reports.of(chosen, viewer)) if chosen and chosen.status == "published" else [],
         "snippet": snippet(detail, version) if detail and detail["status"] in PUBLIC else "",
@@ -112,13 +112,6 @@ def _objects(value: Any) -> list[dict[str, Any]]:
 
 def _pair(value: Any) -> list[Any] | None:
     return value if isinstance(value, list) and len(value) == 2 else None
-
-
-def with_percent(components: list[dict[str, Any]], base_parameters: int) -> list[dict[str, Any]]:
-    """Add to each component how many percent of the base's parameters it has."""
-    if not base_parameters:
-        return components
-    return [part | {"percent": f"{100 * part['parameters'] / base_parameters:.2f}"} for part in components]
 
 
 def snippet(version: shapes.VersionDetail, asked: str) -> str:

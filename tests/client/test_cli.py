@@ -152,6 +152,10 @@ def test_a_dry_run_lists_what_would_go(sim: Simulator, capsys: Capture, folder: 
     told = json.loads(out)
     assert (code, told["ok"], told["hub.json"]["labels"]) == (0, True, ["no", "yes"])
     assert [check["name"] for check in told["checks"] if check["status"] == "failed"] == []
+    (part,) = told["components"]
+    assert part["sizes"]["adapter"]["parameters"] == part["parameters"]
+    assert part["sizes"]["head"]["parameters"] == part["head_parameters"]
+    assert part["sizes"]["adapter"]["bytes"] > 0
     assert sim.count("POST .*") == 0
 
 

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -124,24 +125,90 @@ def test_a_lost_label_map_a_quantised_base_and_a_hostile_key_are_told(tmp_path, 
     assert any("evilplug" in text for text in remarks(found["hostile"], "problem"))
 
 
-def test_bytes_that_are_copies_of_the_base_are_counted(tmp_path, base, capsys):
-    words = f"{make.PREFIX}bert.embeddings.word_embeddings.weight"
-    name = "embeddings.word_embeddings.weight"
-    files = make.lora({"modules_to_save": ["classifier", "word_embeddings"]}, {words: make.base_shapes()[name]})
-    own = make.content(name, 11 * 8, "F32")
-    weights = files["adapter_model.safetensors"].replace(make.content(words, 11 * 8, "F32"), own)
-    write(tmp_path / "large", files | {"adapter_model.safetensors": weights})
-    assert cli.main(["base", "add", str(base), "--name", "tiny-bert"]) == 0  # whoever holds the bytes hashes them once
-    capsys.readouterr()
-    _, found, _ = doctor(capsys, tmp_path / "large")
-    assert any(
-        f"{11 * 8 * 4} of them equal the base model's own" in text for text in remarks(found["large"], "warning")
+WORDS = f"{make.PREFIX}bert.embeddings.word_embeddings.weight"
+OWN = make.content("embeddings.word_embeddings.weight", 11 * 8, "F32")
+ROW = 8 * 4
+WHOLE = sum(math.prod(shape) for shape in make.base_shapes().values())
+
+
+def with_a_table(table, *, rows=11, key=WORDS, saved=True):
+    """A LoRA that brings a table of tokens with these bytes, saved as a whole module or by PEFT's save_embedding_layers."""
+    names = ["classifier", "word_embeddings"] if saved else ["classifier"]
+    files = make.lora({"modules_to_save": names}, {key: (rows, 8)})
+    made = make.content(key, rows * 8, "F32")
+    assert made in files["adapter_model.safetensors"]
+    return files | {"adapter_model.safetensors": files["adapter_model.safetensors"].replace(made, table)}
+
+
+@pytest.mark.parametrize("hashed", [False, True], ids=["nobody hashed the base", "the base is hashed"])
+@pytest.mark.parametrize(
+    ("table", "rows", "same"),
+    [
+        (OWN, 11, 11),
+        (bytes(ROW) + OWN[ROW:], 11, 10),
+        (OWN[:-ROW] + bytes(ROW), 11, 10),
+        (OWN + b"\1" * 2 * ROW, 13, 11),
+        (OWN[: 5 * ROW], 5, 5),
+        (bytes(11 * ROW), 11, 0),
+    ],
+    ids=[
+        "all",
+        "the first row was trained",
+        "the last row was trained",
+        "rows were added",
+        "rows were cut off",
+        "none",
+    ],
+)
+def test_rows_that_are_copies_of_the_base_are_counted(table, rows, same, hashed, tmp_path, base, capsys):
+    write(tmp_path / "large", with_a_table(table, rows=rows))
+    if hashed:
+        assert cli.main(["base", "add", str(base), "--name", "tiny-bert"]) == 0
+        capsys.readouterr()
+    _, found, _ = doctor(capsys, tmp_path / "large", "--base", str(base))
+    told = [text for text in remarks(found["large"], "warning") if "unchanged copies" in text]
+    assert found["large"]["sizes"]["unchanged"] == {"bytes": same * ROW}
+    assert bool(told) == bool(same)
+    if told:
+        assert f"{same * ROW} bytes of {rows * ROW} bytes" in told[0] and "embeddings" in told[0]
+        assert "modules_to_save" in told[0]
+    assert any("whole modules" in text for text in remarks(found["large"], "warning"))
+
+
+def test_a_copy_that_peft_wrote_by_itself_says_how_to_save_without_it(tmp_path, base, capsys):
+    key = f"{make.PREFIX}bert.embeddings.word_embeddings.base_layer.weight"
+    write(tmp_path / "large", with_a_table(OWN, key=key, saved=False))
+    _, found, _ = doctor(capsys, tmp_path / "large", "--base", str(base))
+    (told,) = (text for text in remarks(found["large"], "warning") if "unchanged copies" in text)
+    assert told.endswith(
+        "are unchanged copies of the base's embeddings; saving without them: save_embedding_layers=False"
     )
-    changed = weights.replace(own, bytes(len(own)))
-    write(tmp_path / "other", files | {"adapter_model.safetensors": changed})
-    told = remarks(doctor(capsys, tmp_path / "other")[1]["other"], "warning")
-    assert any("whole modules" in text for text in told)
-    assert not any("equal the base" in text for text in told)
+    assert found["large"]["sizes"]["copied"] == {"parameters": 88, "bytes": 11 * ROW, "percent": round(8800 / WHOLE, 4)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "same"), [([2, 0, 7], 2), ([2, 1, 7], 1), ([2, 0, 99], 0), ([2, 0], 0), (["2", 0, 7], 0)], ids=str
+)
+def test_rows_of_single_tokens_are_compared_with_those_they_stand_for(rows, same, tmp_path, base, capsys):
+    key = f"{make.PREFIX}bert.embeddings.word_embeddings.token_adapter.trainable_tokens_delta"
+    table = OWN[2 * ROW : 3 * ROW] + OWN[:ROW] + bytes(ROW)
+    files = make.lora({"trainable_token_indices": {"word_embeddings": rows}}, {key: (3, 8)})
+    weights = files["adapter_model.safetensors"].replace(make.content(key, 24, "F32"), table)
+    write(tmp_path / "tokens", files | {"adapter_model.safetensors": weights})
+    _, found, _ = doctor(capsys, tmp_path / "tokens", "--base", str(base))
+    assert found["tokens"]["sizes"]["unchanged"] == {"bytes": same * ROW}
+    told = [text for text in remarks(found["tokens"], "warning") if "unchanged copies" in text]
+    assert bool(told) == bool(same)
+    assert all("name only tokens that are trained" in text for text in told)
+
+
+def test_adapter_and_head_are_counted_apart_in_number_bytes_and_percent(tmp_path, base, capsys):
+    write(tmp_path / "one", make.lora())
+    _, found, _ = doctor(capsys, tmp_path / "one", "--base", str(base))
+    sizes = found["one"]["sizes"]
+    assert sizes["adapter"] == {"parameters": 128, "bytes": 512, "percent": round(12800 / WHOLE, 4)}
+    assert sizes["head"] == {"parameters": 18, "bytes": 72, "percent": round(1800 / WHOLE, 4)}
+    assert sizes["saved"]["bytes"] == sizes["copied"]["bytes"] == sizes["unchanged"]["bytes"] == 0
 
 
 @pytest.mark.parametrize(("rows", "said"), [(13, True), (11, False)])

@@ -48,6 +48,7 @@ def _every() -> Iterator[Option]:
         yield from _lora(family)
         yield from _family_of_lora(family)
         yield from _others(family)
+        yield from _rare(family)
     for family in PROMPTED:
         yield from _prompts(family)
     yield from _experts()
@@ -140,9 +141,9 @@ def _others(family: str) -> Iterator[Option]:
         yield family, "FourierFTConfig", {"n_frequency": size, "target_modules": names, **task}
     if family in EMBEDDING:
         yield family, "TrainableTokensConfig", {"token_indices": [1, 2, 5], "target_modules": [EMBEDDING[family]]}
-    if family == "llama":
-        for size in (2, 5):
-            yield family, "AdaptionPromptConfig", {"adapter_len": size, "adapter_layers": 2, **task}
+    if family in ("llama", "gpt2"):
+        for size, layers in itertools.product((2, 5), (1, 2)):
+            yield family, "AdaptionPromptConfig", {"adapter_len": size, "adapter_layers": layers, **task}
     if family == "gpt2":
         return
     for names in (narrow, wide):
@@ -158,6 +159,54 @@ def _others(family: str) -> Iterator[Option]:
             yield family, "RoadConfig", {"variant": variant, "group_size": 4, "target_modules": names, **task}
 
 
+def _rare(family: str) -> Iterator[Option]:
+    """Methods that few people use, each with every option that changes its tensors."""
+    task = {"task_type": TASK[family]} if family in TASK else {}
+    narrow, wide = LINEAR[family]
+    for names, r in itertools.product((narrow, wide), (2, 4)):
+        settings = {"target_modules": names, **task}
+        for para in (False, True):
+            yield family, "DeftConfig", {"r": r, "para": para, **settings}
+        yield family, "HiraConfig", {"r": r, "rank_pattern": {names[0]: 3}, **settings}
+        for keep in (True, False):
+            yield family, "PveraConfig", {"r": r, "save_projection": keep, **settings}
+            yield family, "TinyLoraConfig", {"r": r, "u": 8, "save_projection": keep, **settings}
+            yield family, "UniLoraConfig", {"r": r, "theta_d_length": 64, "save_indices": keep, **settings}
+        yield family, "TinyLoraConfig", {"r": r, "u": 8, "weight_tying": 1.0, **settings}
+        for share in (False, True):
+            yield family, "WaveFTConfig", {"n_frequency": 10 * r, "proportional_parameters": share, **settings}
+        if family == "gpt2":
+            continue  # PEFT wraps its Conv1D by a few methods only
+        yield family, "BeftConfig", settings
+        for first, third, last in (
+            ("lora", "lora", "constant"),
+            ("vector", "vector", "vector"),
+            ("constant", "none", "none"),
+        ):
+            yield (
+                family,
+                "GloraConfig",
+                {"r": r, "config_A_B": first, "config_C": third, "config_D_E": last, **settings},
+            )
+        for stride, heads in ((1, 2), (2, 3)):
+            yield family, "LilyConfig", {"r": r, "stride_A": stride, "num_B": heads, **settings}
+        for depth in (0, 1, 2):
+            yield family, "PeanutConfig", {"r": r, "depth": depth, **settings}
+        for orthogonal, magnitude in itertools.product((False, True), repeat=2):
+            psoft = {"psoft_orth": orthogonal, "psoft_mag_a": magnitude}
+            yield family, "PsoftConfig", {"r": r, **psoft, **settings}
+        yield family, "OSFConfig", {"effective_rank": r, **settings}
+        for rank, keep in itertools.product((None, r), (True, False)):
+            supra = {"r": rank, "lora_alpha": 8} if rank else {}
+            yield family, "SupertuningConfig", {"save_precomputed_indices": keep, **supra, **settings}
+        if r == 2 and family in ("bert", "llama"):
+            yield family, "FrodConfig", settings
+    if family in EMBEDDING and family != "t5":
+        yield family, "HiraConfig", {"r": 4, "target_modules": [*narrow, EMBEDDING[family]], **task}
+    if family in CONV:
+        yield family, "HiraConfig", {"r": 2, "target_modules": [*CONV[family], *narrow], **task}
+
+
 def _prompts(family: str) -> Iterator[Option]:
     task = {"task_type": TASK[family]}
     for size in (1, 3, 7):
@@ -169,6 +218,11 @@ def _prompts(family: str) -> Iterator[Option]:
             "MultitaskPromptTuningConfig",
             {"num_virtual_tokens": size, "num_tasks": 2, "num_ranks": 2, **task},
         )
+        if task["task_type"] == "CAUSAL_LM":
+            texts = {"cpt_token_ids": [1] * size, "cpt_mask": [1] * size, "cpt_tokens_type_mask": [1] * size}
+            yield family, "CPTConfig", {**texts, **task}
+            for frozen in (0, 1):
+                yield family, "CartridgeConfig", {"num_virtual_tokens": size + 1, "num_frozen_tokens": frozen, **task}
 
 
 def _experts() -> Iterator[Option]:

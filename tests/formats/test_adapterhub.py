@@ -32,7 +32,7 @@ METHODS = {
     "vera": ("lora", "vera"), "prefix_tuning": ("prefix_tuning", "prefix_tuning"),
     "prefix_tuning_flat": ("prefix_tuning", "prefix_tuning"), "prompt_tuning": ("prompt_tuning", "prompt_tuning"),
     "loreft": ("reft", "loreft"), "noreft": ("reft", "reft"), "direft": ("reft", "reft"), "mam": ("union", "union"),
-    "unipelt": ("union", "union"), "fusion": ("fusion", "fusion"),
+    "unipelt": ("union", "union"), "fusion": ("fusion", "fusion"), "mtl_lora": ("lora", "mtl_lora"), "dvora": ("lora", "dvora"),
 }  # fmt: skip
 
 
@@ -77,6 +77,7 @@ def test_what_adapterhub_writes_is_read_as_it_means_it(sample, bases):
         "config"
     ]
     assert component.parameters == sample["trainable"]
+    assert component.head_parameters == sample["head"]
     without = read(sample)
     assert without.ok, [str(problem) for problem in without.problems]
 

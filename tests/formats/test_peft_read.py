@@ -14,6 +14,10 @@ from tests.formats.written import GROUPS, header, read, told
 
 # stored is what the model uses; the encoder that made it is thrown away
 ENCODED = {"PromptEncoderConfig"}
+# one B for all layers, written with each; tokens that were not trained, written with the others
+WRITTEN_MORE = {"LilyConfig", "CartridgeConfig"}
+# what each module takes of the one vector follows from a seed
+WITHOUT_MODULES = {"UniLoraConfig"}
 OVERLAYS = ("saved", "bias", "copy", "tokens", "")
 # a second place of a table of tokens, which PEFT trains along
 TIED = {"", "lm_head", "proj_out", "encoder.embed_tokens", "decoder.embed_tokens"}
@@ -41,10 +45,10 @@ def test_what_peft_writes_is_read_as_peft_means_it(name, write, bases):
         assert component.checked
         counted = component.parameters + component.head_parameters + component.saved_parameters
         stored = sum(tensor.count for tensor in header(written.files))
-        assert counted == (stored if option[1] in ENCODED else written.trainable), option
+        assert counted == (stored if option[1] in ENCODED | WRITTEN_MORE else written.trainable), option
         modules = {part.module for part in component.parts if part.kind not in OVERLAYS}
         wrapped = {families.canonical_path(path, bases[family].model_type) for path in written.wrapped}
-        if written.wrapped and not config.get("target_parameters"):
+        if written.wrapped and not config.get("target_parameters") and option[1] not in WITHOUT_MODULES:
             assert modules - (TIED - set(bases[family].modules)) == wrapped, option
 
 

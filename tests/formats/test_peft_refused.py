@@ -14,7 +14,9 @@ PROMPTS = {
     "PromptEncoderConfig",
     "MultitaskPromptTuningConfig",
     "PrefixTuningConfig",
-    "AdaptionPromptConfig",
+    "CPTConfig",
+    "CartridgeConfig",
+    "UniLoraConfig",
 }
 
 

@@ -1,16 +1,21 @@
 """docs/formats.md lists every method of the tables, with the equations that the code checks.
 
-`python tests/spec/test_formats_page.py` writes the tables anew.
+`PYTHONPATH=. python tests/spec/test_formats_page.py` writes the tables anew.
 """
 
+import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
+from hub.spec import validation
+from hub.spec.validation import MemorySnapshot
+from tests.specimens.spec import builders
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
-TABLES = ("peft", "adapters")
+ZOO = Path(__file__).resolve().parents[1] / "specimens" / "adapterhub" / "zoo.json"
+TABLES = ("peft", "adapters", "configurations")
 
 
 def adapters():
@@ -25,10 +30,10 @@ def adapters():
 
 
 def peft():
-    from hub.spec.methods import peft_table
+    from hub.spec.methods import peft, peft_table
 
-    yield "| peft_type | method | tensors at a module, or in the file | numbers from the configuration |"
-    yield "|---|---|---|---|"
+    yield "| peft_type | method | shapes | runs here | tensors at a module, or in the file | numbers from the configuration |"
+    yield "|---|---|---|---|---|---|"
     for row in peft_table.ROWS:
         forms = [
             f"{form.kind}: " * (form.kind not in ("linear", "any")) + ", ".join(map(slot, form.slots))
@@ -40,7 +45,33 @@ def peft():
             f"refused: {row.refused}" if row.refused else f"`{row.mark}...`, named only: no shape is checked"
         )
         numbers = ", ".join(f"{knob.symbol} = `{knob.key}`" for knob in row.knobs)
-        yield f"| `{row.type}` | {row.title} | {told} | {numbers} |"
+        shapes = "refused" if row.refused else "checked" if row.checked else "not checked"
+        runs = "yes" if row.name in peft._RUNS else "no"
+        yield f"| `{row.type}` | {row.title} | {shapes} | {runs} | {told} | {numbers} |"
+
+
+def configurations():
+    """Every configuration that the library names, as its own sample on a BERT is read."""
+    yield "| configuration | read as | shapes | runs here |"
+    yield "|---|---|---|---|"
+    for sample in json.loads(ZOO.read_text()):
+        name, _, changed = sample["config"].partition("[")
+        if sample["family"] != "bert" or (changed and name not in ("compacter", "compacter++")) or "phm_dim" in changed:
+            continue
+        found = validation.inspect(MemorySnapshot(files_of(sample)), None, to_run=False)
+        (component,) = found.components
+        also = f" ({component.variant})" if component.variant != component.method else ""
+        shapes = "checked" if component.checked else "not checked"
+        yield f"| `{name}` | {component.method}{also} | {shapes} | {'no' if component.unrun else 'yes'} |"
+
+
+def files_of(sample):
+    kept = {"pytorch_adapter.bin": "adapter.safetensors", "pytorch_model_head.bin": "model_head.safetensors"}
+    return {
+        kept.get(name, name): json.dumps(content).encode() if name.endswith(".json")
+        else builders.safetensors({key: (dtype, tuple(shape)) for key, (dtype, shape) in content.items()})
+        for name, content in sample["files"].items()
+    }  # fmt: skip
 
 
 def slot(item):
@@ -50,7 +81,7 @@ def slot(item):
 
 
 def rows(name):
-    return list({"peft": peft, "adapters": adapters}[name]())
+    return list({"peft": peft, "adapters": adapters, "configurations": configurations}[name]())
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -60,7 +91,6 @@ def test_the_page_has_every_row_of_the_table(name):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(PAGE.parents[1]))
     for name in TABLES:
         table = "\n".join([f"<!-- {name} -->", *rows(name), f"<!-- /{name} -->"])
         PAGE.write_text(

@@ -301,7 +301,7 @@ class _Reader:
             if self.config.get("composition_mode") == "scale":
                 return "ia3"
             if any("vera_B" in part.shapes for part in self.parts):
-                return "vera"
+                return "dvora" if self.config.get("use_dora") else "vera"
             return "dora" if self.config.get("use_dora") else "lora"
         if self.architecture == "reft":
             return "loreft" if self.config.get("orthogonality") else "reft"

@@ -53,11 +53,13 @@ LORAS = Row(
              "?gate.bias: parts"),
         form("linear", "lora_B: OUT 1"),
         form("linear", "lora_B: OUT*parts/3 1"),
-        form("linear", "vera_B: OUT OUT", "vera_D: ..."),
-        form("linear", "vera_B: OUT*parts/3 OUT*parts/3", "vera_D: ..."),
-        form("linear", "lora_A: r IN", "lora_B: n OUT r", "task_specific: ...", "weights: n"),
+        form("linear", "vera_B: OUT OUT", "vera_D: ...", "?m.weight: OUT 1"),  # with m: DVoRA
+        form("linear", "vera_B: OUT*parts/3 OUT*parts/3", "vera_D: ...", "?m.weight: ..."),
+        # MTL-LoRA: a matrix of each task's own, diagonal or whole
+        form("linear", "lora_A: r IN", "lora_B: n OUT r", "task_specific.values: r", "weights: n"),
+        form("linear", "lora_A: r IN", "lora_B: n OUT r", "task_specific: r r", "weights: n"),
     ),
-    knobs=(Knob("r", "r", 8),),
+    knobs=(Knob("r", "r", 8), Knob("n", "n_up_projection", 1)),
 )  # fmt: skip
 REFT = Row(
     "reft", "refts",

@@ -7,6 +7,8 @@ A row of the tables says `lora_A.weight: r IN`. The symbols of the module that i
 
 All others are the method's own (`r`, `n`), given by the configuration or by the first tensor that has them. An equation may
 reckon: `OUT/b` (exactly), `ceil(IN,r)`, `min(IN,OUT)`, and `side(n)`, where n = side*(side-1)/2.
+
+A role with `{}` in it stands for several tensors: one a number from 0 on, or one a name. A `block` is a module that holds others.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ import dataclasses
 import functools
 import math
 import operator
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
-Kind = Literal["linear", "conv", "embedding", "norm", "experts", "any"]
+Kind = Literal["linear", "conv", "embedding", "norm", "experts", "block", "any"]
 Shape = tuple[int, ...]
 Symbols = dict[str, int]
+_NUMBERED = re.compile(r"(?<=\.)\d{1,4}(?=\.|$)")
 AXES: dict[str, tuple[str, ...]] = {
     "linear": ("OUT", "IN"),
     "conv": ("OUT", "IN", "*K"),
@@ -30,6 +34,8 @@ AXES: dict[str, tuple[str, ...]] = {
     "experts": ("EXPERTS", "OUT", "IN"),
 }
 """What the axes of a module's own weight are called, by its kind."""
+MAX_NUMBERED = 4096
+"""Tensors of one role that a file may number."""
 
 
 class Inexact(ArithmeticError):
@@ -132,6 +138,34 @@ class Slot:
         return f"[{', '.join(axis.lower() for axis in self.axes or ())}]"
 
 
+def numbered(role: str) -> str:
+    """Return a role with `{}` for its number: how the rows write it."""
+    return _NUMBERED.sub("{}", role, count=1)
+
+
+def spelled(slots: tuple[Slot, ...], found: Collection[str]) -> tuple[Slot, ...]:
+    """Return slots with every `{}` written out: by the names that are found, or by all numbers up to the highest one."""
+    names: list[str] = []
+    for slot in slots:
+        if "{}" in slot.role:
+            begin, end = slot.role.split("{}")
+            names += [
+                role[len(begin) : len(role) - len(end)]
+                for role in found
+                if len(role) > len(begin) + len(end) and role.startswith(begin) and role.endswith(end)
+            ]
+    if not names and not any("{}" in slot.role for slot in slots):
+        return slots
+    if all(name.isdecimal() for name in names):
+        names = [str(number) for number in range(min(max(map(int, names), default=-1) + 1, MAX_NUMBERED))]
+    written = dict.fromkeys(names)
+    return tuple(
+        dataclasses.replace(slot, role=slot.role.replace("{}", name)) if name else slot
+        for slot in slots
+        for name in (written if "{}" in slot.role else ("",))
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Form:
     """The tensors that stand together at a module of one kind; with `when`, only where that key is switched on."""
@@ -222,10 +256,13 @@ class Misfit:
     """The symbol of the first axis that does not fit, lower case for a method's own."""
 
 
-def fit(chosen: Form, shapes: Mapping[str, Shape], symbols: Symbols) -> list[Misfit]:
+def fit(
+    chosen: Form, shapes: Mapping[str, Shape], symbols: Symbols, declared: Mapping[str, int] | None = None
+) -> list[Misfit]:
     """Hold shapes by role against a form's equations; `symbols` holds what is known and learns the rest.
 
-    A symbol gets its value from the first tensor that has it alone on an axis; then every equation must agree.
+    A symbol gets its value from the first tensor that has it alone on an axis, and `declared` where none has; then every
+    equation must agree.
     """
     expanded: list[tuple[Slot, tuple[str, ...]]] = []
     misfits = []
@@ -241,7 +278,8 @@ def fit(chosen: Form, shapes: Mapping[str, Shape], symbols: Symbols) -> list[Mis
         for axis, size in zip(axes, shape, strict=True):
             if axis.isidentifier():
                 symbols.setdefault(axis, size)
-    return misfits + [misfit for slot, axes in expanded if (misfit := _misfit(slot, axes, shapes[slot.role], symbols))]
+    known = {**(declared or {}), **symbols}
+    return misfits + [misfit for slot, axes in expanded if (misfit := _misfit(slot, axes, shapes[slot.role], known))]
 
 
 def _misfit(slot: Slot, axes: tuple[str, ...], shape: Shape, symbols: Symbols) -> Misfit | None:

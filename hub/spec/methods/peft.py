@@ -7,11 +7,12 @@ names a tensor of the base model would overwrite it in a library that loads by n
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
 from hub.spec import base_model, components, families, tensors
-from hub.spec.methods import heads, layout, peft_config, peft_heads, peft_overlays, peft_table
+from hub.spec.methods import heads, layout, peft_blocks, peft_config, peft_heads, peft_overlays, peft_table, peft_xlora
 from hub.spec.methods.layout import Form, Layout
 from hub.spec.methods.peft_keys import NESTED, PREFIX, SAVE, Group, Sorted
 from hub.spec.methods.peft_modules import Modules
@@ -32,6 +33,7 @@ class _Reader:
         self.settings = peft_config.read(source, row)
         self.modules = Modules(source, self.settings)
         self.shared: layout.Symbols = {}
+        self.blocks = any(item.kind == "block" for item in row.forms)
         self.parts: list[components.Part] = []
         self.trained: list[tensors.Tensor] = []
 
@@ -57,20 +59,31 @@ class _Reader:
 
     def read_once(self, once: dict[str, tensors.Tensor]) -> None:
         """Prompts and shared tensors: their sizes bind symbols for all modules."""
-        slots = self.row.prompts or self.row.shared
+        slots = layout.spelled(self.row.prompts or self.row.shared, once)
+        if self.row.name == "xlora":
+            slots = peft_xlora.slots(self.source, self.settings, once)
         found = {slot.role: once[slot.role] for slot in slots if slot.role in once}
-        missing = [slot.role for slot in self.row.prompts if slot.role not in found]
+        missing = [slot.role for slot in slots if slot.role not in found and not slot.optional]
         if missing:
-            self.source.tensor_problem("missing", f"there is no {', '.join(missing)} in this file", SAVE)
+            self.source.tensor_problem("missing", f"there is no {', '.join(missing[:3])} in this file", SAVE)
+        unknown = sorted(tensor.name for role, tensor in once.items() if role not in found)
+        if unknown and self.row.checked:
+            reason = ("unknown", f"is not part of a {self.row.title} adapter with this configuration", SAVE)
+            components.refuse_by_reason(self.source, {reason: unknown})
+        integers = {slot.role for slot in slots if slot.integer}
+        for role, tensor in found.items():
+            heads.check_dtype(self.source, tensor, self.source.weights, integers=role in integers)
         known = self.model_sizes() if self.row.prompts else {}
         self.shared = known | {}
         self.fit("", layout.Form("any", slots), found, self.shared)
-        if self.row.mark:
+        if not self.row.checked:
             found = dict(once)
         self.keep("", self.row.name, layout.Form("any", slots), found, {"": self.prompt_needs(found)})
 
     def model_sizes(self) -> layout.Symbols:
         """Sizes of the base model that prompts depend on, and how many models it is made of."""
+        if self.row.name == "xlora":
+            return peft_xlora.sizes(self.source)
         submodules = self.source.config.get("num_transformer_submodules")
         symbols = {"S": submodules if isinstance(submodules, int) and 0 < submodules <= 2 else 1}
         if self.base is not None:
@@ -79,10 +92,12 @@ class _Reader:
 
     def prompt_needs(self, found: dict[str, tensors.Tensor]) -> dict[str, int]:
         """What the prompts' width asks of the base model."""
+        if self.row.name == "xlora":
+            return peft_xlora.needs(found)
         prompt = found.get("prompt_embeddings")
         if prompt is None or len(prompt.shape) != 2 or not self.row.prompts:
             return {}
-        return {"prefix" if self.row.name == "prefix_tuning" else "hidden": prompt.shape[1]}
+        return {"prefix" if self.row.name in ("prefix_tuning", "cartridge") else "hidden": prompt.shape[1]}
 
     def read_group(self, module: str, group: Group) -> None:
         """Hold the tensors at one module against the form that they make."""
@@ -105,7 +120,7 @@ class _Reader:
             return
         symbols = self.symbols_of(self.modules.own(path))
         if self.fit(path, chosen, group.found, symbols, group):
-            suffix = "" if chosen.kind in ("linear", "any") else f".{chosen.kind}"
+            suffix = "" if chosen.kind in ("linear", "block", "any") else f".{chosen.kind}"
             self.keep(
                 path,
                 self.row.name + suffix,
@@ -118,7 +133,10 @@ class _Reader:
 
     def matching(self, kind: str | None, group: Group) -> list[Form]:
         """The forms of this method that a group's tensors make complete."""
-        return layout.matching(self.row.forms, kind, frozenset(group.found))
+        forms = tuple(
+            dataclasses.replace(item, slots=layout.spelled(item.slots, group.found)) for item in self.row.forms
+        )
+        return layout.matching(forms, kind, frozenset(group.found))
 
     def symbols_of(self, module: base_model.Module | None) -> layout.Symbols:
         """What is known before a module's tensors are looked at: its own sizes, and those of shared tensors."""
@@ -129,6 +147,8 @@ class _Reader:
             if knob.symbol in ("tasks", "skills", "splits", "h", "k", "K", "v")
             and (value := self.settings.numbers[knob.symbol])
         }
+        if self.blocks and self.base is not None and self.base.sizes["hidden"]:
+            symbols["hidden"] = self.base.sizes["hidden"]
         if module is None:
             return symbols
         kernel = module.shape[2:] if module.kind == "conv" else ()
@@ -147,8 +167,12 @@ class _Reader:
             return None, module
         if any(item.kind == "any" for item in self.row.forms) or not self.row.checked:
             return None, module
+        if self.blocks:
+            there = peft_blocks.exists(self.source, module, next(iter(group.found.values())).name)
+            return "block" if there else "", module
         found = self.modules.own(module)
-        kinds = [item.kind for item in self.row.forms if frozenset(group.found) <= frozenset(item.roles)]
+        roles = frozenset(map(layout.numbered, group.found))
+        kinds = [item.kind for item in self.row.forms if roles <= frozenset(map(layout.numbered, item.roles))]
         if found is not None and (found.kind in kinds or not kinds):
             return found.kind, module
         key = next(iter(group.found.values())).name
@@ -189,7 +213,11 @@ class _Reader:
     ) -> bool:
         """Tell what does not fit, with both shapes; False where a tensor cannot even have that form."""
         shapes = {role: tensor.shape for role, tensor in found.items()}
-        misfits = layout.fit(chosen, shapes, symbols)
+        name = group.name if group else module
+        # among experts PEFT may share the rank out: the tensors alone say how
+        knobs = self.row.knobs if chosen.kind != "experts" else ()
+        declared = {knob.symbol: number for knob in knobs if (number := self.settings.number(knob.symbol, name))}
+        misfits = layout.fit(chosen, shapes, symbols, declared)
         for misfit in misfits:
             self.tell(module, chosen, found, misfit)
         if not misfits:
@@ -214,7 +242,7 @@ class _Reader:
         what = (
             f"the base model's {module}.weight {components.shown(own.shape)}" if own else "this adapter's other tensors"
         )
-        what = what if module or not self.base else "the base model"
+        what = what if self.base is None or (module and chosen.kind != "block") else "the base model"
         message = f"tensor {tensor.name!r} has shape {shape}, but {what} needs {wanted}"
         self.source.tensor_problem("shape", message, _ANOTHER_BASE)
 
@@ -277,6 +305,8 @@ class _Reader:
             return
         if not found.groups and not found.tokens:
             self.source.tensor_problem("none", f"there is no {self.row.title} tensor in this file", SAVE)
+        if self.blocks:
+            peft_blocks.check_layers(self.source, found.groups)
         settings, base = self.settings, self.base
         if not (settings.all_linear or settings.targets is not None):
             return

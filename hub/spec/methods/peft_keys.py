@@ -6,7 +6,7 @@ import dataclasses
 import re
 
 from hub.spec import components, families, tensors
-from hub.spec.methods import peft_heads, peft_table
+from hub.spec.methods import layout, peft_heads, peft_table
 from hub.spec.methods.layout import Layout
 from hub.spec.methods.peft_modules import Modules
 
@@ -95,9 +95,14 @@ class Sorted:
         """Prompts, tensors that modules share, and the head of a method that wraps no module."""
         shared = {slot.role for slot in self.row.shared}
         name = tensor.name.removeprefix(SHARED)
+        named = layout.numbered(name) in shared or f"{name.rpartition('.')[0]}.{{}}" in shared
         whole = name == tensor.name  # prompts carry no prefix
         marked = bool(self.row.mark) and name.startswith(self.row.mark)
-        if (whole and any(slot.role == name for slot in self.row.prompts)) or (not whole and name in shared) or marked:
+        if (
+            (whole and any(slot.role == name for slot in self.row.prompts))
+            or (not whole and (name in shared or named))
+            or marked
+        ):
             self.once[name] = tensor
         elif (
             not whole
@@ -114,9 +119,9 @@ class Sorted:
             module, found, role = name.rpartition(f".{self.row.mark}")
             return (module, self.row.mark + role) if found else None
         parts = name.split(".")
-        for length in (1, 2):
+        for length in (1, 2, 3):
             role = ".".join(parts[-length:])
-            if len(parts) > length and role in self.row.roles:
+            if len(parts) > length and (role in self.row.roles or layout.numbered(role) in self.row.roles):
                 return ".".join(parts[:-length]), role
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hub.spec import base_model, components, families
-from hub.spec.methods import peft_config
+from hub.spec.methods import peft_blocks, peft_config
 from hub.spec.methods.layout import Form, Symbols
 from hub.spec.methods.peft_config import Settings
 
@@ -64,6 +64,8 @@ class Modules:
         """What a module has to measure for the tensors to fit, as far as they say."""
         if self.tied(path):
             return {}
+        if chosen.kind == "block":
+            return peft_blocks.needs(path, symbols)
         if chosen.kind == "any":
             return {"": {"hidden": symbols["hidden"]}} if "hidden" in symbols else {}
         names = _NEEDED.get(chosen.kind, ("OUT", "IN"))

@@ -55,6 +55,9 @@ LORA = Layout(
                     "target_parameters", "trainable_token_indices", "init_lora_weights", "fan_in_fan_out"}),
     aside=_LORA_TRAINING,
 )  # fmt: skip
+_GLORA = ("?glora_C.Xd: IN r", "?glora_C.Xu: r 1", "?glora_C.X: IN 1", "?!glora_C.zeros: IN 1", "?glora_D.X: ...",
+          "?glora_E.X: ...", "?!glora_D.zeros: OUT", "?!glora_E.zeros: OUT")  # fmt: skip
+_PSOFT = ("?psoft_R.vector_a: r", "?psoft_R.vector_b: r")
 _NORM = form("norm", "ln_tuning_layers.weight: SIZE", "?ln_tuning_layers.bias: SIZE")
 
 ROWS: tuple[Layout, ...] = (
@@ -186,7 +189,7 @@ ROWS: tuple[Layout, ...] = (
            aside=frozenset({"init_weights"})),
     Layout(
         "ADAPTION_PROMPT", "adaption_prompt", "LLaMA-Adapter",
-        forms=(form("any", "adaption_prompt: 1 n hidden", "adaption_gate: 1"),), knobs=(Knob("n", "adapter_len"),),
+        forms=(form("block", "adaption_prompt: 1 n hidden", "adaption_gate: 1"),), knobs=(Knob("n", "adapter_len"),),
         keys=frozenset({"adapter_layers"}),
     ),
     # prompts: numbers before the sequence, or keys and values before those of every layer
@@ -202,29 +205,120 @@ ROWS: tuple[Layout, ...] = (
         knobs=(*_PROMPT_SIZES, Knob("tasks", "num_tasks", 1), Knob("k", "num_ranks", 1)), keys=_PROMPT_KEYS,
         aside=_PROMPT_ASIDE,
     ),
-    Layout("XLORA", "xlora", "X-LoRA", mark="internal_xlora_classifier",
-           keys=frozenset({"hidden_size", "xlora_depth", "xlora_size", "enable_softmax", "enable_softmax_topk",
-                           "layerwise_scalings", "softmax_temperature", "top_k_lora", "scaling_pass_value",
-                           "global_scaling_weight"}),
-           aside=frozenset({"adapters", "xlora_dropout_p", "use_trainable_adapters"})),
-    # by name only
+    Layout(
+        "CPT", "cpt", "CPT", prompts=_prompts("prompt_embeddings: n hidden"), knobs=_PROMPT_SIZES,
+        keys=_PROMPT_KEYS | {"cpt_token_ids", "cpt_mask", "cpt_tokens_type_mask"},
+        aside=frozenset({"tokenizer_name_or_path", "opt_weighted_loss_type", "opt_loss_decay_factor",
+                         "opt_projection_epsilon", "opt_projection_format_epsilon"}),
+    ),
+    Layout("CARTRIDGE", "cartridge", "Cartridge", prompts=_prompts("prompt_embeddings: n prefix"), knobs=_PROMPT_SIZES,
+           keys=_PROMPT_KEYS | {"num_frozen_tokens"}),
+    # a classifier beside experts, which lie in folders of their own; its layers: see `peft_xlora`
+    Layout(
+        "XLORA", "xlora", "X-LoRA", mark="internal_xlora_classifier",
+        prompts=_prompts("internal_xlora_classifier.layers.{}.weight: write read", "internal_xlora_classifier.layers.{}.bias: write"),
+        knobs=(Knob("hidden", "hidden_size", 4096), Knob("depth", "xlora_depth", 1), Knob("size", "xlora_size", 2048)),
+        keys=frozenset({"enable_softmax", "enable_softmax_topk", "layerwise_scalings", "softmax_temperature",
+                        "top_k_lora", "scaling_pass_value", "global_scaling_weight"}),
+        aside=frozenset({"adapters", "xlora_dropout_p", "use_trainable_adapters"}),
+    ),
+    Layout("BEFT", "beft", "BEFT", forms=(form("linear", "beft_bias: 1 OUT"),), aside=frozenset({"init_weights"})),
+    Layout(
+        "DEFT", "deft", "DEFT",
+        forms=(form("linear", "deft_P: OUT r", "deft_R: r IN"), form("linear", "deft_P: OUT r", when="para")),
+        knobs=(_PLAIN_RANK,), keys=frozenset({"para", "decomposition_method", "fan_in_fan_out"}),
+        aside=frozenset({"deft_dropout", "init_weights", "init_scale", "alpha"}),
+    ),
+    Layout(
+        "FROD", "frod", "FRoD", forms=(form("linear", "frod_lambda_l: IN", "frod_lambda_s_values: k"),),
+        shared=_prompts("!frod_V.{}: ...", "!#frod_s_indices.{}: ...", "!#frod_s_size.{}: 2"),
+        keys=_SEED | {"sparse_rate"},
+        aside=frozenset({"frod_dropout", "progressbar", "regularization_alpha", "runtime_offload_base_weight"}),
+    ),
+    Layout(
+        "GLORA", "glora", "GLoRA",
+        forms=(
+            form("linear", "glora_A.Xd: OUT r", "glora_A.Xu: r IN", "glora_B.Xd: OUT r", "glora_B.Xu: r IN", *_GLORA),
+            form("linear", "glora_A.X: OUT 1", "glora_B.X: OUT 1", *_GLORA),
+            form("linear", "glora_A.X: 1", "glora_B.X: 1", *_GLORA),
+            form("linear", "!glora_A.zeros: OUT IN", "!glora_B.zeros: OUT IN", *_GLORA),
+        ),
+        knobs=(_PLAIN_RANK,), keys=frozenset({"config_A_B", "config_C", "config_D_E"}), aside=frozenset({"init_weights"}),
+    ),
+    Layout(
+        "HIRA", "hira", "HiRA",
+        forms=(form("linear", "hira_A: r IN", "hira_B: OUT r"),
+               form("embedding", "hira_embedding_A: r ROWS", "hira_embedding_B: WIDTH r"),
+               form("conv", "hira_A: r IN *K", "hira_B: OUT r *1")),
+        # PEFT 0.21 writes rank_pattern and does not read it
+        knobs=(Knob("r", "r", 32),), keys=frozenset({"fan_in_fan_out"}),
+        aside=frozenset({"hira_dropout", "init_weights", "rank_pattern"}),
+    ),
+    Layout(
+        "LILY", "lily", "Lily",
+        forms=(form("linear", "lily_A.weight: r IN", "lily_B.weight: B*r OUT", "lily_router.weight: B r"),),
+        knobs=(Knob("r", "r", 32), Knob("B", "num_B", 2)), keys=frozenset({"stride_A", "scaling"}),
+        aside=frozenset({"init_weights"}),
+    ),
+    Layout(
+        "OSF", "osf", "OSF",
+        forms=(form("linear", "osf_svd_params.U_low: OUT k", "osf_svd_params.S_low: k", "osf_svd_params.V_low: k IN"),),
+        keys=frozenset({"effective_rank", "rank_pattern", "target_svd_config"}), aside=frozenset({"init_weights"}),
+    ),
+    Layout(
+        "PEANUT", "peanut", "PEANuT",
+        forms=(form("linear", "peanut_A.weight: r OUT", "peanut_B.weight: OUT r", "?peanut_encoders.{}.weight: r r",
+                    "?peanut_decoders.{}.weight: r r"),),
+        knobs=(Knob("r", "r", 32),), keys=frozenset({"depth", "act_fn", "scaling"}), aside=frozenset({"init_weights"}),
+    ),
+    Layout(
+        "PSOFT", "psoft", "PSOFT",
+        forms=(form("linear", "psoft_R.weight: r*(r-1)/2", *_PSOFT), form("linear", "psoft_R.weight: r r", *_PSOFT)),
+        knobs=(Knob("r", "r", 32),),
+        keys=frozenset({"psoft_alpha", "psoft_mag_a", "psoft_mag_b", "psoft_orth", "psoft_svd", "ab_svd_init",
+                        "psoft_svd_lowrank_niter", "random_seed", "use_cayley_neumann", "num_cayley_neumann_terms",
+                        "cayley_neumann_eps", "fan_in_fan_out"}),
+        aside=frozenset({"psoft_dropout", "init_weights"}),
+    ),
+    Layout(
+        "PVERA", "pvera", "PVeRA", forms=(form("linear", "pvera_lambda_b: OUT", "pvera_lambda_d: r*2"),),
+        shared=_prompts("?!pvera_A: r*2 widest", "?!pvera_B: highest r"), knobs=(Knob("r", "r", 256),),
+        keys=_SEED | {"sample_at_inference", "generator_seed"}, aside=frozenset({"pvera_dropout"}),
+    ),
+    Layout(
+        "SUPERTUNING", "supertuning", "SuperTuning",
+        forms=(form("linear", "supertuning_values: k", "?!#supertuning_indices: k"),
+               form("linear", "supertuning_values: k", "?!#supertuning_indices: k", "supertuning_lora_A.weight: r IN",
+                    "supertuning_lora_B.weight: OUT r")),
+        knobs=(Knob("r", "r"),), keys=frozenset({"sparsity", "select_top", "save_precomputed_indices"}),
+        aside=frozenset({"lora_alpha", "lora_dropout", "init_weights"}),
+    ),
+    Layout(
+        "TINYLORA", "tinylora", "TinyLoRA",
+        forms=(form("linear", "!tinylora_A: r IN", "!tinylora_B: OUT r", "?!tinylora_P: u r r"),
+               form("embedding", "!tinylora_A: r WIDTH", "!tinylora_B: ROWS r", "?!tinylora_P: u r r")),
+        shared=_prompts("tinylora_v.{}: u"), knobs=(Knob("r", "r", 2), Knob("u", "u", 64)),
+        keys=frozenset({"weight_tying", "projection_seed", "save_projection", "fan_in_fan_out"}),
+        aside=frozenset({"tinylora_dropout", "init_weights", "init_v_bound"}),
+    ),
+    # the file says nothing of its modules, unless it keeps what each takes of the one vector
+    Layout(
+        "UNILORA", "unilora", "UniLoRA", mark="unilora_", prompts=_prompts("unilora_theta_d: length"),
+        forms=(form("linear", "!#unilora_indices_A: r IN", "!#unilora_indices_B: OUT r", "!unilora_scales_A: r IN",
+                    "!unilora_scales_B: OUT r"),),
+        knobs=(Knob("r", "r", 4), Knob("length", "theta_d_length", 256)),
+        keys=frozenset({"proj_seed", "save_indices", "fan_in_fan_out"}),
+        aside=frozenset({"unilora_dropout", "init_weights", "init_theta_d_bound"}),
+    ),
+    Layout(
+        "WAVEFT", "waveft", "WaveFT",
+        forms=(form("linear", "waveft_spectrum: share", when="proportional_parameters"), form("linear", "waveft_spectrum: n")),
+        knobs=(Knob("n", "n_frequency", 2592, pattern="n_frequency_pattern"),),
+        keys=frozenset({"proportional_parameters", "scaling", "random_loc_seed", "wavelet_family", "use_idwt", "fan_in_fan_out"}),
+        aside=frozenset({"init_weights"}),
+    ),
+    # by name only: how a module is cut into subspaces, the base's own weights decide
     Layout("ADAMSS", "adamss", "AdaMSS", mark="adamss_"),
-    Layout("BEFT", "beft", "BEFT", mark="beft_"),
-    Layout("CARTRIDGE", "cartridge", "Cartridge", mark="prompt_embeddings"),
-    Layout("CPT", "cpt", "CPT", mark="prompt_embeddings"),
-    Layout("DEFT", "deft", "DEFT", mark="deft_"),
-    Layout("FROD", "frod", "FRoD", mark="frod_"),
-    Layout("GLORA", "glora", "GLoRA", mark="glora_"),
-    Layout("HIRA", "hira", "HiRA", mark="hira_"),
-    Layout("LILY", "lily", "Lily", mark="lily_"),
-    Layout("OSF", "osf", "OSF", mark="osf_"),
-    Layout("PEANUT", "peanut", "PEANuT", mark="peanut_"),
-    Layout("PSOFT", "psoft", "PSOFT", mark="psoft_"),
-    Layout("PVERA", "pvera", "PVeRA", mark="pvera_"),
-    Layout("SUPERTUNING", "supertuning", "SuperTuning", mark="supertuning_"),
-    Layout("TINYLORA", "tinylora", "TinyLoRA", mark="tinylora_"),
-    Layout("UNILORA", "unilora", "UniLoRA", mark="unilora_"),
-    Layout("WAVEFT", "waveft", "WaveFT", mark="waveft_"),
     Layout("SHADOW", "shadow", "Shadow",
            refused="brings a whole second model of its own, which is no adapter of the base model"),
 )  # fmt: skip

@@ -1,10 +1,12 @@
 """Write down what the AdapterHub library saves for each of its configurations: settings, names, dtypes and shapes.
 
-Runs in the environment of `make real` (adapters 1.3.0 on transformers 4.57):
+Runs in an environment of its own (adapters 1.3.0 on transformers 4.57; `make formats` makes it and compares):
 
-    .venv-adapters/bin/python tests/specimens/adapterhub/zoo.py > tests/specimens/adapterhub/zoo.json
+    .venv-adapters/bin/python tests/specimens/adapterhub/zoo.py [DIR] > tests/specimens/adapterhub/zoo.json
 
-The tensors' values are not kept: whoever reads makes them up. `trainable` counts what the library trains in the adapter alone.
+The tensors' values are not kept: whoever reads makes them up. With DIR the files themselves are kept there, in a folder per
+sample called by its number, and `catalogue.json`: the library's own names of its configurations. `trainable` counts what the
+library trains in the adapter alone, `head` the parameters of the head that was saved with it.
 """
 
 import json
@@ -22,7 +24,9 @@ import torch  # noqa: E402
 from adapters import (  # type: ignore[import-not-found]  # noqa: E402
     AutoAdapterModel,
     BertAdapterModel,
+    MTLLoRAConfig,
 )
+from adapters.configuration.adapter_config import ADAPTER_CONFIG_MAP  # type: ignore[import-not-found]  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 from transformers import (  # noqa: E402
     BertConfig,
@@ -38,12 +42,12 @@ TEXT = SIZES | {"vocab_size": 40, "max_position_embeddings": 16}
 CONFIGS = (
     "seq_bn", "double_seq_bn", "par_bn", "scaled_par_bn", "seq_bn_inv", "double_seq_bn_inv", "compacter", "compacter++",
     "lora", "ia3", "dora", "vera", "prefix_tuning", "prefix_tuning_flat", "prompt_tuning", "loreft", "noreft", "direft",
-    "mam", "unipelt", "mtl_lora",
+    "mam", "unipelt",
     "seq_bn[reduction_factor=4]", "double_seq_bn[reduction_factor=8,non_linearity=gelu]", "seq_bn[leave_out=[0]]",
     "seq_bn[use_gating=True]", "seq_bn[scaling=learned]", "seq_bn[ln_before=True]", "seq_bn[ln_after=True]",
     "lora[r=4,alpha=8]", "lora[r=2,intermediate_lora=True,output_lora=True]", "lora[attn_matrices=[q]]",
     "prefix_tuning[prefix_length=5]", "prefix_tuning[bottleneck_size=16]", "prompt_tuning[prompt_length=4]",
-    "loreft[r=2]", "compacter[phm_dim=2]", "seq_bn[reduction_factor={\"0\": 4, \"default\": 8}]",
+    "dvora", "loreft[r=2]", "compacter[reduction_factor=4]", "compacter++[reduction_factor=4]", "compacter[phm_dim=2,reduction_factor=8]", "seq_bn[reduction_factor={\"0\": 4, \"default\": 8}]",
 )  # fmt: skip
 
 
@@ -71,7 +75,13 @@ def saved(model, name, place, head=False):
     try:
         model.save_adapter(str(place), name, use_safetensors=True, **save)
     except RuntimeError:  # tensors that share memory are written as a pickle only
+        for path in place.iterdir():
+            path.unlink()
         model.save_adapter(str(place), name, use_safetensors=False, **save)
+    return listed(place)
+
+
+def listed(place):
     return {path.name: read(path) for path in sorted(place.iterdir())}
 
 
@@ -80,62 +90,96 @@ def read(path):
         return json.loads(path.read_text())
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as file:
-            return {key: [str(file.get_slice(key).get_dtype()), file.get_slice(key).get_shape()] for key in file}
+            keys = file.keys()  # noqa: SIM118  # it cannot be gone through itself
+            return {key: [str(file.get_slice(key).get_dtype()), file.get_slice(key).get_shape()] for key in keys}
     assert zipfile.is_zipfile(path)
     names = {torch.float32: "F32", torch.int64: "I64"}
     tensors = torch.load(path, weights_only=True)
     return {key: [names[value.dtype], list(value.shape)] for key, value in tensors.items()}
 
 
-def sample(family, make, config):
+def sample(family, make, config, place):
     model = make()
-    settings = config
-    if config == "mtl_lora":
-        from adapters import MTLLoRAConfig
-
-        settings = MTLLoRAConfig(n_up_projection=2)
     name = "a-task"
-    model.add_adapter(name, config=settings)
+    model.add_adapter(name, config=config)
     if hasattr(model, "add_classification_head") and family == "bert":
         model.add_classification_head(name, num_labels=3)
-    if config == "mtl_lora":
-        return None
     model.train_adapter(name)
-    trainable = sum(
-        p.numel()
-        for n, p in model.named_parameters()
-        if p.requires_grad and "heads." not in n and "classifier" not in n
-    )
-    with tempfile.TemporaryDirectory() as place:
-        files = saved(model, name, Path(place), head=family in ("bert", "bert with its own head"))
-    return {"family": family, "config": config, "trainable": trainable, "files": files}
+    trainable = counted(model, lambda key, one: one.requires_grad and not of_head(key))
+    files = saved(model, name, place, head=family in ("bert", "bert with its own head"))
+    return told(family, config, trainable, model, files)
 
 
-def fusion():
-    model = BertAdapterModel(BertConfig(**TEXT))
+def told(family, config, trainable, model, files):
+    head = counted(model, lambda key, _: of_head(key)) if any("head" in name for name in files) else 0
+    return {"family": family, "config": config, "trainable": trainable, "head": head, "files": files}
+
+
+def counted(model, wanted):
+    return sum(one.numel() for key, one in model.named_parameters() if wanted(key, one))
+
+
+def of_head(key):
+    return "heads." in key or "classifier" in key
+
+
+def of_tasks(make, place):
+    """Two tasks with one LoRA between them: what belongs to the first."""
+    model, names = make(), ("a-task", "another")
+    for name in names:
+        model.add_adapter(name, config=MTLLoRAConfig(n_up_projection=2))
+    model.share_parameters(adapter_names=list(names))
+    model.train_adapter(composition.MultiTask(*names))
+    (count,) = [row["#param"] for row in model.adapter_summary(as_dict=True) if row["name"] == names[0]]
+    return told("bert", "mtl_lora", count, model, saved(model, names[0], place))
+
+
+def fusion(family, make, place):
+    model = make()
     for name in ("a", "b"):
         model.add_adapter(name, config="seq_bn")
-    model.add_adapter_fusion(composition.Fuse("a", "b"))
-    model.train_adapter_fusion(composition.Fuse("a", "b"))
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    with tempfile.TemporaryDirectory() as place:
-        model.save_adapter_fusion(place, "a,b", use_safetensors=True)
-        files = {path.name: read(path) for path in sorted(Path(place).iterdir())}
-    return {"family": "bert", "config": "fusion", "trainable": trainable, "files": files}
+    both = composition.Fuse("a", "b")
+    model.add_adapter_fusion(both)
+    head = family == "bert"
+    if head:
+        model.add_classification_head("a,b", num_labels=3)
+    model.train_adapter_fusion(both)
+    trainable = counted(model, lambda key, one: one.requires_grad and not of_head(key))
+    save = {"with_head": "a,b"} if head else {}
+    model.save_adapter_fusion(str(place), "a,b", use_safetensors=True, **save)
+    return told(family, "fusion", trainable, model, listed(place))
 
 
-def main():
-    found = []
-    for family, make in models():
-        for config in CONFIGS if family == "bert" else CONFIGS[:20]:
-            try:
-                one = sample(family, make, config)
-            except Exception as error:  # what the library itself cannot do is no sample
-                print(family, config, type(error).__name__, str(error)[:120], file=sys.stderr)
-                continue
-            found += [one] if one else []
-    found.append(fusion())
+def samples(root):
+    """Every sample that the library can make; each with the folder that it was written into."""
+    makers = dict(models())
+    asked = [
+        (family, config, lambda place, family=family, make=make, config=config: sample(family, make, config, place))
+        for family, make in makers.items() for config in (CONFIGS if family == "bert" else CONFIGS[:20])
+    ]  # fmt: skip
+    asked.append(("bert", "mtl_lora", lambda place: of_tasks(makers["bert"], place)))
+    asked += [
+        (family, "fusion", lambda place, family=family: fusion(family, makers[family], place))
+        for family in ("bert", "roberta")
+    ]
+    for family, config, write in asked:
+        place = Path(tempfile.mkdtemp(dir=root))
+        try:
+            yield write(place), place
+        except Exception as error:  # what the library itself cannot do is no sample
+            print(family, config, type(error).__name__, str(error)[:120], file=sys.stderr)
+
+
+def main(kept=None):
+    with tempfile.TemporaryDirectory(dir=kept) as root:
+        found = []
+        for one, place in samples(root):
+            if kept:
+                place.rename(Path(kept) / str(len(found)))
+            found.append(one)
+    if kept:
+        (Path(kept) / "catalogue.json").write_text(json.dumps(list(ADAPTER_CONFIG_MAP)))
     json.dump(found, sys.stdout, separators=(",", ":"))
 
 
-main()
+main(*sys.argv[1:])
