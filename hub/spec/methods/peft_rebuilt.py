@@ -66,7 +66,7 @@ class _Writer:
         served = key not in _NEVER_SERVED and (not self.row.checked or self.is_allowed(key, value))
         silent = value in peft_config.OFF or value == _DEFAULTS.get(key)
         if not served and not (silent and key in peft_config.known(self.row)):
-            self.changes[key] = GONE
+            self.changes.setdefault(key, GONE)
         return served
 
     def is_allowed(self, key: str, value: Any) -> bool:
