@@ -181,6 +181,19 @@ class TestOtherMethods:
         config, _ = served(files)[CONFIG]
         assert config["feedforward_modules"] == [dense]
 
+    def test_feedforward_modules_that_are_no_names_are_refused(self):
+        for value in (["(a+)+"], [3], [""], {"dense": 1}):
+            _, files = self.ia3(feedforward_modules=value)
+            assert set(refused(files)) <= {"config.pattern", "config.type"} and refused(files), value
+
+    def test_parameters_without_modules_stay_so(self):
+        experts = "base_model.model.model.layers.0.mlp.experts.lora_"
+        table = {f"{experts}A.weight": (4, 8), f"{experts}B.weight": (8, 4)}
+        keys = {"r": 2, "target_modules": None, "target_parameters": ["mlp.experts.down_proj"]}
+        assert served(make.peft("LORA", keys, table)) == {}
+        config, _ = served(make.peft("LORA", keys | {"target_modules": "(a+)+b"}, table))[CONFIG]
+        assert config["target_modules"] == []
+
     def prompt(self, **config):
         keys = {"num_virtual_tokens": 3, "token_dim": 8, "prompt_tuning_init": "RANDOM", **config}
         return make.peft("PROMPT_TUNING", keys, {"prompt_embeddings": (3, 8)})

@@ -130,7 +130,7 @@ def read(source: components.Source, layout: Layout) -> Settings:
     _refuse_bombs(source, layout)
     _judge_features(source)
     _judge_keys(source, layout)
-    _judge_patterns(source, layout)
+    _judge_lookups(source, layout)
     targets, all_linear = _targets(source)
     task_type = _task(source)
     return Settings(
@@ -201,8 +201,10 @@ def _judge_keys(source: components.Source, layout: Layout) -> None:
             source.config_problem("unsupported", documents.shorten(key), message, "remove it if it changes nothing")
 
 
-def _judge_patterns(source: components.Source, layout: Layout) -> None:
-    """Numbers by module that say nothing to a reader of the tensors, and are PEFT's to look up."""
+def _judge_lookups(source: components.Source, layout: Layout) -> None:
+    """Names and numbers by module that say nothing to a reader of the tensors, and are PEFT's to look up."""
+    if "feedforward_modules" in layout.keys:
+        _names(source, "feedforward_modules")
     for key in sorted(key for key in layout.keys if key.endswith("_pattern")):
         for name, value in _pattern(source, key).items():
             _alpha(source, f"{key}.{name}", value)

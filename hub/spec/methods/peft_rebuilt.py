@@ -137,11 +137,13 @@ class _Writer:
         self.changes[key] = f"the list of the {len(modules)} {what} that the tensors prove"
 
     def says_it_otherwise(self) -> bool:
-        """Tell whether a pattern, a rule of PEFT's or nothing at all says which modules are adapted."""
+        """Tell whether a pattern, a rule of PEFT's or nothing at all says which modules are adapted. Beside parameters
+        nothing means: no module."""
         config = self.config
         texts = (config.get("exclude_modules"), config.get("feedforward_modules"))
         layers = config.get("layers_pattern")
-        return (
+        parameters_only = config.get("target_modules") is None and config.get("target_parameters")
+        return not parameters_only and (
             not isinstance(config.get("target_modules"), list)
             or any(isinstance(text, str) and text != "" for text in texts)
             or (isinstance(layers, str) and peft_config.is_pattern(layers))
@@ -151,16 +153,12 @@ class _Writer:
         """The adapted modules by the names that the file has for them; None where they cannot be told from parameters
         that are adapted besides, or from places that a table of tokens is tied to."""
         names = peft_config.names_of(self.source.config.get("target_parameters"))
-        owners = [name.rpartition(".")[0] for name in names]
+        owners = frozenset(name.rpartition(".")[0] for name in names)
         proven = self.proven()
         tokens = self.row.name == "trainable_tokens"
         if not all(owners) or (tokens and len(proven) > 1 and not peft_modules.TIED.isdisjoint(proven)):
             return None
-        return [
-            name
-            for name in proven
-            if not any(peft_config.matches(name.removesuffix(peft_keys.NESTED), owner) for owner in owners)
-        ]
+        return [name for name in proven if not peft_config.named(name.removesuffix(peft_keys.NESTED), owners)]
 
     def proven(self) -> dict[str, tuple[int, ...]]:
         """Every module that has tensors of this method, and the shape of one of them."""
@@ -178,8 +176,8 @@ class _Writer:
         """IA3 scales the input of these modules and the output of the others: literal names say which, or the shapes."""
         said = self.config.get("feedforward_modules")
         if isinstance(said, list):
-            ends = tuple(map(str, said))
-            return [name for name in modules if name.endswith(ends)]  # without a dot, as PEFT does
+            ends, lengths = set(said), {len(end) for end in said}
+            return [name for name in modules if any(name[-length:] in ends for length in lengths)]  # as PEFT does
         shapes = self.proven()
         unclear = [name for name in modules if len(shapes[name]) != 2 or shapes[name] == (1, 1)]
         if unclear:
