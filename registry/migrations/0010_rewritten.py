@@ -15,7 +15,7 @@ def trigger(columns: tuple[str, ...]) -> str:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("registry", "0008_fits")]
+    dependencies = [("registry", "0009_quantised_bases")]
 
     operations = [
         migrations.AddField("original", "changes", models.JSONField(blank=True, default=list)),
