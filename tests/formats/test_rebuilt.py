@@ -22,6 +22,8 @@ WRITTEN = {"auto_mapping"}
 # rules of PEFT's that are no list of names
 RULES = {"target_modules", "exclude_modules", "layers_to_transform"}
 TASKED = ("MultitaskPromptTuningConfig", "PolyConfig")
+# PEFT hands a task's number on to neither
+UNASKED = {("t5", "MultitaskPromptTuningConfig"), ("vit", "PolyConfig")}
 TOKENS = torch.tensor([[5, 7, 11, 3]])
 INPUTS = {
     "bert": {"input_ids": TOKENS}, "gpt2": {"input_ids": TOKENS}, "llama": {"input_ids": TOKENS},
@@ -89,34 +91,32 @@ def loaded(files, model, place):
 
 
 @pytest.mark.parametrize("name", GROUPS)
-def test_what_peft_writes_is_served_as_it_is_or_means_the_same(name, write, bases, models):
-    for option in GROUPS[name]:
+def test_what_peft_writes_and_a_pattern_of_its_names_are_served_with_the_same_meaning(name, write, bases, models):
+    for option in GROUPS[name]:  # in one test: PEFT takes a second for ten of them
         files = write(option).files
-        made = rebuilt(files)
-        assert made == rebuilt(files, bases[option[0]]), option
-        if made is None:
-            continue
-        sent, served = config_of(files), json.loads(made)
-        changed = {
-            key for key, value in (sent | served).items() if sent.get(key) != served.get(key) and says(key, value)
-        }
-        assert changed <= WRITTEN | RULES, option
-        assert rebuilt(files | {CONFIG: made}) is None, option
-        if is_targeted(served):
-            assert meant(served, models[option[0]]) == meant(sent, models[option[0]]), option
+        keeps_its_meaning(option, files, bases[option[0]], models[option[0]])
+        becomes_what_it_meant(option, files, models[option[0]])
 
 
-@pytest.mark.parametrize("name", GROUPS)
-def test_a_pattern_becomes_the_modules_that_it_meant(name, write, models):
-    for option in GROUPS[name]:
-        files = write(option).files
-        sent = config_of(files)
-        if not can_be_written_out(sent):
-            continue
-        wanted = meant(sent, models[option[0]])
+def keeps_its_meaning(option, files, base, model):
+    made = rebuilt(files)
+    assert made == rebuilt(files, base), option
+    if made is None:
+        return
+    sent, served = config_of(files), json.loads(made)
+    changed = {key for key, value in (sent | served).items() if sent.get(key) != served.get(key) and says(key, value)}
+    assert changed <= WRITTEN | RULES, option
+    assert rebuilt(files | {CONFIG: made}) is None, option
+    if is_targeted(served):
+        assert meant(served, model) == meant(sent, model), option
+
+
+def becomes_what_it_meant(option, files, model):
+    sent = config_of(files)
+    if can_be_written_out(sent):
+        wanted = meant(sent, model)
         served = json.loads(rebuilt(with_config(files, by_pattern(sent))))
-        assert meant(served, models[option[0]]) == wanted, option
-        assert set(served["target_modules"]) == wanted, option
+        assert meant(served, model) == set(served["target_modules"]) == wanted, option
 
 
 @pytest.mark.parametrize("option", FIRST, ids=named)
@@ -132,7 +132,7 @@ def test_it_is_loaded_from_the_served_file_as_from_the_sent_one(option, write, m
     first, second = before.state_dict(), after.state_dict()
     assert first.keys() == second.keys()
     assert all(torch.equal(first[key], second[key]) for key in first)
-    if option[0] in INPUTS:
+    if option[0] in INPUTS and option[:2] not in UNASKED:
         tasks = {"task_ids": torch.tensor([0])} if option[1] in TASKED else {}
         inputs = INPUTS[option[0]] | tasks
         with torch.no_grad():

@@ -186,6 +186,11 @@ class TestOtherMethods:
             _, files = self.ia3(feedforward_modules=value)
             assert set(refused(files)) <= {"config.pattern", "config.type"} and refused(files), value
 
+    def test_parameters_beyond_number_are_refused(self):
+        names = [f"mlp.experts.p{n}" for n in range(257)]
+        assert refused(make.lora({"target_parameters": names})) == {"config.type": f"{CONFIG}: target_parameters"}
+        assert refused(make.lora({"target_parameters": names[:256]})) == {}
+
     def test_parameters_without_modules_stay_so(self):
         experts = "base_model.model.model.layers.0.mlp.experts.lora_"
         table = {f"{experts}A.weight": (4, 8), f"{experts}B.weight": (8, 4)}

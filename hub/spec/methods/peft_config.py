@@ -20,6 +20,8 @@ MAX_RANK = 1024
 MAX_PROMPT = 8192
 MAX_ALPHA = 1e5
 MAX_NAMES = 20_000
+MAX_PARAMETERS = 256
+"""Names in target_parameters: each is held against every module. Real files name two or three."""
 MAX_REPEATS = 4
 """Repetitions in a pattern: each more takes a reader's time to another power."""
 TASKS = ("SEQ_CLS", "FEATURE_EXTRACTION", "TOKEN_CLS", "QUESTION_ANS", "CAUSAL_LM", "SEQ_2_SEQ_LM")
@@ -148,7 +150,7 @@ def read(source: components.Source, layout: Layout) -> Settings:
         excluded=_set(_names(source, "exclude_modules")),
         layers=_layers(source),
         saved=_saved(source, task_type),
-        parameters=_names(source, "target_parameters") or (),
+        parameters=_parameters(source),
         bias=_bias(source),
         task_type=task_type,
         on=frozenset(key for key in layout.keys if config.get(key) not in OFF),
@@ -319,6 +321,14 @@ def _names(source: components.Source, key: str) -> tuple[str, ...] | None:
         message = f"{documents.shorten(wrong[0])!r} is no module name"
         source.config_problem("pattern", key, message, "write names such as query, or attention.self.query")
     return tuple(name for name in value if name not in wrong)
+
+
+def _parameters(source: components.Source) -> tuple[str, ...]:
+    names = _names(source, "target_parameters") or ()
+    if len(names) > MAX_PARAMETERS:
+        message = f"names {len(names)} parameters; at most {MAX_PARAMETERS} are taken"
+        source.config_problem("type", "target_parameters", message, "name them by the end of their path")
+    return names[:MAX_PARAMETERS]
 
 
 def names_of(value: Any) -> tuple[str, ...]:
