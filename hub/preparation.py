@@ -83,10 +83,9 @@ def prepare(
     inspection = validation.inspect(torch_file.as_kept(files), base, labels) if check else None
     if inspection is not None:
         problems += inspection.problems or _refused(content)
-    notes = (*merged.notes, *_conversions(files))
-    return Prepared(
-        files, content, merged.facts, inspection, tuple(dict.fromkeys(problems)), notes, base.parameters if base else 0
-    )
+    notes = (*merged.notes, *_conversions(files), *_rewritings(inspection))
+    parameters = base.parameters if base else 0
+    return Prepared(files, content, merged.facts, inspection, tuple(dict.fromkeys(problems)), notes, parameters)
 
 
 def declared_base(root: Path | str) -> str | None:
@@ -158,6 +157,12 @@ def _conversions(files: folder.FolderSnapshot) -> tuple[str, ...]:
     return tuple(
         f"{path} is sent as it is; the hub reads it without running it and keeps {kept}" for path, kept in made.items()
     )
+
+
+def _rewritings(inspection: validation.Inspection | None) -> tuple[str, ...]:
+    """A line for each configuration that the hub will serve in other words."""
+    found = inspection.rewritten if inspection else ()
+    return tuple(f"{one.path} is sent as it is; the hub keeps it rewritten: {'; '.join(one.changes)}" for one in found)
 
 
 def _refused(content: manifest.Manifest) -> tuple[Problem, ...]:

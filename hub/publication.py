@@ -126,6 +126,7 @@ def _as_report(answer: Mapping[str, Any]) -> Report:
         version=detail.get("ref") or f"{detail.get('adapter')}:{detail.get('version')}",
         number=detail.get("number"),
         digest=detail.get("digest"),
+        rewritten=detail.get("rewritten") or [],
         adapter=detail.get("adapter"),
         stage=detail.get("stage"),
         queue=detail.get("queue"),

@@ -25,8 +25,7 @@ MAX_USAGE = 16 << 10
 GUESSED = "the base model's name"
 """The source of a `trained_on` that nobody said: a file names a base whose name is that of a quantised copy."""
 _KEYS = ("base", "trained_on", "task", "benchmarks", "labels", "usage")
-_MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
-_BASE = re.compile(rf"base:[0-9a-f]{{64}}|{_MODEL_ID.pattern}")
+_BASE = re.compile(rf"base:[0-9a-f]{{64}}|{reference.MODEL_ID.pattern}")
 # no bracket within brackets: a million of them must not be a million searches
 _MARKUP = re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)|[*_`]+")
 
@@ -165,7 +164,7 @@ class _Said:
         """A base's name as a library wrote it; a folder on somebody's machine means nothing elsewhere."""
         if not isinstance(name, str) or not name:
             return None
-        if not _MODEL_ID.fullmatch(name):
+        if not reference.MODEL_ID.fullmatch(name):
             # only its last part is repeated: a report is public, somebody's home folder is not
             last = documents.shorten(re.split(r"[\\/]", name.rstrip("\\/"))[-1], 60)
             notice = f"the base is named by a place on somebody's machine (.../{last}), which was set aside"

@@ -20,6 +20,8 @@ RESERVED_NAMESPACES = frozenset(
     {"a", "admin", "adapters", "api", "b", "client", "compare", "datasets", "docs", "livez", "login", "logout",
      "metrics", "models", "new", "o", "raw", "readyz", "search", "settings", "spaces", "static", "t", "u"}
 )  # fmt: skip
+MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
+"""How libraries name a base model that others can find, too: `name` or `owner/name`. A path is none."""
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,95}")
 _BAD_PART = re.compile(r"--|\.\.|[.-]\Z|\.git\Z", re.IGNORECASE)
 _LABEL = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")

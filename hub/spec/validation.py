@@ -26,6 +26,7 @@ from hub.spec import (
 from hub.spec.components import Component, Head, Part, Source
 from hub.spec.leftovers import FUSION_WEIGHTS, HEAD_CONFIG, HEAD_WEIGHTS, WEIGHTS
 from hub.spec.methods import dialects
+from hub.spec.methods.rewriting import Rewritten
 from hub.spec.snapshot import MemorySnapshot, Snapshot
 
 __all__ = ["CHECKS", "Component", "Head", "Inspection", "MemorySnapshot", "Part", "Snapshot", "inspect"]
@@ -40,13 +41,17 @@ _TOKENIZER = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What was found: facts, adapters, one entry per check, every problem, and what was set aside."""
+    """What was found: facts, adapters, one entry per check, every problem, and what was set aside.
+
+    `rewritten`: the configurations that a hub serves otherwise than they are, where nothing is wrong.
+    """
 
     facts: card.Facts
     components: tuple[Component, ...]
     checks: tuple[dict[str, Any], ...]
     problems: tuple[errors.Problem, ...]
     notices: tuple[str, ...] = ()
+    rewritten: tuple[Rewritten, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -98,6 +103,7 @@ class _Inspector:
         self.notices: list[str] = []
         self.facts = card.Facts()
         self.components: list[Component] = []
+        self.rewritten: list[Rewritten] = []
         self.used: set[str] = set()
         self.libraries: dict[str, str] = {}
         self.sent: dict[str, str] = {}
@@ -113,7 +119,8 @@ class _Inspector:
         self.check_task()
         problems = self.collector.all()
         notices = (*self.facts.notices, *self.notices)
-        return Inspection(self.facts, tuple(self.components), self.checks(), problems, notices)
+        rewritten = () if problems else tuple(self.rewritten)
+        return Inspection(self.facts, tuple(self.components), self.checks(), problems, notices, rewritten)
 
     def keep_as_safetensors(self) -> None:
         """Look at the files as the hub will keep them; `sent` says what those were called that are made of others."""
@@ -180,10 +187,18 @@ class _Inspector:
             self.add_head_files(source)
         source.labels = self.component_labels(source)
         component = read(source)
+        if component is not None and not self.collector.problems:
+            self.rewrite(source, component)
         if self.to_run:
             self.collector.extend(source.unrun)
         if component is not None:
             self.components.append(component)
+
+    def rewrite(self, source: Source, component: Component) -> None:
+        """Note what of a good adapter's configuration is served in other words."""
+        found = methods.rebuilt(source, component)
+        self.rewritten += found
+        self.notices += map(str, found)
 
     def add_head_files(self, source: Source) -> None:
         """AdapterHub keeps the head in files of its own."""

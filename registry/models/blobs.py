@@ -89,12 +89,14 @@ class ManifestFile(models.Model):
 
 
 class Original(models.Model):
-    """A file as it was sent that a manifest holds converted: evidence, kept and never served. No file of a manifest."""
+    """A file as it was sent that a manifest holds converted or rewritten: evidence, kept and never served. No file of a
+    manifest. `changes` says in words what was rewritten."""
 
     manifest = models.ForeignKey(Manifest, models.PROTECT, related_name="originals")
     path = models.CharField(max_length=1024)
     blob = models.ForeignKey(Blob, models.PROTECT, related_name="originals")
     converted = models.CharField(max_length=1024)
+    changes = models.JSONField(default=list, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

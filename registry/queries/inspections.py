@@ -4,6 +4,7 @@ import dataclasses
 
 from hub.spec import benchmark as spec
 from hub.spec import card, validation
+from hub.spec import manifest as manifests
 from hub.spec.errors import Problem, SpecError
 from registry.models import Adapter, BaseModel, Benchmark
 from registry.queries import base_models, benchmarks, blobs, located, plans, proposals, shapes
@@ -26,13 +27,12 @@ class Findings:
     proposals: tuple[shapes.BaseRef, ...] = ()
 
 
-def inspect(digest: str, adapter: Adapter, viewer: Viewer, *, judged: bool) -> Findings:
-    """Inspect a stored manifest with the rules that client and worker use, too. Reads headers and small files only.
+def inspect(content: manifests.Manifest, adapter: Adapter, viewer: Viewer, *, judged: bool) -> Findings:
+    """Inspect stored files with the rules that client and worker use, too. Reads headers and small files only.
 
     `judged`: a run is to follow, so the files must name a base model that this hub knows.
     """
-    files = {row.path: (row.blob_id, row.size) for row in blobs.files_of(digest)}
-    snapshot = blobs.StoredSnapshot(files)
+    snapshot = blobs.StoredSnapshot({file.path: (file.sha256, file.size) for file in content.files})
     facts, problems = _facts(snapshot)
     base = base_models.find(facts.base, viewer) if facts and facts.base else None
     if judged and facts is not None and base is None:

@@ -149,6 +149,13 @@ class QueuePlace(TypedDict):
     status: str
 
 
+class Rewritten(TypedDict):
+    """A configuration that is served otherwise than it was sent, and every change in words."""
+
+    path: str
+    changes: list[str]
+
+
 class VersionDetail(TypedDict):
     adapter: str
     version: str
@@ -173,6 +180,7 @@ class VersionDetail(TypedDict):
     published_at: datetime.datetime | None
     yanked: Yank | None
     files: list[FileShape]
+    rewritten: list[Rewritten]
     components: list[dict[str, Any]]
     report_url: str
     page_url: str

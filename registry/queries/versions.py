@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import F
 
 from registry.errors import NotFound, Yanked
-from registry.models import Adapter, Component, ManifestFile, Version
+from registry.models import Adapter, Component, ManifestFile, Original, Version
 from registry.models.versions import VersionQuerySet
 from registry.queries import base_models, blobs, runs, shapes
 from registry.queries.viewers import Viewer
@@ -198,11 +198,21 @@ def detail(version: Version, viewer: Viewer) -> shapes.VersionDetail:
         "published_at": version.published_at,
         "yanked": yank_of(version),
         "files": [file_shape(version, row) for row in blobs.files_of(version.digest)] if version.digest else [],
+        "rewritten": rewritten_of(version),
         "components": [component_shape(component) for component in components],
         "report_url": report_url(version),
         "page_url": page_url(version),
         "queue": runs.place_of(version),
     }
+
+
+def rewritten_of(version: Version) -> list[shapes.Rewritten]:
+    """Return the configurations of a version that are served otherwise than its own uploads brought them."""
+    rows = (
+        Original.objects.filter(manifest=version.digest).exclude(changes=[]).order_by("path") if version.digest else ()
+    )
+    sent = {file["sha256"] for upload in version.uploads.all() for file in upload.manifest["files"]} if rows else ()
+    return [{"path": row.converted, "changes": row.changes} for row in rows if row.blob_id in sent]
 
 
 def file_shape(version: Version, row: ManifestFile) -> shapes.FileShape:

@@ -39,10 +39,12 @@ _SAFE = "save the weights as safetensors: save_pretrained(...) does by default"
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """A file that was sent, and the file of the manifest that it became."""
+    """A file that was sent, and the file of the manifest that it became. `changes`: what differs, for people, where
+    that is more than the format."""
 
     sent: manifests.File
     kept: manifests.File
+    changes: tuple[str, ...] = ()
 
 
 def convert(

@@ -1,8 +1,8 @@
-"""From staged bytes to a version that waits for its run: hash, store, convert, inspect, plan.
+"""From staged bytes to a version that waits for its run: hash, store, convert, inspect, rewrite, plan.
 
 Runs within the request that completes a small upload, else as a job. It may be killed anywhere and begun again:
-bytes that are stored are not read twice (but for what has to be converted, which gives the same again), rows that are
-there are found, and only the holder of the upload's lease
+bytes that are stored are not read twice (but for what has to be converted or rewritten, which gives the same again),
+rows that are there are found, and only the holder of the upload's lease
 (numbered by `attempt`) may write the outcome.
 
 What fails is tried again after a pause that grows: for ever where the store or the database is at fault, and at most
@@ -33,7 +33,7 @@ from registry.queries import versions as version_queries
 from registry.queries.inspections import ADD_BASE, Findings
 from registry.queries.viewers import Viewer
 from registry.services import blobs as blob_rows
-from registry.services import commits, contents, conversions, events, evidence, fits, outbox, versions
+from registry.services import commits, contents, conversions, events, evidence, fits, outbox, rewrites, versions
 from registry.services.pauses import pause_after
 from registry.storage import base as storage
 
@@ -83,8 +83,12 @@ def run(*, upload_id: str | uuid.UUID) -> bool:
         return False
     try:
         _take(upload)
-        manifest = _record(*_convert(upload))
-        findings = _inspect(upload, manifest)
+        content, made = _convert(upload)
+        findings = _inspect(upload, content)
+        content, rewritten = _rewrite(content, findings)
+        if rewritten:  # what is written down is what the files say that are served
+            findings = _inspect(upload, content)
+        manifest = _record(content, (*made, *rewritten))
         measured = _derive(upload, manifest, findings)
         _conclude(upload=upload, manifest=manifest, findings=findings, measured=measured)
     except _Refused as refused:
@@ -220,6 +224,13 @@ def _convert(upload: Upload) -> tuple[manifests.Manifest, tuple[conversions.Conv
         raise _Refused(error.problems) from None
 
 
+def _rewrite(
+    content: manifests.Manifest, findings: Findings
+) -> tuple[manifests.Manifest, tuple[conversions.Conversion, ...]]:
+    """Return what the version will hold: configurations of good files as they are served, those of refused ones as sent."""
+    return rewrites.rewrite(content, () if findings.problems else findings.inspection.rewritten)
+
+
 @transaction.atomic
 def _record(content: manifests.Manifest, made: tuple[conversions.Conversion, ...]) -> Manifest:
     """Write the manifest, its files and what they were made of, or find them."""
@@ -233,15 +244,18 @@ def _record(content: manifests.Manifest, made: tuple[conversions.Conversion, ...
         )
     for one in made:
         Original.objects.get_or_create(
-            manifest=manifest, path=one.sent.path, blob_id=one.sent.sha256, defaults={"converted": one.kept.path}
+            manifest=manifest,
+            path=one.sent.path,
+            blob_id=one.sent.sha256,
+            defaults={"converted": one.kept.path, "changes": list(one.changes)},
         )
     return manifest
 
 
-def _inspect(upload: Upload, manifest: Manifest) -> Findings:
+def _inspect(upload: Upload, content: manifests.Manifest) -> Findings:
     _renew(upload)
     judged = settings.HUB_VALIDATION == "required"
-    return inspections.inspect(manifest.pk, upload.adapter, Viewer(upload.user, "push"), judged=judged)
+    return inspections.inspect(content, upload.adapter, Viewer(upload.user, "push"), judged=judged)
 
 
 def _derive(upload: Upload, manifest: Manifest, findings: Findings) -> list[dict[str, Any]]:

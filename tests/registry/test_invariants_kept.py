@@ -39,6 +39,7 @@ def test_what_was_sent_never_changes_and_is_never_deleted():
         "path": "pytorch_adapter.bin",
         "blob_id": make.make_blob().pk,
         "converted": "adapter.safetensors",
+        "changes": '["another"]',
         "created_at": timezone.now(),
     }
     for column, value in changes.items():

@@ -1,10 +1,13 @@
 """Adapters and configurations that strangers made: each read, or refused for a true reason."""
 
+import json
+
 import pytest
 
 from hub.spec import components, documents, errors, methods, validation
 from hub.spec.methods import peft_config, peft_table
 from hub.spec.snapshot import MemorySnapshot
+from tests.specimens.spec import builders
 
 # checkpoint -> (rank, adapter parameters, head parameters, words of the refusal)
 CHECKPOINTS = {
@@ -21,7 +24,6 @@ CHECKPOINTS = {
 # configuration -> (code, words): all others are read without a fault
 REFUSED = {
     "Import-Saurabh__Gliner_Finetuning": ("config.import", "'gliner2.inference.engine' names code to import"),
-    "guanyuch__colpali_gc": ("config.pattern", "could keep a program busy for ever"),
 }
 
 
@@ -58,3 +60,17 @@ def test_every_configuration_is_read_or_refused_for_a_true_reason(real_data):
         code, words = REFUSED.get(folder.name, ("", ""))
         assert [one for one, _ in told] == ([code] if code else []), (folder.name, told)
         assert all(words in message for _, message in told)
+
+
+def test_a_pattern_that_would_run_for_long_is_served_as_the_modules_that_the_tensors_prove(real_data):
+    sent = (real_data / "real-adapters" / "configs" / "guanyuch__colpali_gc" / "adapter_config.json").read_bytes()
+    modules = [f"language_model.model.layers.0.self_attn.{name}_proj" for name in "qkv"]
+    modules = sorted([*modules, "custom_text_proj"])
+    shapes = {f"base_model.model.{module}.lora_{half}.weight": shape for module in modules
+              for half, shape in (("A", (32, 64)), ("B", (64, 32)))}  # fmt: skip
+    files = {"adapter_config.json": sent, "adapter_model.safetensors": builders.safetensors(shapes)}
+    found = validation.inspect(MemorySnapshot(files), None, to_run=False)
+    assert found.ok, found.problems
+    (served,) = found.rewritten
+    config = json.loads(served.data)
+    assert (config["target_modules"], config["base_model_name_or_path"]) == (modules, None)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hub.spec import components, documents, errors
-from hub.spec.methods import adapterhub_table, bottleneck, peft_table
+from hub.spec.methods import adapterhub_rebuilt, adapterhub_table, bottleneck, peft_rebuilt, peft_table
+from hub.spec.methods.rewriting import Rewritten
 
 Reader = Callable[[components.Source], components.Component | None]
 
@@ -30,6 +31,17 @@ def detect(config: dict[str, Any], where: str = "adapter_config.json") -> tuple[
     message = "has neither PEFT's peft_type nor AdapterHub's config: this hub cannot tell which method it is"
     hint = f"save the adapter again with PEFT or adapters; peft_type is one of {', '.join(peft_table.TABLE)}"
     raise errors.SpecError.of("config.no_peft_type", where, message, hint, "config")
+
+
+def rebuilt(source: components.Source, component: components.Component) -> tuple[Rewritten, ...]:
+    """Return the configuration files of a component that a hub serves otherwise than they were sent.
+
+    It depends on the folder alone, never on the base model that it was read with. Faults go to the source's collector.
+    """
+    if component.library == "adapters":
+        return adapterhub_rebuilt.rebuilt(source)
+    found = peft_rebuilt.rebuilt(source, component)
+    return (found,) if found else ()
 
 
 def _reader(module: str) -> Reader:

@@ -1,4 +1,4 @@
-"""PEFT's adapter_config.json, judged key by key and rebuilt from an allow-list.
+"""PEFT's adapter_config.json, judged key by key. What is served of it: `peft_rebuilt`.
 
 No pattern of a user's is ever evaluated. What changes the base model, allocates by a number nobody checked, or asks
 for code by name is refused; what only matters in training is set aside.
@@ -20,16 +20,21 @@ MAX_RANK = 1024
 MAX_PROMPT = 8192
 MAX_ALPHA = 1e5
 MAX_NAMES = 20_000
+MAX_PARAMETERS = 256
+"""Names in target_parameters: each is held against every module. Real files name two or three."""
 MAX_REPEATS = 4
 """Repetitions in a pattern: each more takes a reader's time to another power."""
 TASKS = ("SEQ_CLS", "FEATURE_EXTRACTION", "TOKEN_CLS", "QUESTION_ANS", "CAUSAL_LM", "SEQ_2_SEQ_LM")
 RUN_TASKS = (None, "SEQ_CLS", "FEATURE_EXTRACTION")
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
 _META = re.compile(r"[\\*+?\[\](){}|^$]")
+_OF_MODULES = re.compile("modules|layers|pattern")
+"""How keys are called whose texts PEFT holds against module names."""
 # starts from noise: loading such a file leaves the base alone
 _HARMLESS_INIT = (True, False, None, "true", "false", "True", "False", "gaussian", "orthogonal", "eva", "mica")
 _INIT_HINT = "convert it: save_pretrained(..., path_initial_model_for_weight_conversion=...) writes a plain LoRA"
-_OFF: tuple[Any, ...] = (None, False, "", [], {})
+OFF: tuple[Any, ...] = (None, False, "", [], {})
+"""Values that say nothing."""
 # key -> what it is: understood, and not run here yet
 _NOT_RUN: dict[str, str] = {
     "use_dora": "DoRA",
@@ -124,8 +129,10 @@ def read(source: components.Source, layout: Layout) -> Settings:
     """Judge the configuration; faults are collected, and a usable value stands in for each."""
     config = source.config
     _refuse_attacks(source)
+    _refuse_bombs(source, layout)
     _judge_features(source)
     _judge_keys(source, layout)
+    _judge_lookups(source, layout)
     targets, all_linear = _targets(source)
     task_type = _task(source)
     return Settings(
@@ -143,10 +150,10 @@ def read(source: components.Source, layout: Layout) -> Settings:
         excluded=_set(_names(source, "exclude_modules")),
         layers=_layers(source),
         saved=_saved(source, task_type),
-        parameters=_names(source, "target_parameters") or (),
+        parameters=_parameters(source),
         bias=_bias(source),
         task_type=task_type,
-        on=frozenset(key for key in layout.keys if config.get(key) not in _OFF),
+        on=frozenset(key for key in layout.keys if config.get(key) not in OFF),
     )
 
 
@@ -174,28 +181,41 @@ def _refuse_mapping(source: components.Source, mapping: Any) -> None:
 
 def _judge_features(source: components.Source) -> None:
     for key, what in _NEVER.items():
-        if source.config.get(key) not in _OFF:
+        if source.config.get(key) not in OFF:
             source.config_problem("unsupported", key, f"this hub does not run {what} yet")
     for key, what in _NOT_RUN.items():
-        if source.config.get(key) not in _OFF:
+        if source.config.get(key) not in OFF:
             source.not_run("config.unsupported", f"{source.config_path}: {key}", f"this hub does not run {what} yet")
 
 
 def _judge_keys(source: components.Source, layout: Layout) -> None:
     """Keys that nobody here knows: of no consequence where they say nothing, and refused where they do."""
     if not layout.checked:
-        return  # a method known by name only: its keys are not known either, and none of them is handed on
-    knobs = {knob.key for knob in layout.knobs} | {knob.pattern for knob in layout.knobs}
-    known = COMMON | layout.keys | layout.aside | knobs
-    for key in sorted(set(source.config) - known):
+        return  # a method known by name only: its keys are not known either
+    for key in sorted(set(source.config) - known(layout)):
         value = source.config[key]
-        if value in _OFF:
+        if value in OFF:
             source.notices.append(
                 f"the key {documents.shorten(key)} is not known here; it says nothing and was set aside"
             )
         else:  # a variant of a later PEFT may have the same tensors and other arithmetic
             message = f"is a key this hub does not know ({documents.shorten(value)}); what it changes cannot be run"
             source.config_problem("unsupported", documents.shorten(key), message, "remove it if it changes nothing")
+
+
+def _judge_lookups(source: components.Source, layout: Layout) -> None:
+    """Names and numbers by module that say nothing to a reader of the tensors, and are PEFT's to look up."""
+    if "feedforward_modules" in layout.keys:
+        _names(source, "feedforward_modules")
+    for key in sorted(key for key in layout.keys if key.endswith("_pattern")):
+        for name, value in _pattern(source, key).items():
+            _alpha(source, f"{key}.{name}", value)
+
+
+def known(layout: Layout) -> frozenset[str]:
+    """Return every key that a method's configuration may have."""
+    knobs = {knob.key for knob in layout.knobs} | {knob.pattern for knob in layout.knobs if knob.pattern}
+    return COMMON | layout.keys | layout.aside | knobs
 
 
 def _task(source: components.Source) -> str | None:
@@ -287,15 +307,12 @@ def _literal(pattern: str) -> str | None:
 
 
 def _names(source: components.Source, key: str) -> tuple[str, ...] | None:
-    """A list of literal names; None where the key is absent, or a pattern (refused if it could run for ever)."""
+    """A list of literal names; None where the key is absent, or a pattern, which the tensors make good for."""
     value = source.config.get(key)
     if value is None:
         return None
     if isinstance(value, str):
-        if not _META.search(value):
-            return (value,)
-        _refuse_bomb(source, key, value)
-        return None
+        return None if is_pattern(value) else (value,)
     if not isinstance(value, list) or len(value) > MAX_NAMES or any(not isinstance(name, str) for name in value):
         source.config_problem("type", key, f"must be a list of at most {MAX_NAMES} module names")
         return ()
@@ -304,6 +321,19 @@ def _names(source: components.Source, key: str) -> tuple[str, ...] | None:
         message = f"{documents.shorten(wrong[0])!r} is no module name"
         source.config_problem("pattern", key, message, "write names such as query, or attention.self.query")
     return tuple(name for name in value if name not in wrong)
+
+
+def _parameters(source: components.Source) -> tuple[str, ...]:
+    names = _names(source, "target_parameters") or ()
+    if len(names) > MAX_PARAMETERS:
+        message = f"names {len(names)} parameters; at most {MAX_PARAMETERS} are taken"
+        source.config_problem("type", "target_parameters", message, "name them by the end of their path")
+    return names[:MAX_PARAMETERS]
+
+
+def names_of(value: Any) -> tuple[str, ...]:
+    """Return the names in a value that was judged: a list of them, or a single one."""
+    return (value,) if isinstance(value, str) else tuple(value or ())
 
 
 def _set(names: Iterable[str] | None) -> frozenset[str] | None:
@@ -316,13 +346,32 @@ def _targets(source: components.Source) -> tuple[frozenset[str] | None, bool]:
     return _set(_names(source, "target_modules")), False
 
 
+def is_pattern(text: str) -> bool:
+    """Tell whether a text is more than the literal name of a module."""
+    return _META.search(text) is not None
+
+
+def _refuse_bombs(source: components.Source, layout: Layout) -> None:
+    """Patterns in the files of a method that is known by name only: nobody here can write out what they mean, so they
+    are published to people whose PEFT evaluates them. Those of all others are (see `peft_rebuilt`)."""
+    for key, value in source.config.items() if not layout.checked else ():
+        for text in _texts(value) if _OF_MODULES.search(key) else ():
+            if is_pattern(text):
+                _refuse_bomb(source, documents.shorten(key), text)
+
+
+def _texts(value: Any) -> list[str]:
+    """The texts of a value: itself, the items of a list, the keys of an object."""
+    items = value if isinstance(value, list | dict) else [value]
+    return [item for item in items if isinstance(item, str)]
+
+
 def _refuse_bomb(source: components.Source, key: str, pattern: str) -> None:
-    """A pattern is not evaluated here, but the file would be published to people whose PEFT does evaluate it."""
     if len(pattern) > 512 or sum(map(pattern.count, "*+{")) > MAX_REPEATS or _repeats_a_repeat(pattern):
         message = f"the pattern {documents.shorten(pattern)!r} could keep a program busy for ever"
         source.config_problem("pattern", key, message, "write a list of module names")
     else:
-        source.notices.append(f"{key} is a pattern; it was not evaluated: the tensors say which modules are adapted")
+        source.notices.append(f"{key} is a pattern; it was not evaluated")
 
 
 def _repeats_a_repeat(pattern: str) -> bool:

@@ -39,6 +39,19 @@ class Group:
     found: dict[str, tensors.Tensor] = dataclasses.field(default_factory=dict)
 
 
+def split(name: str, row: Layout) -> tuple[str, str] | None:
+    """Return (module, role) where a key without its prefix ends in a role of this method."""
+    if row.mark:
+        module, found, role = name.rpartition(f".{row.mark}")
+        return (module, row.mark + role) if found else None
+    parts = name.split(".")
+    for length in (1, 2, 3):
+        role = ".".join(parts[-length:])
+        if len(parts) > length and (role in row.roles or layout.numbered(role) in row.roles):
+            return ".".join(parts[:-length]), role
+    return None
+
+
 class Sorted:
     """The tensors of a file, sorted when it is made. `groups`: the method's, by module; `once`: prompts and shared ones;
     `saved`: of whole modules, by canonical name; `biases` of the base model; `copies` of its tables; `tokens`: rows."""
@@ -67,8 +80,8 @@ class Sorted:
             self.sort_outside(tensor)
         elif _FOREIGN[0][0].search(name):
             self.sort_leftover(tensor)
-        elif split := self.split(name):
-            self.add(*split, tensor)
+        elif found := split(name, self.row):
+            self.add(*found, tensor)
         elif name.endswith(f".{TOKENS}") and "trainable_token_indices" in self.settings.on:
             self.tokens[self.modules.canonical(name.removesuffix(f".{TOKENS}"))] = tensor
         elif peft_heads.declared(self.modules.canonical(name), self.settings):
@@ -112,18 +125,6 @@ class Sorted:
             self.saved[self.modules.canonical(name)] = tensor
         else:
             self.refuse(tensor)
-
-    def split(self, name: str) -> tuple[str, str] | None:
-        """Return (module, role) where a key ends in a role of this method."""
-        if self.row.mark:
-            module, found, role = name.rpartition(f".{self.row.mark}")
-            return (module, self.row.mark + role) if found else None
-        parts = name.split(".")
-        for length in (1, 2, 3):
-            role = ".".join(parts[-length:])
-            if len(parts) > length and (role in self.row.roles or layout.numbered(role) in self.row.roles):
-                return ".".join(parts[:-length]), role
-        return None
 
     def add(self, name: str, role: str, tensor: tensors.Tensor) -> None:
         """Keep a tensor of the method under its module."""

@@ -8,7 +8,9 @@ from hub.spec.methods.layout import Form, Symbols
 from hub.spec.methods.peft_config import Settings
 
 # where a table of tokens is tied to another one, which alone is in the base model's files
-_TIED = ("lm_head", "proj_out", "cls.predictions.decoder", "encoder.embed_tokens", "decoder.embed_tokens")
+TIED = frozenset(
+    {"lm_head", "proj_out", "cls.predictions.decoder", "encoder.embed_tokens", "decoder.embed_tokens"}
+)  # fmt: skip
 _NEEDED = {"embedding": ("WIDTH",), "norm": ("SIZE",), "experts": ("EXPERTS", "OUT", "IN")}
 _SIZES = {"OUT": "out", "IN": "in", "ROWS": "rows", "WIDTH": "width", "SIZE": "size", "EXPERTS": "experts"}
 
@@ -38,7 +40,7 @@ class Modules:
 
     def tied(self, path: str) -> bool:
         """Whether a path names a second place of a table of tokens, which the base model's files do not have."""
-        return path in _TIED and (self.base is None or path not in self.base.modules)
+        return path in TIED and (self.base is None or path not in self.base.modules)
 
     def parameters_at(self, name: str) -> list[str]:
         """The paths of the parameters of a module (by its name in the file) that `target_parameters` adapts."""

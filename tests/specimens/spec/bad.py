@@ -10,6 +10,7 @@ from tests.specimens.spec.builders import PREFIX, REMOVE
 
 _QUERY = f"{PREFIX}bert.encoder.layer.0.attention.self.query"
 _HEAD = (f"{PREFIX}classifier.weight", f"{PREFIX}classifier.bias")
+_WAVES = {f"{_QUERY}.waveft_spectrum": (4,)}
 _NO_HEAD = dict.fromkeys(_HEAD, REMOVE)
 # inert: opcodes that would make a folder, never run here
 PICKLE = b"cos\nmkdir\n(S'canary'\ntR."
@@ -52,14 +53,6 @@ ATTACKS = {
     "bias=lora_only, undeclared": (
         make.lora(shapes={f"{_QUERY}.base_layer.bias": (8,)}), "tensors.base_layer", "query.base_layer.bias"),
     "layer_replication": (make.lora({"layer_replication": [[0, 2], [0, 2]]}), "config.unsupported", "layer_replication"),
-    "a pattern that never ends": (
-        make.lora({"target_modules": "(([a-z.]+)+)+[0-9]!"}), "config.pattern", "for ever"),
-    "a pattern of question marks": (
-        make.lora({"exclude_modules": "(?:[a-z_.0-9]?){80}!"}), "config.pattern", "for ever"),
-    "a pattern to the tenth power": (
-        make.lora({"target_modules": ".*" * 10 + "(query|value)!"}), "config.pattern", "for ever"),
-    "a pattern for layers": (make.lora({"layers_pattern": "(([a-z.]+)+)+[0-9]!"}), "config.pattern", "for ever"),
-    "a pattern of choices": (make.lora({"exclude_modules": "(a|a)*b"}), "config.pattern", "for ever"),
     "a pattern for ranks": (make.lora({"rank_pattern": {r".*\.(query|value)": 2}}), "config.pattern", "rank_pattern"),
     "a pattern among names": (make.lora({"target_modules": ["query", "(a+)+"]}), "config.pattern", "no module name"),
     "rank 2e6": (make.lora({"r": 2_000_000}), "config.rank", "2000000"),
@@ -132,6 +125,10 @@ NOT_RUN = {
 }  # fmt: skip
 
 METHODS = {
+    "a pattern of a method known by name only": (
+        make.peft("WAVEFT", {"target_modules": "(([a-z.]+)+)+[0-9]!"}, _WAVES), "config.pattern", "for ever"),
+    "patterns of such a method, by module": (
+        make.peft("WAVEFT", {"n_frequency_pattern": {"(a|a)*b": 1}}, _WAVES), "config.pattern", "for ever"),
     "no peft_type": (make.lora({"peft_type": REMOVE}), "config.no_peft_type", "peft_type"),
     "LoRA's tensors under another name": (make.lora({"peft_type": "LOHA"}), "tensors.method", "is of LoRA, the configuration says LoHa"),
     "a task that is none": (make.lora({"task_type": "MAGIC"}), "config.task_type", "no task of PEFT"),

@@ -1,0 +1,55 @@
+"""A configuration written anew: what its values may be, and what is told of the difference."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from typing import Any
+
+from hub.spec import documents, reference
+
+MAX_DEPTH = 3
+PLACE = "null: it named a place on somebody's machine"
+GONE = "removed"
+_WORD = re.compile(r"[A-Za-z0-9_.\-]{0,200}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rewritten:
+    """A configuration as a hub serves it, where that is not what was sent: its path, its bytes, and every change in words
+    that need no tense: `target_modules: the list of the 24 modules that the tensors prove`."""
+
+    path: str
+    data: bytes
+    changes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One sentence for a person."""
+        return f"{self.path} is written anew by a hub ({'; '.join(self.changes)})"
+
+
+def written(path: str, config: dict[str, Any], changes: dict[str, str]) -> Rewritten | None:
+    """Return a configuration in its canonical form; None where nothing has changed, so that the sent bytes stay.
+
+    `changes` says by key what became of it.
+    """
+    if not changes:
+        return None
+    told = tuple(f"{documents.shorten(key)}: {what}" for key, what in sorted(changes.items()))
+    return Rewritten(path, f"{json.dumps(config, indent=2, sort_keys=True)}\n".encode("ascii"), told)
+
+
+def is_plain(value: Any, depth: int = MAX_DEPTH) -> bool:
+    """Tell whether a value is a number, a switch, a word, or a small structure of these: no path, no code, no text."""
+    if isinstance(value, str):
+        return _WORD.fullmatch(value) is not None
+    if isinstance(value, list | dict):
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        return depth > 0 and all(is_plain(item, depth - 1) for item in inner)
+    return value is None or isinstance(value, bool | int | float)
+
+
+def is_place(name: Any) -> bool:
+    """Tell whether a base model is named by what others cannot find: a path rather than `name` or `owner/name`."""
+    return not isinstance(name, str) or reference.MODEL_ID.fullmatch(name) is None
