@@ -11,7 +11,7 @@ of many sizes; adapters change some linear modules of one of them. Three ways to
 
 Beside each stands the loop that a person would write: `hub.spec.compatibility.check` for each pair, values ready in memory
 (over 2000 adapters at most, and reckoned up). A table on stderr, JSON on stdout; exit status 1 where the loop finds something else,
-or one of the first two ways takes more than two seconds.
+or anything takes more than two seconds.
 """
 
 import argparse
@@ -37,6 +37,7 @@ from registry.embedded import postgres as postgresql
 
 BAR = 2.0
 BATCH = 2000
+COLUMNS = ("base_fingerprint", "task", "method")
 FAMILIES = {
     "bert": ("encoder.layer.{}.", ("attention.self.query", "attention.self.key", "attention.self.value",
              "attention.output.dense", "intermediate.dense", "output.dense")),
@@ -278,9 +279,9 @@ ADAPTERS = (
 
 
 def lists(values: list[Any], repeats: int) -> dict[str, Any]:
-    """Seconds of what a reader waits for: a page of what fits, and the counts by level, over so many adapters."""
+    """Seconds of what a reader waits for: a page of what fits, the counts by level and those to filter by, over so many adapters."""
     from registry.models import BaseModel, Need, Offer, User
-    from registry.queries import fits, search
+    from registry.queries import fits, search, site
     from registry.queries.viewers import ANYBODY
     from registry.services import fits as writing
 
@@ -301,6 +302,12 @@ def lists(values: list[Any], repeats: int) -> dict[str, Any]:
         "page by date": timed(lambda: search.search(search.SearchQuery(base=row.pk), ANYBODY), repeats),
         "page by score": timed(lambda: search.search(search.SearchQuery(base=row.pk, sort="score"), ANYBODY), repeats),
         "counts": timed(lambda: fits.counts(target, ANYBODY), repeats),
+        "filters of all": timed(
+            lambda: site.counted(search.matching(search.SearchQuery(), ANYBODY), ANYBODY, *COLUMNS), repeats
+        ),
+        "filters of what fits": timed(
+            lambda: site.counted(search.matching(search.SearchQuery(base=row.pk), ANYBODY), ANYBODY, *COLUMNS), repeats
+        ),
     }
 
 
@@ -373,7 +380,7 @@ def measure(url: str, bases: int, counts: list[int], repeats: int, *, listed: bo
         found["list"] = lists(list(needs("shared", counts[-1], values, NEW, draw)), repeats)
     connections.close_all()
     rows = [*found["adapter"], *found["base"]]
-    found["met"] = all(row["agrees"] and (row["seconds"] <= BAR or row.get("needs") == "one base") for row in rows)
+    found["met"] = all(row["agrees"] and row["seconds"] <= BAR for row in rows)
     return found
 
 

@@ -7,6 +7,7 @@ torch's own bits for a NaN differ between processors, and between the middle and
 numpy converts to float16 without the processor's help (0.4 G a second). Here float addition does the rounding: beside a
 power of two whose last place is float16's last place, the sum's low bits are the rounded significand. All work is done
 in pieces that stay in the cache (4 MB with all buffers, of each thread), in buffers that are made once per thread.
+Where torch is loaded anyway, `hub.runtime.torch_casting` does the same with the processor's help; this is the rule it is held to.
 """
 
 from __future__ import annotations
@@ -54,15 +55,21 @@ def digests(parts: Iterable[memoryview], dtype: str, ways: Sequence[Steps]) -> d
     return {steps: hasher.hexdigest() for steps, hasher in hashers.items()}
 
 
-def _bench() -> _Bench:
+def use(kind: type[Bench]) -> None:
+    """Have the casts made by this kind of bench from now on, in every thread. `hub.runtime` brings torch's, which is faster."""
+    global _kind
+    _kind = kind
+
+
+def _bench() -> Bench:
     if not available():
         raise errors.UsageError("cast roots need numpy", hint="pip install numpy, or leave them out (--no-casts)")
-    if not hasattr(_benches, "here"):
-        _benches.here = _Bench()
+    if type(getattr(_benches, "here", None)) is not _kind:
+        _benches.here = _kind()
     return _benches.here
 
 
-class _Bench:
+class Bench:
     """The buffers of one thread, each one piece long, and what is done in them."""
 
     def __init__(self) -> None:
@@ -169,6 +176,9 @@ class _Bench:
         return self.numpy.bitwise_or(self._to_bfloat(total, scale, out), self._upper[:count], out=out)
 
 
+_kind = Bench
+
+
 @functools.cache
 def _table(before: str, after: str) -> Array:
     """Every number of one 16-bit format in the other: 65536 of them, so they are looked up."""
@@ -176,4 +186,4 @@ def _table(before: str, after: str) -> Array:
 
     every = numpy.arange(1 << 16, dtype="<u4")
     single = every.astype("<u2").view("<f2").astype("<f4") if before == "F16" else (every << 16).view("<f4")
-    return _Bench().cast(single, "F32", [(after,)])[(after,)].copy()  # they are less than a piece
+    return Bench().cast(single, "F32", [(after,)])[(after,)].copy()  # they are less than a piece

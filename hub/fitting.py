@@ -120,7 +120,7 @@ def of_resolution(wire: Wire, store: cache.Cache, found: Resolution, meant: base
         fit = _looked_at(wire, store, found, meant.base)
         if fit.level in {"unknown", "shape_only"}:
             with wire.hasty() as hasty:
-                fit = _asked(hasty, retrieval.parse(found.ref), found.digest, meant.base) or fit
+                fit = _asked(hasty, retrieval.parse(found.ref), found.digest, meant.base, found.folder) or fit
     return _proven(wire, found, meant, fit) if fit.level == "shape_only" else fit
 
 
@@ -243,16 +243,17 @@ def _looked_at(wire: Wire, store: cache.Cache, found: Resolution, base: BaseMode
     known = found.facts.get("base_model") or {}
     backbone = (known.get("roots") or {}).get("backbone")
     proven = {backbone} if backbone and found.facts.get("status") == "published" else set()
-    verdict = compatibility.check(inspect(wire, store, found, None), base, known.get("fingerprint"), proven)
+    parts = [part for part in inspect(wire, store, found, None).components if found.folder in (None, part.folder)]
+    verdict = compatibility.check(parts, base, known.get("fingerprint"), proven)
     return Fit(verdict.level, verdict.reasons, clash=verdict.level == "incompatible")
 
 
-def _asked(wire: Wire, meant: Reference, digest: str, base: BaseModel) -> Fit | None:
+def _asked(wire: Wire, meant: Reference, digest: str, base: BaseModel, folder: str | None = None) -> Fit | None:
     """What the hub says of a base model that we describe to it; None where it says nothing."""
     body = {
         "config": base.config,
         "leaves": [leaf.to_json() for leaf in base.leaves],
-        "adapter": str(Reference(meant.namespace, meant.name, None, digest)),
+        "adapter": str(Reference(meant.namespace, meant.name, None, digest, folder)),
     }
     try:
         answer = None if wire.offline else wire.request("POST", "compat/check", json=body, idempotent=True).data

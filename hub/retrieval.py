@@ -34,13 +34,17 @@ logger = logging.getLogger("hub")
 
 @dataclass(frozen=True)
 class Resolution:
-    """What a reference means: the manifest with proof that it is the digest's, the hub's facts, where the bytes are."""
+    """What a reference means: the manifest with proof that it is the digest's, the hub's facts, where the bytes are.
+
+    `folder`: of several adapters the one that was asked for, of which `facts["compatibility"]` then speaks.
+    """
 
     digest: str
     manifest: Manifest
     facts: Mapping[str, Any]
     urls: Mapping[str, str]
     inline: Mapping[str, bytes]
+    folder: str | None = None
 
     @property
     def ref(self) -> str:
@@ -103,7 +107,16 @@ def read_answer(answer: Any, ref: reference.Reference) -> Resolution:
         )
     facts = {key: value for key, value in answer.items() if key != "files"}
     facts["files"] = [file.to_json() for file in manifest.files]
-    return Resolution(digest, manifest, facts, urls, inline)
+    if ref.folder and "compatibility" in facts:
+        facts["compatibility"] = _of_component(facts["compatibility"], ref.folder)
+    return Resolution(digest, manifest, facts, urls, inline, ref.folder)
+
+
+def _of_component(said: Any, folder: str) -> Any:
+    """What the hub said of one of several adapters; where it tells no component apart, of all."""
+    parts = said.get("components") if isinstance(said, dict) else None
+    named = [part for part in parts or () if isinstance(part, dict) and part.get("folder") == folder]
+    return named[0] if named else said
 
 
 def ensure(

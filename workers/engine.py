@@ -168,7 +168,7 @@ class Run:
         name = prepared.benchmark.name
         self.tell(f"score {name}")
         evaluator = importlib.import_module(f"workers.evaluators.{tasks.get(prepared.benchmark.task).evaluator}")
-        gates, previous = self.assignment.plan["gates"], self._previous(digest)
+        gates, previous = self.assignment.plan["gates"], self._previous(digest, component.folder)
         try:
             outcome = evaluator.score(self.backbone, head, self._declared(component), prepared, gates, previous)
         except labels.Mismatch as error:
@@ -195,12 +195,13 @@ class Run:
         planned = self.assignment.plan.get("labels")
         return tuple(planned) if planned else component.head.labels if component.head else None
 
-    def _previous(self, digest: str) -> Previous | None:
+    def _previous(self, digest: str, folder: str) -> Previous | None:
+        """What the adapter in the same folder answered before; of one that is new there, what its neighbour at the root did."""
         given = self.assignment.previous
         answers = (given or {}).get("predictions", {}).get(f"sha256:{digest}")
         if given is None or answers is None:
             return None
-        found = answers["labels"] if isinstance(answers, dict) else answers
+        found = answers.get("folders", {}).get(folder, answers["labels"]) if isinstance(answers, dict) else answers
         return Previous(str(given["adapter_digest"]), [int(label) for label in found])
 
     def _frozen(self) -> None:

@@ -106,10 +106,14 @@ class Need(models.Model):
 
 
 class Fit(models.Model):
-    """This offer meets this need. What does not fit has no row."""
+    """This offer meets this need. What does not fit has no row.
 
-    need = models.ForeignKey(Need, models.CASCADE, related_name="fits", db_index=False)
-    offer = models.ForeignKey(Offer, models.CASCADE, related_name="fits")
+    Rows come by the hundred thousand, so both keys are looked at once a statement (`fit_is_of_what_there_is`) and not once
+    a row, as foreign keys are; and needs and offers are never deleted.
+    """
+
+    need = models.ForeignKey(Need, models.PROTECT, related_name="fits", db_index=False, db_constraint=False)
+    offer = models.ForeignKey(Offer, models.PROTECT, related_name="fits", db_constraint=False)
 
     class Meta:
         constraints = [UniqueConstraint(fields=["need", "offer"], name="fit_is_one_a_pair")]

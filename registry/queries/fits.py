@@ -5,8 +5,9 @@ from a level what somebody else has pushed in private.
 """
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Any
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from django.db.models import (
     Case,
@@ -27,7 +28,7 @@ from registry.models import Adapter, BaseModel, BaseRelation, Component, Fit, Lo
 from registry.models.adapters import AdapterQuerySet
 from registry.models.fits import Sizes
 from registry.models.versions import VersionQuerySet
-from registry.queries import base_models, located, shapes, versions
+from registry.queries import adapters, base_models, located, shapes, versions
 from registry.queries.viewers import Viewer
 from registry.queries.visibility import visible_adapters
 
@@ -35,6 +36,17 @@ RANKS = ("validated", "same_values", "derived", "declared", "shape_only")
 """The levels of what fits, best first; `declared` is `shape_only` for the base that the adapter was published for."""
 LEVELS = ("validated", "same_values", "derived", "shape_only")
 DECLARED = RANKS.index("declared")
+
+
+class Proof(NamedTuple):
+    """A version that was published on a base, and how it is shown."""
+
+    version: Version
+    shown: shapes.CompatibilityEvidence
+
+
+Proofs = dict[tuple[int, str, int], Proof]
+"""By rank, adapter digest and adapter; under 0 that of any adapter with the same bytes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,34 +175,37 @@ def shown(rows: Iterable[Adapter], target: Target, viewer: Viewer) -> dict[int, 
     """Return the verdict on each of these adapters, which are `ranked`, with the report that proves it, by key."""
     ranks = {row.pk: (row.rank, row.adapter_digest) for row in rows}  # type: ignore[attr-defined]
     found: dict[int, shapes.Compatibility] = {}
-    evidence = _evidence({digest for rank, digest in ranks.values() if rank < DECLARED and digest}, target, viewer)
+    evidence = proven_by({digest for rank, digest in ranks.values() if rank < DECLARED and digest}, target, viewer)
     for pk, (rank, digest) in ranks.items():
-        proof = evidence.get((rank, digest or "", pk)) or evidence.get((rank, digest or "", 0))
-        found[pk] = {
-            "level": _level(RANKS[rank]),
-            "reasons": [compatibility.REASONS[RANKS[rank]]],
-            "evidence": proof,
-        }
+        found[pk] = cell(RANKS[rank], proof_of(evidence, rank, digest, pk))
     return found
 
 
-def _evidence(
-    digests: set[str], target: Target, viewer: Viewer
-) -> dict[tuple[int, str, int], shapes.CompatibilityEvidence]:
-    """The proofs by rank, adapter digest and adapter; under 0 that of any adapter with the same bytes."""
-    found: dict[tuple[int, str, int], shapes.CompatibilityEvidence] = {}
+def cell(rank: str, proof: Proof | None) -> shapes.Compatibility:
+    """Return the verdict that a name of RANKS stands for."""
+    return {"level": _level(rank), "reasons": [compatibility.REASONS[rank]], "evidence": proof.shown if proof else None}
+
+
+def proven_by(digests: set[str], target: Target, viewer: Viewer) -> Proofs:
+    """Return what proves that adapters with these digests run on this base or its kin, of what the viewer may know of."""
+    found: Proofs = {}
     if not digests:
         return found
     for rank, bases in enumerate(target.by_rank):
         rows = proofs(bases, viewer).filter(adapter_digest__in=digests)
         rows = rows.select_related("adapter__namespace", "base_model").prefetch_related("base_model__aliases")
         for version in rows.order_by("-base_fingerprint", "pk"):
-            proof = _proof(version, viewer)
+            proof = Proof(version, _proof(version, viewer))
             for adapter in (0, version.adapter_id):
                 known = found.get((rank, version.adapter_digest or "", adapter))
                 if known is None or version.base_fingerprint == target.fingerprint:
                     found[rank, version.adapter_digest or "", adapter] = proof
     return found
+
+
+def proof_of(found: Proofs, rank: int, digest: str | None, adapter: int) -> Proof | None:
+    """Return what gives an adapter this rank: its own, else one with the same bytes."""
+    return found.get((rank, digest or "", adapter)) or found.get((rank, digest or "", 0))
 
 
 def _proof(version: Version, viewer: Viewer) -> shapes.CompatibilityEvidence:
@@ -213,14 +228,48 @@ def counts(target: Target, viewer: Viewer) -> dict[str, int]:
 
 def of_version(version: Version, found: list[Component], base: BaseModel, viewer: Viewer) -> shapes.Compatibility:
     """Return the verdict on one version and one base, with every tensor that clashes."""
-    return _check(version, found, base_models.to_spec(base), of_base(base, viewer), viewer)
+    return _verdict(version, found, base_models.to_spec(base), of_base(base, viewer), viewer)
 
 
 def of_version_on(
     version: Version, found: list[Component], value: spec.BaseModel, viewer: Viewer, *, hashed: bool
 ) -> shapes.Compatibility:
     """Return the verdict on one version and a base that somebody describes."""
-    return _check(version, found, value, of_value(value, viewer, hashed=hashed), viewer)
+    return _verdict(version, found, value, of_value(value, viewer, hashed=hashed), viewer)
+
+
+def _verdict(
+    version: Version, found: list[Component], value: spec.BaseModel, target: Target, viewer: Viewer
+) -> shapes.Compatibility:
+    """The verdict on all components together, and where there are several on each of them alone."""
+    digest = version.adapter_digest or ""
+    evidence = proven_by({digest} - {""}, target, viewer)
+    unlike = functools.cache(lambda: _differences(value, version, viewer))
+    whole = _check(version, found, value, target, evidence, unlike)
+    if len(found) > 1:
+        scores = adapters.scores_of((proof.version for proof in evidence.values()), viewer)
+        whole["components"] = []
+        for one in found:
+            told = _check(version, [one], value, target, evidence, unlike)
+            proof = (
+                proof_of(evidence, RANKS.index(told["level"]), digest, version.adapter_id) if told["evidence"] else None
+            )
+            whole["components"].append(of_component(one.folder, told, proof, scores))
+    return whole
+
+
+def of_component(
+    folder: str, told: shapes.Compatibility, proof: Proof | None, scores: dict[str, list[shapes.ScoreShort]]
+) -> shapes.ComponentCompatibility:
+    """Return the verdict on one component, with what it measured in the run that the verdict stands on."""
+    measured = scores.get(str(proof.version.run_id), []) if proof else []
+    return {
+        "folder": folder,
+        "level": told["level"],
+        "reasons": told["reasons"],
+        "evidence": told["evidence"],
+        "scores": [score for score in measured if score["folder"] == folder],
+    }
 
 
 def of_version_on_located(
@@ -231,11 +280,15 @@ def of_version_on_located(
 
 
 def _check(
-    version: Version, found: list[Component], value: spec.BaseModel, target: Target, viewer: Viewer
+    version: Version,
+    found: list[Component],
+    value: spec.BaseModel,
+    target: Target,
+    evidence: Proofs,
+    unlike: Callable[[], list[str]],
 ) -> shapes.Compatibility:
     root = value.roots.get("backbone", "")
     digest = version.adapter_digest or ""
-    evidence = _evidence({digest} - {""}, target, viewer)
     proven = [{root} if (rank, digest, 0) in evidence and root else set() for rank in range(3)]
     verdict = compatibility.check(
         [parts.Component.from_json(component.facts["component"]) for component in found],
@@ -246,11 +299,9 @@ def _check(
         derived=proven[2],
     )
     rank = RANKS.index(verdict.level) if verdict.level in RANKS else len(RANKS)
-    proof = evidence.get((rank, digest, version.adapter_id)) or evidence.get((rank, digest, 0))
-    reasons = list(verdict.reasons)
-    if verdict.level == "shape_only" and target.fingerprint:
-        reasons += _differences(value, version, viewer)
-    return {"level": verdict.level, "reasons": reasons, "evidence": proof}
+    proof = proof_of(evidence, rank, digest, version.adapter_id)
+    reasons = [*verdict.reasons, *(unlike() if verdict.level == "shape_only" and target.fingerprint else ())]
+    return {"level": verdict.level, "reasons": reasons, "evidence": proof.shown if proof else None}
 
 
 def _differences(value: spec.BaseModel, version: Version, viewer: Viewer) -> list[str]:
@@ -262,9 +313,14 @@ def _differences(value: spec.BaseModel, version: Version, viewer: Viewer) -> lis
     return [told] if told else []
 
 
+def is_compared(target: Target) -> bool:
+    """Tell whether what a registered base offers was held against every need, so that what has no row does not fit."""
+    return BaseModel.objects.filter(pk=target.fingerprint, offer__compared_at__isnull=False).exists()
+
+
 def unfit(pks: Iterable[int], target: Target) -> dict[int, str]:
     """Return for adapters that do not fit a base why: `unknown` where something is not known, else `incompatible`."""
-    offered = BaseModel.objects.filter(pk=target.fingerprint, offer__compared_at__isnull=False).exists()
+    offered = is_compared(target)
     open_ = Component.objects.filter(Q(need=None) | Q(need__compared_at=None), manifest=OuterRef("digest"))
     rows = Adapter.objects.filter(pk__in=list(pks)).annotate(
         told=Exists(Component.objects.filter(manifest=OuterRef("digest"))) & ~Exists(open_)

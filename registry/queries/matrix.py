@@ -1,17 +1,19 @@
 """Adapters against a base model and its kin, and against a base model that somebody describes."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Count, Q
 
 from hub.spec import base_model as spec
+from hub.spec import compatibility, reference
 from hub.spec import located as headers
-from hub.spec import reference
 from hub.spec.errors import SpecError
 from registry.errors import BadRequest, Invalid
-from registry.models import Adapter, BaseModel, LocatedBase, Version
-from registry.queries import adapters, base_models, fits, located, search, shapes, versions
+from registry.models import Adapter, BaseModel, Component, LocatedBase, Version
+from registry.queries import adapters, base_models, component_fits, fits, located, search, shapes, versions
+from registry.queries.component_fits import Several
 from registry.queries.search import SearchQuery
 from registry.queries.viewers import Viewer
 from registry.queries.visibility import visible_adapters
@@ -25,15 +27,17 @@ ROWS = 50
 def of(name: str, viewer: Viewer, query: SearchQuery, *, ref: str = "") -> tuple[shapes.Matrix, str]:
     """Return a page of the matrix of a base model and its kin, and the cursor of the next page.
 
-    The rows are what fits the base, in the order of its list. With `ref` one row, that adapter, with every tensor that
-    clashes. Raises NotFound, BadRequest.
+    The rows are what fits the base, in the order of its list. With `ref` one row, that adapter (with `#folder` that
+    component alone), with every tensor that clashes. Raises NotFound, BadRequest.
     """
     base = base_models.find(name, viewer)
     if base is None:
         return _of_located(located.get(name, viewer), viewer, dataclasses.replace(query, base=name), ref)
     if ref:
         kin = relatives(base, viewer)
-        row = _row_of(_version(ref, viewer), [other for _, other in kin], viewer)
+        row = _row_of(
+            ref, viewer, lambda version, found: [fits.of_version(version, found, other, viewer) for _, other in kin]
+        )
         return {"base_model": _ref(base), "columns": _columns(kin, viewer), "rows": [row], "next": None}, ""
     found = search.search(dataclasses.replace(query, base=base.pk), viewer)
     return of_page(base, found, viewer), found.cursor
@@ -47,9 +51,8 @@ def _of_located(row: LocatedBase, viewer: Viewer, query: SearchQuery, ref: str) 
         "counts": fits.counts(fits.of_located(row), viewer),
     }
     if ref:
-        version = _version(ref, viewer)
-        cell = fits.of_version_on_located(version, versions.components_of(version.digest), row, viewer)
-        rows, cursor = [_row(version, [cell])], ""
+        cells = [_row_of(ref, viewer, lambda version, found: [fits.of_version_on_located(version, found, row, viewer)])]
+        rows, cursor = cells, ""
     else:
         found = search.search(query, viewer)
         cursor = found.cursor
@@ -104,7 +107,8 @@ def _rows(found: list[shapes.Summary], kin: list[BaseModel], viewer: Viewer) -> 
     for row in found:
         named |= Q(namespace__name=row["namespace"], name=row["name"])
     keys = {f"{row.namespace.name}/{row.name}": row.pk for row in _adapters(viewer).filter(named)}
-    columns = [_cells(list(keys.values()), fits.of_base(other, viewer), viewer) for other in kin]
+    several = component_fits.several(keys.values())
+    columns = [_cells(list(keys.values()), several, fits.of_base(other, viewer), viewer) for other in kin]
     return [
         {
             "adapter": row["ref"],
@@ -122,34 +126,42 @@ def _adapters(viewer: Viewer) -> Any:
     return visible_adapters(viewer).select_related("namespace").defer("search")
 
 
-def _cells(keys: list[int], target: fits.Target, viewer: Viewer) -> dict[int, shapes.Compatibility]:
+def _cells(
+    keys: list[int], several: list[Several], target: fits.Target, viewer: Viewer
+) -> dict[int, shapes.Compatibility]:
     ranked = list(fits.ranked(visible_adapters(viewer).filter(pk__in=keys), target, viewer))
     found = fits.shown(ranked, target, viewer)
     others = fits.unfit(set(keys) - set(found), target)
-    return found | {pk: {"level": level, "reasons": [], "evidence": None} for pk, level in others.items()}
+    for pk, level in others.items():
+        found[pk] = {"level": level, "reasons": [], "evidence": None}
+    for pk, components in component_fits.verdicts(several, target, viewer).items():
+        found[pk]["components"] = components
+    return found
 
 
-def _version(ref: str, viewer: Viewer) -> Version:
+def _named(ref: str, viewer: Viewer) -> tuple[Version, list[Component], str]:
+    """The version that a reference means, its components (with `#folder` that one alone), and the adapter's name."""
     try:
         wanted = reference.parse(ref)
     except SpecError as error:
         raise BadRequest.from_spec(error) from None
     name = wanted.version or (f"sha256:{wanted.digest}" if wanted.digest else "latest")
-    return versions.get(wanted.namespace, wanted.name, name, viewer)
+    version = versions.get(wanted.namespace, wanted.name, name, viewer)
+    adapter = reference.Reference(version.adapter.namespace.name, version.adapter.name, folder=wanted.folder)
+    return version, versions.components_of(version.digest, wanted.folder), str(adapter)
 
 
-def _row_of(version: Version, kin: list[BaseModel], viewer: Viewer) -> shapes.MatrixRow:
-    found = versions.components_of(version.digest)
-    return _row(version, [fits.of_version(version, found, other, viewer) for other in kin])
-
-
-def _row(version: Version, cells: list[shapes.Compatibility]) -> shapes.MatrixRow:
+def _row_of(
+    ref: str, viewer: Viewer, cell: Callable[[Version, list[Component]], list[shapes.Compatibility]]
+) -> shapes.MatrixRow:
+    """One adapter's row; `cell` gives its cells."""
+    version, found, name = _named(ref, viewer)
     return {
-        "adapter": f"{version.adapter.namespace.name}/{version.adapter.name}",
+        "adapter": name,
         "url": versions.page_url(version),
         "task": version.adapter.task,
         "method": version.adapter.method,
-        "cells": cells,
+        "cells": cell(version, found),
     }
 
 
@@ -196,8 +208,7 @@ def _all(value: spec.BaseModel, viewer: Viewer, query: SearchQuery, *, hashed: b
 
 
 def _one(ref: str, value: spec.BaseModel, viewer: Viewer, *, hashed: bool) -> shapes.Summary:
-    version = _version(ref, viewer)
-    found = versions.components_of(version.digest)
+    version, found, _ = _named(ref, viewer)
     base = base_models.find(value.fingerprint, viewer) if hashed else None
     summary = adapters.summaries([version.adapter], viewer)[0]
     summary["compatibility"] = (
@@ -226,9 +237,13 @@ def equals(value: spec.BaseModel, viewer: Viewer, *, hashed: bool) -> list[shape
 
 
 def of_adapter(adapter: Adapter, version: Version, viewer: Viewer) -> list[tuple[BaseModel, shapes.Compatibility]]:
-    """Return the base models that an adapter's version fits, best level first: what its page shows."""
+    """Return the base models that an adapter's version fits, best level first: what its page shows.
+
+    Where it has several components, also those that only some of them fit, the worst of them last.
+    """
+    several = component_fits.several([adapter.pk])
     found = [
-        (base, _cells([adapter.pk], fits.of_base(base, viewer), viewer)[adapter.pk])
+        (base, _cells([adapter.pk], several, fits.of_base(base, viewer), viewer)[adapter.pk])
         for base in _likely(version, viewer)
     ]
     return _best_first(found)
@@ -243,21 +258,24 @@ def of_version(namespace: str, name: str, version: str, viewer: Viewer) -> list[
 
 
 def _likely(version: Version, viewer: Viewer) -> list[BaseModel]:
-    """The bases that a version was published on, and some of those that it fits by its shapes."""
-    needs = [row.need_id for row in versions.components_of(version.digest)]
+    """The bases that a version was published on, and some of those that it, or a component of it, fits by its shapes."""
+    needs = {row.need_id for row in versions.components_of(version.digest)} - {None}
     rows = base_models.visible(viewer).exclude(offer=None).prefetch_related("aliases__namespace")
-    for need in needs:
-        rows = rows.filter(offer__fits__need=need)
+    rows = rows.filter(offer__fits__need__in=needs).annotate(met=Count("offer__fits__need", distinct=True))
     proven = fits.proofs(base_models.visible(viewer).values_list("pk", flat=True), viewer)
     mine = set(proven.filter(adapter_digest=version.adapter_digest).values_list("base_fingerprint", flat=True))
     bases = [*BaseModel.objects.filter(pk__in=mine).prefetch_related("aliases__namespace")]
-    if needs:
-        bases += rows.exclude(pk__in=mine).order_by("-state", "created_at", "pk")[: max(0, SHOWN - len(bases))]
+    others = rows.exclude(pk__in=mine).order_by("-met", "-state", "created_at", "pk")
+    bases += others[: max(0, SHOWN - len(bases))] if needs else []
     return bases
 
 
 def _best_first(
     found: list[tuple[BaseModel, shapes.Compatibility]],
 ) -> list[tuple[BaseModel, shapes.Compatibility]]:
-    fitting = [(base, cell) for base, cell in found if cell["level"] in fits.LEVELS]
-    return sorted(fitting, key=lambda pair: fits.LEVELS.index(pair[1]["level"]))
+    fitting = [
+        (base, cell)
+        for base, cell in found
+        if any(one["level"] in fits.LEVELS for one in (cell, *cell.get("components", [])))
+    ]
+    return sorted(fitting, key=lambda pair: compatibility.LEVELS.index(pair[1]["level"]))

@@ -7,7 +7,7 @@ from django.conf import settings
 from hub.spec import components as spec
 from hub.spec import reference
 from hub.spec.errors import SpecError
-from registry.errors import BadRequest, Conflict, NotFound, NotPublished, Yanked
+from registry.errors import BadRequest, Conflict, NotPublished, Yanked
 from registry.models import Component, Version
 from registry.queries import base_models, blobs, fits, located, shapes, versions
 from registry.queries.viewers import Viewer
@@ -27,9 +27,7 @@ def resolve(ref: str, viewer: Viewer, *, base: str | None = None) -> shapes.Reso
     except SpecError as error:
         raise BadRequest.from_spec(error) from None
     version = _pick(wanted, viewer)
-    components = versions.components_of(version.digest)
-    if wanted.folder is not None:
-        components = _only(components, wanted.folder, ref)
+    components = versions.components_of(version.digest, wanted.folder)
     return _shape(version, components, _compatibility(version, components, base, viewer), viewer)
 
 
@@ -53,14 +51,6 @@ def _pick(wanted: reference.Reference, viewer: Viewer) -> Version:
             hint=f"Take another version, or pin it: {versions.ref_of(version)}@sha256:{version.digest}",
         )
     return version
-
-
-def _only(components: list[Component], folder: str, ref: str) -> list[Component]:
-    found = [component for component in components if component.folder == folder]
-    if not found:
-        names = ", ".join(component.folder or "(root)" for component in components)
-        raise NotFound(f"{ref}: no adapter in the folder {folder!r}.", hint=f"There are: {names}.")
-    return found
 
 
 def _compatibility(

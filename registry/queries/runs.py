@@ -163,7 +163,8 @@ def _facts(run: Run) -> dict[str, Any]:
 def previous_predictions(run: Run) -> shapes.Previous | None:
     """Return what the adapter that `max_drop` compares with predicted, None where the plan compares with nothing.
 
-    Of several measurements the newest counts; of several adapters in a snapshot the one at its root.
+    Of several measurements the newest counts. Of one adapter, its predictions; of several in a snapshot those of each in
+    `folders`, and in `labels` those that a component without a predecessor is compared with: the root's, or the first folder's.
     """
     gate = run.plan.get("gates", {}).get("max_drop") or {}
     against = str(gate.get("against") or "").removeprefix("sha256:")
@@ -171,10 +172,18 @@ def previous_predictions(run: Run) -> shapes.Previous | None:
         return None
     scores = Score.objects.filter(run__adapter_digest=against, run__status=Run.Status.PASSED)
     wanted = scores.filter(benchmark__in=plan_benchmarks(run.plan), predictions__isnull=False)
-    ordered = wanted.order_by("run__finished_at", "-component_folder")
+    ordered = wanted.order_by("run__finished_at")
+    found: dict[str, dict[str, list[Any]]] = {}
+    for score in ordered:
+        found.setdefault(f"sha256:{score.benchmark_id}", {})[score.component_folder] = _labels(score)
     return {
         "adapter_digest": f"sha256:{against}",
-        "predictions": {f"sha256:{score.benchmark_id}": _labels(score) for score in ordered},
+        "predictions": {
+            digest: next(iter(folders.values()))
+            if len(folders) == 1
+            else {"labels": folders[min(folders)], "folders": folders}
+            for digest, folders in found.items()
+        },
     }
 
 

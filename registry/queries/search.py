@@ -36,11 +36,13 @@ LONGEST = 256
 class SearchQuery:
     """What is looked for. An empty field asks for nothing.
 
-    With a `base`, what fits it is found, best `level` first and within a level by `sort`.
+    With a `base`, what fits it is found, best `level` first and within a level by `sort`; with `made_for`, what was
+    published for that base model.
     """
 
     q: str = ""
     base: str = ""
+    made_for: str = ""
     task: str = ""
     benchmark: str = ""
     method: str = ""
@@ -74,21 +76,40 @@ class Found:
 
 def search(query: SearchQuery, viewer: Viewer, target: fits.Target | None = None) -> Found:
     """Return a page of the adapters that match, of those the viewer may know of. `target`: a base that has no name here."""
-    base = base_models.find(query.base, viewer) if query.base else None
-    row = located.find(query.base, viewer) if query.base and base is None else None
-    if query.base and base is None and row is None:
-        return Found([], "")
-    target = fits.of_base(base, viewer) if base is not None else fits.of_located(row) if row is not None else target
-    rows = _filtered(query, viewer)
-    if target is not None:
-        rows = fits.ranked(rows, target, viewer)
-        rows = fits.at_level(rows, query.level) if query.level else rows
-    rows = _ordered(rows, query, viewer, *([F("rank").asc()] if target is not None else []))
+    if query.base:
+        target = _target(query.base, viewer)
+        if target is None:
+            return Found([], "")
+    rows = _ordered(_matching(query, viewer, target), query, viewer, *([F("rank").asc()] if target is not None else []))
     rows = rows.select_related("namespace").defer("search")
     size = max(1, min(query.limit, PAGE))
     page = list(_after(rows, query, ranked=target is not None)[: size + 1])
     more = _cursor(page[size - 1]) if len(page) > size else ""
     return Found(_shown(page[:size], target, viewer), more)
+
+
+def matching(query: SearchQuery, viewer: Viewer) -> AdapterQuerySet:
+    """Return all adapters that `search` would find, page by page, in no order."""
+    target = _target(query.base, viewer) if query.base else None
+    if query.base and target is None:
+        return Adapter.objects.none()
+    return _matching(query, viewer, target)
+
+
+def _target(base: str, viewer: Viewer) -> fits.Target | None:
+    found = base_models.find(base, viewer)
+    if found is not None:
+        return fits.of_base(found, viewer)
+    row = located.find(base, viewer)
+    return fits.of_located(row) if row is not None else None
+
+
+def _matching(query: SearchQuery, viewer: Viewer, target: fits.Target | None) -> AdapterQuerySet:
+    rows = _filtered(query, viewer)
+    if target is not None:
+        rows = fits.ranked(rows, target, viewer)
+        rows = fits.at_level(rows, query.level) if query.level else rows
+    return rows
 
 
 def _shown(page: list[Adapter], target: fits.Target | None, viewer: Viewer) -> list[shapes.Summary]:
@@ -106,6 +127,9 @@ def _filtered(query: SearchQuery, viewer: Viewer) -> AdapterQuerySet:
         rows = rows.matching(query.q) | rows.filter(name__icontains=query.q.strip())
     if query.namespace:
         rows = rows.filter(namespace__name=query.namespace)
+    if query.made_for:
+        made_for = base_models.find(query.made_for, viewer)
+        rows = rows.filter(base_fingerprint=made_for.pk if made_for else query.made_for)
     if query.task:
         rows = rows.filter(task=query.task)
     if query.method:

@@ -39,11 +39,15 @@ class TrainedOn(TypedDict):
 
 
 class Compatibility(TypedDict):
-    """How an adapter and a base model go together: validated, same_values, derived, shape_only, unknown or incompatible."""
+    """How an adapter and a base model go together: validated, same_values, derived, shape_only, unknown or incompatible.
+
+    `components`: of several adapters in one snapshot, the verdict on each alone.
+    """
 
     level: str
     reasons: list[str]
     evidence: CompatibilityEvidence | None
+    components: NotRequired[list["ComponentCompatibility"]]
 
 
 class Gain(TypedDict):
@@ -61,6 +65,16 @@ class ScoreShort(TypedDict):
     n: int
     gain: Gain | None
     folder: str
+
+
+class ComponentCompatibility(TypedDict):
+    """The same of one of several adapters in a snapshot; `scores` are what it measured in the run of the evidence."""
+
+    folder: str
+    level: str
+    reasons: list[str]
+    evidence: CompatibilityEvidence | None
+    scores: list[ScoreShort]
 
 
 class Latest(TypedDict):

@@ -143,9 +143,16 @@ def listing(
     return [short(version) for version in page[:PAGE]], more
 
 
-def components_of(digest: str | None) -> list[Component]:
-    """Return the adapters in a manifest, by folder."""
-    return list(Component.objects.filter(manifest=digest).order_by("folder")) if digest else []
+def components_of(digest: str | None, folder: str | None = None) -> list[Component]:
+    """Return the adapters in a manifest, by folder, or that in one folder alone. Raises NotFound for another folder."""
+    found = list(Component.objects.filter(manifest=digest).order_by("folder")) if digest else []
+    if folder is None:
+        return found
+    named = [component for component in found if component.folder == folder]
+    if not named:
+        names = ", ".join(component.folder or "(root)" for component in found)
+        raise NotFound(f"There is no adapter in the folder {folder!r}.", hint=f"There are: {names}.")
+    return named
 
 
 def component_shape(component: Component) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def compare(*, digest: str) -> bool:
         sql, params = condition(row.modules, row.whole)
         with connection.cursor() as cursor:
             cursor.execute(
-                f"INSERT INTO registry_fit (need_id, offer_id) {insert} WHERE {sql} ON CONFLICT DO NOTHING",
+                f"INSERT INTO registry_fit (need_id, offer_id) {insert} WHERE {sql} ORDER BY id ON CONFLICT DO NOTHING",
                 [row.pk, *params],
             )
         kind._default_manager.filter(pk=row.pk).update(compared_at=Now())

@@ -92,8 +92,12 @@ def readable(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def scores(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return every score of a report, in its order."""
-    return [score for component in readable(found)["components"] for score in component["scores"]]
+    """Return every score of a report, in its order, with the folder of what was measured."""
+    return [
+        score | {"folder": component.get("folder", "")}
+        for component in readable(found)["components"]
+        for score in component["scores"]
+    ]
 
 
 def _score(score: dict[str, Any]) -> dict[str, Any]:

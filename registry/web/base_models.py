@@ -94,7 +94,7 @@ def _levels(request: HttpRequest, counts: dict[str, int], chosen: str) -> list[d
 
 
 def _picture(table: shapes.Matrix) -> dict[str, Any]:
-    """The matrix as the page draws it: a head for each base model, a sign for each cell."""
+    """The matrix as the page draws it: a head for each base model, a sign for each cell, a row for each component."""
     return {
         "heads": [
             {
@@ -104,5 +104,11 @@ def _picture(table: shapes.Matrix) -> dict[str, Any]:
             }
             for column in table["columns"]
         ],
-        "rows": table["rows"],
+        "rows": [{**row, "parts": _parts(row)} for row in table["rows"]],
     }
+
+
+def _parts(row: shapes.MatrixRow) -> list[dict[str, Any]]:
+    """The components of a row that has several, each with its cells."""
+    columns = zip(*(cell.get("components", []) for cell in row["cells"]), strict=True)
+    return [{"folder": cells[0]["folder"] or "(root)", "cells": cells} for cells in columns]

@@ -7,13 +7,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from registry.queries import search, site
+from registry.queries import base_models, search, site
 from registry.queries.viewers import Viewer, of_session
+from registry.queries.visibility import visible_adapters
 from registry.web.pages import page
 
-FILTERS = ("base", "task", "benchmark", "method", "status", "namespace")
+FILTERS = ("base", "made_for", "task", "benchmark", "method", "status", "namespace")
 FACETS = (
-    ("Base model", "base", "base_fingerprint"),
+    ("Made for", "made_for", "base_fingerprint"),
     ("Task", "task", "task"),
     ("Method", "method", "method"),
 )
@@ -32,13 +33,14 @@ def home(request: HttpRequest) -> HttpResponse:
     """The start page: what this is, where to begin, what is new."""
     viewer = of_session(request.user)  # type: ignore[arg-type]
     newest = site.top("recent", viewer)
+    counts = site.counted(visible_adapters(viewer), viewer, "base_fingerprint", "task")
     context = {
         "figures": site.figures(viewer),
         "bases": [
             {"fingerprint": row["value"], "name": row["label"], "adapters": row["count"]}
-            for row in site.counted("base_fingerprint", viewer)
+            for row in counts["base_fingerprint"]
         ],
-        "tasks": [{"name": row["value"], "adapters": row["count"]} for row in site.counted("task", viewer)],
+        "tasks": [{"name": row["value"], "adapters": row["count"]} for row in counts["task"]],
         "newest": newest,
         "gains": site.top("gain", viewer) if len(newest) > 1 else [],
         "client_url": site.client_requirement(),
@@ -78,7 +80,9 @@ def link(request: HttpRequest, **changes: str) -> str:
 
 
 def facets(request: HttpRequest, query: search.SearchQuery, viewer: Viewer) -> list[dict[str, Any]]:
-    """Return the columns one can narrow by that are not narrowed yet, each value with its count and link."""
+    """Return the columns one can narrow by that are not narrowed yet, each value with its link and how many it lists."""
+    open_ = [facet for facet in FACETS if not getattr(query, facet[1])]
+    counts = site.counted(search.matching(query, viewer), viewer, *(column for _, _, column in open_))
     return [
         {
             "title": title,
@@ -88,23 +92,27 @@ def facets(request: HttpRequest, query: search.SearchQuery, viewer: Viewer) -> l
                     "count": row["count"],
                     "url": link(request, **{key: row["value"], "cursor": ""}),
                 }
-                for row in site.counted(column, viewer)
+                for row in counts[column]
             ],
         }
-        for title, key, column in FACETS
-        if not getattr(query, key)
+        for title, key, column in open_
     ]
 
 
 def active(request: HttpRequest, query: search.SearchQuery, viewer: Viewer) -> list[dict[str, str]]:
     """Return the filters in force, each with the list's address without it."""
-    names = {row["value"]: row["label"] for row in site.counted("base_fingerprint", viewer)} if query.base else {}
     return [
         {
-            "label": key,
-            "value": names.get(getattr(query, key), getattr(query, key)),
+            "label": key.replace("_", " "),
+            "value": called(key, getattr(query, key), viewer),
             "without": link(request, **{key: "", "cursor": ""}),
         }
         for key in ("q", *FILTERS)
         if getattr(query, key)
     ]
+
+
+def called(key: str, value: str, viewer: Viewer) -> str:
+    """Return how a filter's value is shown: of a base model that the viewer may know of the name."""
+    base = base_models.find(value, viewer) if key in ("base", "made_for") else None
+    return (base_models.name_of(base) if base else None) or value

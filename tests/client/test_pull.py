@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,35 @@ def test_the_hub_may_prove_a_clash_itself(sim: Simulator, anybody: Client) -> No
     sim.publish("library/a", specimens.lora(), compatibility=said)
     with pytest.raises(errors.IncompatibleBaseModel, match="query"):
         anybody.pull("a", base="some-base", allow_shape_only=True)
+
+
+@pytest.fixture
+def both(sim: Simulator) -> Callable[..., None]:
+    """Publishes library/a: two adapters, of which the one in `tell` is too wide for the tiny base model."""
+
+    def publish(**more: object) -> None:
+        parts = {"ask": specimens.lora(), "tell": specimens.lora(hidden=48)}
+        files = {f"{folder}/{path}": data for folder, part in parts.items() for path, data in part.items()}
+        sim.publish("library/a", files, **more)
+        sim.faults.edit = lambda answer: answer.update(components=[{"folder": folder} for folder in parts])
+
+    return publish
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["the hub tells", "the headers tell"])
+def test_a_folder_is_judged_alone(both: Callable[..., None], anybody: Client, told: bool) -> None:
+    parts = [
+        {"folder": "ask", "level": "validated", "reasons": ["it ran"]},
+        {"folder": "tell", "level": "incompatible", "reasons": ["tell: [2, 48] does not fit"]},
+    ]
+    said = {"level": "incompatible", "reasons": ["tell: [2, 48] does not fit"], "components": parts}
+    both(base=base_of(), compatibility=said if told else {"level": "unknown", "reasons": []})
+    base = "some-base" if told else specimens.BASE
+    for ref in ("a", "a#tell"):
+        with pytest.raises(errors.IncompatibleBaseModel, match="48"):
+            anybody.pull(ref, base=base, allow_shape_only=True)
+    assert anybody.pull("a#ask", base=base).path.name == "ask"
+    assert anybody.pull("a#tell").path.name == "tell", "what was pulled for one folder serves the other"
 
 
 def test_other_weights_of_the_same_shape_need_a_word(sim: Simulator, anybody: Client, tmp_path: Path) -> None:

@@ -275,6 +275,23 @@ def test_each_of_several_adapters_is_judged(good: Path, tiny: Path, backbone: Ba
     assert set(predictions["folders"]) == {"good", "other"}
 
 
+def test_each_of_several_adapters_is_compared_with_what_lay_in_its_folder(
+    good: Path, tiny: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    """Three times the same adapter: before, one answered all right, one all wrong, and the third was not there."""
+    for folder in ("better-before", "new", "worse-before"):
+        makers.copied(good, tmp_path / "three" / folder)
+    files = makers.benchmark_of(tmp_path / "bench", good, tiny)
+    truth = [int(line.split("\t")[1]) for line in files.data.read_text().splitlines()[1:]]
+    wrong = [1 - label for label in truth]
+    told = {"labels": truth, "folders": {"better-before": truth, "worse-before": wrong}}
+    previous = {"adapter_digest": "ab" * 32, "predictions": {f"sha256:{files.benchmark.digest}": told}}
+    given = makers.assignment(tmp_path / "three", tiny, files)
+    found = judged(replace(given, previous=previous), backbone, tmp_path)
+    changes = {part["folder"]: part["scores"][0]["change"]["value"] for part in found["components"]}
+    assert changes["better-before"] == changes["new"] < 0 < changes["worse-before"]
+
+
 def test_the_seed_of_the_intervals_is_the_benchmarks_own(judge: Judge) -> None:
     assert judge(benchmark={"metric": "f1"})["result_digest"] == judge(benchmark={"metric": "f1"})["result_digest"]
 

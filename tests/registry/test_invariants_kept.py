@@ -4,6 +4,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from registry.models import Fit
 from tests.registry import factories as make
 from tests.registry.refusals import attempt, delete, insert_like, refused, update
 
@@ -163,6 +164,19 @@ def test_needs_and_offers_are_what_their_digests_say():
         refused(*update(offer, **change), by="offer_keys_are_kept")
     refused(*update(content, digest=HEX), by="content_is_kept")
     assert attempt(*update(need, compared_at=timezone.now())) is None
+
+
+def test_a_fit_is_of_a_need_and_an_offer_that_are_there_and_stay():
+    need, offer = make.make_need(), make.make_offer()
+    fit = Fit.objects.create(need=need, offer=offer)
+    insert = "INSERT INTO registry_fit (need_id, offer_id) VALUES (%s, %s)"
+    for keys in ((need.pk + 1, offer.pk), (need.pk, offer.pk + 1)):
+        refused(insert, keys, by="fit_is_of_what_there_is")
+    refused(*update(fit, need_id=need.pk + 1), by="fit_is_kept")
+    refused(*delete(need), by="need_is_never_deleted")
+    refused(*delete(offer), by="offer_is_never_deleted")
+    other = make.make_need()
+    assert attempt(insert, (other.pk, offer.pk)) is None
 
 
 def test_a_benchmark_is_what_its_digest_says():

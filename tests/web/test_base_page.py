@@ -1,13 +1,27 @@
 """The page of a base model, and where an adapter's page leads to it: owner, member, stranger and nobody."""
 
+import html
 import re
 
 import pytest
 from django.test import Client
 
 from registry.models import Adapter, BaseModel
+from tests.registry import adapters
 from tests.registry import factories as make
-from tests.registry.cast import Caller, admin, anybody, base, benchmark, member, owner, published, stranger, worker
+from tests.registry.cast import (
+    Caller,
+    admin,
+    anybody,
+    base,
+    benchmark,
+    member,
+    owner,
+    publish,
+    published,
+    stranger,
+    worker,
+)
 from tests.registry.test_fits import siblings, work
 
 __all__ = ["admin", "anybody", "base", "benchmark", "member", "owner", "published", "siblings", "stranger", "worker"]
@@ -90,6 +104,45 @@ def test_the_list_of_a_base_tells_the_level_of_each(published, siblings, anybody
     page = look(anybody, "/adapters?base=other-bert")
     assert "shapes fit" in page
     assert "About the base model" in page
+
+
+FACET = re.compile(r'<li><a href="([^"]+)">[^<]+</a><span class="soft">(\d+)</span></li>')
+
+
+@pytest.mark.parametrize(
+    "narrowed", ["", "q=tiny", "base=other-bert", "made_for=tiny-bert", "method=lora&base=tiny-bert"]
+)
+def test_a_facet_counts_what_its_link_lists(published, siblings, owner, member, stranger, anybody, narrowed):
+    """Four adapters: two for one base, one for another, which they all fit, and one that its members alone see."""
+    publish(owner, "acme/also-tiny", adapters.lora(value=0.2, hub={"task": "text-classification"}))
+    publish(owner, "acme/for-other", adapters.lora(value=0.3, hub={"base": "other-bert"}))
+    publish(owner, "acme/secret", adapters.lora(value=0.4, hub={"base": "other-bert"}), private=True)
+    work()
+    for who in (owner, member, stranger, anybody):
+        links = FACET.findall(look(who, f"/adapters?{narrowed}"))
+        assert links, narrowed
+        for link, count in links:
+            page = look(who, f"/adapters{html.unescape(link)}")
+            assert page.count('<a class="name" href="/a/') == int(count), link
+
+
+def test_what_was_made_for_a_base_is_less_than_what_fits_it(published, siblings, owner, anybody):
+    publish(owner, "acme/for-other", adapters.lora(value=0.3, hub={"base": "other-bert"}))
+    work()
+    for name in ("other-bert", siblings["other-bert"].pk):
+        assert [row["name"] for row in anybody.get(f"adapters?made_for={name}")["results"]] == ["for-other"]
+    assert len(anybody.get("adapters?base=other-bert")["results"]) == 2
+    assert anybody.get("adapters?made_for=no-such-bert")["results"] == []
+    page = look(anybody, f"/adapters?made_for={siblings['other-bert'].pk}")
+    assert "made for: other-bert" in page
+    assert "All that fits it" in page
+
+
+def test_the_name_of_a_private_base_is_not_told_by_a_filter(published, base, owner, stranger):
+    BaseModel.objects.update(visibility="private", owner=published.adapter.namespace)
+    asked = f"/adapters?made_for={base.pk}&task=none"
+    assert "tiny-bert" in look(owner, asked)
+    assert "tiny-bert" not in look(stranger, asked)
 
 
 def test_the_page_holds_no_inline_style(published, siblings, anybody):

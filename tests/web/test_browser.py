@@ -29,6 +29,7 @@ QUIET = (
     "--disable-sync",
 )
 PASSWORD = "a long pass phrase"
+FOLDERS = ("praise/checkpoint-of-the-best-epoch-with-a-long-name", "blame")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,9 @@ def site(live_server: Any) -> str:
     manifest = factories.make_manifest(files={"adapter_config.json": b"{}"})
     version = factories.make_version(adapter=adapter, manifest=manifest)
     gain = {"value": 0.2, "interval": [0.15, 0.25], "method": "paired bootstrap"}
-    factories.make_score(run=version.run, gain=gain)
+    factories.make_score(run=version.run, gain=gain, component_folder=FOLDERS[0])
+    for folder in FOLDERS:
+        factories.make_component(manifest=manifest, folder=folder)
     adapters.refresh(adapter=adapter)
     factories.make_base_alias(base=version.base_model, name="a-bert")
     kin = factories.make_base_model(name="a-rather-long-team-name/a-base-model-with-a-long-name-of-its-own-v2")

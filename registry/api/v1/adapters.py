@@ -15,7 +15,7 @@ from registry.queries import adapters as questions
 from registry.queries import search, shapes
 from registry.services import adapters
 
-FIELDS = ("q", "base", "task", "benchmark", "method", "status", "namespace", "level", "sort", "cursor")
+FIELDS = ("q", "base", "made_for", "task", "benchmark", "method", "status", "namespace", "level", "sort", "cursor")
 
 
 class NewAdapter(Body):
@@ -36,6 +36,7 @@ class AdaptersView(View):
         parameters=[
             query("q", "Words of the name, description, task or method."),
             query("base", "Name or fingerprint of a base model: what fits it, best level first, then by `sort`."),
+            query("made_for", "Name or fingerprint of a base model: what was published for it."),
             query("level", "With `base`: validated, same_values, derived or shape_only."),
             query("task", "An ML task, such as text-classification."),
             query("benchmark", "Measured on this benchmark."),

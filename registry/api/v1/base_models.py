@@ -181,7 +181,10 @@ class MatrixView(View):
     @extend_schema(
         operation_id="base_models_matrix",
         parameters=[
-            query("adapter", "One adapter's reference: its row alone, with every tensor that clashes."),
+            query(
+                "adapter",
+                "One adapter's reference (with #folder, one of several): its row alone, with every tensor that clashes.",
+            ),
             query("task", "An ML task, such as text-classification."),
             query("method", "lora, bottleneck, houlsby, ..."),
             query("level", "validated, same_values, derived or shape_only, on this base model."),
