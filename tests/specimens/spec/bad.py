@@ -10,7 +10,7 @@ from tests.specimens.spec.builders import PREFIX, REMOVE
 
 _QUERY = f"{PREFIX}bert.encoder.layer.0.attention.self.query"
 _HEAD = (f"{PREFIX}classifier.weight", f"{PREFIX}classifier.bias")
-_WAVES = {f"{_QUERY}.waveft_spectrum": (4,)}
+_UNCHECKED = {f"{_QUERY}.adamss_A": (4,)}
 _NO_HEAD = dict.fromkeys(_HEAD, REMOVE)
 # inert: opcodes that would make a folder, never run here
 PICKLE = b"cos\nmkdir\n(S'canary'\ntR."
@@ -126,9 +126,9 @@ NOT_RUN = {
 
 METHODS = {
     "a pattern of a method known by name only": (
-        make.peft("WAVEFT", {"target_modules": "(([a-z.]+)+)+[0-9]!"}, _WAVES), "config.pattern", "for ever"),
+        make.peft("ADAMSS", {"target_modules": "(([a-z.]+)+)+[0-9]!"}, _UNCHECKED), "config.pattern", "for ever"),
     "patterns of such a method, by module": (
-        make.peft("WAVEFT", {"n_frequency_pattern": {"(a|a)*b": 1}}, _WAVES), "config.pattern", "for ever"),
+        make.peft("ADAMSS", {"rank_pattern": {"(a|a)*b": 1}}, _UNCHECKED), "config.pattern", "for ever"),
     "no peft_type": (make.lora({"peft_type": REMOVE}), "config.no_peft_type", "peft_type"),
     "LoRA's tensors under another name": (make.lora({"peft_type": "LOHA"}), "tensors.method", "is of LoRA, the configuration says LoHa"),
     "a task that is none": (make.lora({"task_type": "MAGIC"}), "config.task_type", "no task of PEFT"),
