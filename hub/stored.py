@@ -14,6 +14,8 @@ from typing import Any
 from filelock import FileLock
 
 from hub import base_folder, bases, config, errors
+from hub.spec.base_model import is_fingerprint
+from hub.spec.located import is_kept
 from hub.transfer import download, upload
 from hub.transfer.download import Remote
 from hub.transfer.progress import Progress
@@ -59,7 +61,10 @@ def locate(wanted: Mapping[str, Any], settings: config.Settings, *, base: object
     try:
         return bases.locate(wanted, settings, base=base)
     except errors.NotFound:
-        folder = settings.cache / "stored" / str(wanted.get("fingerprint", "")).removeprefix("base:")
+        fingerprint = wanted.get("fingerprint")
+        if not is_fingerprint(fingerprint):  # it names a folder, which is replaced: `../..` would be another one
+            raise
+        folder = settings.cache / "stored" / str(fingerprint).removeprefix("base:")
         if folder.is_dir() and bases.same(base_folder.describe(folder, cache=settings.cache / "bases"), wanted):
             return folder
         if settings.offline or not _is_stored(wanted):
@@ -78,9 +83,7 @@ def _fetch(wire: Wire, wanted: Mapping[str, Any], folder: Path, settings: config
     """Every file into a folder beside the final one, that a killed call leaves to the next; then it is hashed, and renamed."""
     listed = wire.request("GET", f"base-models/{wanted['fingerprint']}/files").data["files"]
     remotes = [Remote(str(f["path"]), str(f["sha256"]), int(f["size"]), str(f["url"])) for f in listed]
-    strange = [
-        remote.path for remote in remotes if os.path.basename(remote.path) != remote.path or remote.path[:1] == "."
-    ]
+    strange = [remote.path for remote in remotes if not is_kept(remote.path)]
     if strange or not remotes:
         raise errors.NetworkError(f"the hub does not tell the files of {wanted['fingerprint']} as it should: {strange}")
     work = folder.with_name(f".{folder.name}.part")

@@ -6,6 +6,7 @@ Nobody has hashed its tensors yet, so it has no fingerprint. Whoever holds the s
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from hub.spec import base_model, documents, errors
 from hub.spec.base_model import BaseModel, Leaf
 
 MAX_FILES = 2000
+_KEPT = re.compile(r"[A-Za-z0-9][\w.-]{0,199}\.(?:safetensors|json|txt|model)", re.ASCII)
 _READ = "let `hub base add OWNER/NAME` read the repository"
 
 
@@ -42,6 +44,11 @@ def parse_files(value: Any) -> tuple[WeightFile, ...]:
 def files_digest(files: Iterable[WeightFile]) -> str:
     """Return the digest (64 hex) over the weights' SHA-256, sorted: what the files are called changes nothing."""
     return documents.digest({"weights": 1, "sha256": sorted(file.sha256 for file in files)})
+
+
+def is_kept(path: str) -> bool:
+    """Tell whether a hub keeps a base model's file of this name, and a client takes it: weights, JSON, text, tokenizers."""
+    return _KEPT.fullmatch(path) is not None
 
 
 def unhashed(tensors: Any) -> Any:

@@ -4,7 +4,6 @@ The bytes take the way of an adapter's: staging, resumable, and under their dige
 Who fetches a base model hashes its tensors again, and takes it for what its fingerprint says and nothing else.
 """
 
-import re
 from typing import Any
 
 from django.conf import settings
@@ -20,8 +19,6 @@ from registry.queries.viewers import Viewer
 from registry.services import blobs as blob_rows
 from registry.services import events
 from registry.storage import base as storage
-
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,199}\.(safetensors|json|txt|model)")
 
 
 @transaction.atomic
@@ -51,7 +48,7 @@ def _read(files: Any) -> tuple[WeightFile, ...]:
         listed = rules.parse_files(files)
     except SpecError as error:
         raise Invalid.from_spec(error) from None
-    strange = [file.path for file in listed if not _NAME.fullmatch(file.path)]
+    strange = [file.path for file in listed if not rules.is_kept(file.path)]
     if strange:
         raise Invalid(f"{strange[0]!r} is no file of a base model that is kept.", hint="Weights are *.safetensors.")
     if not {"config.json"} < {file.path for file in listed}:
