@@ -41,7 +41,8 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 _READER = 3  # part of the key of the kept description: raise it when reading changes
 _MAX_DEPTH = 4
-_MAX_JSON = 64 << 20
+MAX_JSON = 64 << 20
+"""Bytes of a file beside the weights."""
 _MAX_NODES = 5_000_000  # a tokenizer of 250 000 tokens has a million
 _BESIDE = (".json", ".txt", ".model")
 _VOCABULARIES = (
@@ -129,7 +130,7 @@ def kept_files(folder: Path | str) -> list[WeightFile]:
     small = sorted(
         path
         for path in root.iterdir()
-        if path.is_file() and path.suffix in _BESIDE and path.name[:1].isalnum() and path.stat().st_size <= _MAX_JSON
+        if path.is_file() and path.suffix in _BESIDE and path.name[:1].isalnum() and path.stat().st_size <= MAX_JSON
     )
     return [
         *weights,
@@ -436,7 +437,7 @@ def _config(root: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = documents.loads_json(path.read_bytes(), where=path.name, max_bytes=_MAX_JSON, max_nodes=_MAX_NODES)
+        value = documents.loads_json(path.read_bytes(), where=path.name, max_bytes=MAX_JSON, max_nodes=_MAX_NODES)
     except SpecError as error:
         raise errors.UsageError(f"{path} cannot be read", problems=error.problems) from error
     except OSError as error:

@@ -4,6 +4,7 @@ For one folder or for hundreds: each is read by names, small files and headers; 
 empty and the tensors that may be copies of the base model's own.
 """
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -328,7 +329,8 @@ def _tell_empty(finding: Finding, files: Snapshot, component: Component) -> None
 
 def _is_zero(files: Snapshot, path: str, tensor: tensors.Tensor, start: int) -> bool:
     first = files.read(path, start, start + min(tensor.nbytes, 4096))
-    return not first.strip(b"\0") and not files.read(path, start, start + tensor.nbytes).strip(b"\0")
+    pieces = _pieces(functools.partial(files.read, path), start, start + tensor.nbytes)
+    return not first.strip(b"\0") and not any(piece.strip(b"\0") for piece in pieces)
 
 
 def _tell_tokenizer(finding: Finding, files: Snapshot, component: Component, bases: Sequence[KnownBase]) -> None:
@@ -365,9 +367,10 @@ def _tell_duplicates(alike: list[tuple[Finding, Snapshot]]) -> None:
     groups: dict[str, list[Finding]] = {}
     for finding, files in alike:
         assert finding.component is not None
-        path = finding.component.weights
-        data = files.read(path, 0, files.files.get(path, 0))
-        groups.setdefault(blake3(data).hexdigest(), []).append(finding)
+        path, digest = finding.component.weights, blake3()
+        for piece in _pieces(functools.partial(files.read, path), 0, files.files.get(path, 0)):
+            digest.update(piece)
+        groups.setdefault(digest.hexdigest(), []).append(finding)
     for group in groups.values():
         for finding in group[1:]:
             finding.remark("warning", f"has the same weights as {group[0].place}")

@@ -76,6 +76,7 @@ def read(repository: Repository, *, quiet: bool = False) -> Located:
         listed = {path for path in files.files if "/" not in path}
         for path in ["config.json", base_folder.INDEX, *base_folder.tokenizer_files(listed)]:
             if path in listed:
+                _insist_small(name, path, files.files[path])
                 (folder / path).write_bytes(files.read(path, 0, files.files[path]))
         config = base_folder.configuration(folder)
         tokenizer = base_folder.tokenizer_digest(folder)
@@ -94,6 +95,14 @@ def read(repository: Repository, *, quiet: bool = False) -> Located:
     return Located(
         name, repository.commit, config, list(named.values()), weights, tokenizer, repository.private, files.fetched
     )
+
+
+def _insist_small(name: str, path: str, size: int) -> None:
+    if size > base_folder.MAX_JSON:
+        most = base_folder.MAX_JSON >> 20
+        raise errors.UsageError(
+            f"{name}/{path} has {size} bytes; at most {most} MiB are read of a file beside the weights"
+        )
 
 
 def _counted(work: Callable[[str], Any], progress: Progress) -> Callable[[str], Any]:

@@ -3,6 +3,7 @@
 The address is HF_ENDPOINT (default: the public hub), the token HF_TOKEN, as for Hugging Face's own clients.
 """
 
+import json
 import os
 import re
 import threading
@@ -18,6 +19,10 @@ FIRST = 64 << 10
 """Bytes that the first read of a file fetches: most configurations and headers whole."""
 _NAME = re.compile(r"[\w.-]{1,96}(?:/[\w.-]{1,96})?")
 _TIMEOUT = 30.0
+_MAX_SKIPPED = 64 << 20
+"""Bytes that are thrown away of a server that ignores ranges."""
+_MAX_LISTING = 32 << 20
+"""Bytes of the answer that lists a repository's files."""
 
 
 class RangeSnapshot:
@@ -41,12 +46,10 @@ class RangeSnapshot:
         return self._fetch(path, start, end)
 
     def _fetch(self, path: str, start: int, end: int) -> bytes:
-        answer = _get(self.client, f"{self.root}/{quote(path)}", {"Range": f"bytes={start}-{end - 1}"})
+        data = _get(self.client, f"{self.root}/{quote(path)}", start, end)
         with self._lock:
-            self.fetched += len(answer.content)
-        if answer.status_code == 200:  # who ignores ranges sends the whole file
-            return bytes(answer.content[start:end])
-        return bytes(answer.content)
+            self.fetched += len(data)
+        return data
 
 
 def repository(name: str, *, offline: bool = False) -> RangeSnapshot:
@@ -61,7 +64,10 @@ def repository(name: str, *, offline: bool = False) -> RangeSnapshot:
     endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
     client = _client(os.environ.get("HF_TOKEN"))
     asked = f"{endpoint}/api/models/{name}" + (f"/revision/{quote(revision, safe='')}" if revision else "")
-    facts = _get(client, f"{asked}?blobs=true", {}).json()
+    try:
+        facts = json.loads(_get(client, f"{asked}?blobs=true", 0, _MAX_LISTING, whole=True))
+    except (ValueError, RecursionError):
+        raise errors.NetworkError(f"{endpoint} answers about {name} without JSON", hint="check HF_ENDPOINT") from None
     files = _sizes(facts)
     if not files:
         raise errors.NotFound(f"hf://{name} holds no files")
@@ -76,7 +82,9 @@ def at(endpoint: str, name: str, commit: str, files: Mapping[str, int], token: s
 
 def _client(token: str | None) -> httpx2.Client:
     return httpx2.Client(
-        headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=_TIMEOUT, follow_redirects=True
+        headers={"Accept-Encoding": "identity", **({"Authorization": f"Bearer {token}"} if token else {})},
+        timeout=_TIMEOUT,
+        follow_redirects=True,
     )
 
 
@@ -85,23 +93,52 @@ def _sizes(facts: Any) -> dict[str, int]:
     return {
         str(item["rfilename"]): item["size"]
         for item in listed or []
-        if isinstance(item, dict) and isinstance(item.get("size"), int) and item.get("rfilename")
+        if isinstance(item, dict) and type(item.get("size")) is int and item["size"] >= 0 and item.get("rfilename")
         and not any(part.startswith(".") for part in str(item["rfilename"]).split("/"))
     }  # fmt: skip
 
 
-def _get(client: httpx2.Client, url: str, headers: dict[str, str]) -> httpx2.Response:
+def _get(client: httpx2.Client, url: str, start: int, end: int, *, whole: bool = False) -> bytes:
+    """Bytes `start` to `end` of what lies there; `whole`: all of it, `end` bytes at most. What more a server sends is not read,
+    and nothing is unpacked."""
+    wanted = {} if whole else {"Range": f"bytes={start}-{end - 1}"}
     try:
-        answer = client.get(url, headers=headers)
-    except httpx2.HTTPError as error:
+        with client.stream("GET", url, headers=wanted) as answer:
+            _check(answer, url, start)
+            skipped = start if answer.status_code == 200 else 0  # who ignores ranges sends the file from its beginning
+            data = _read(answer, skipped, end - start + whole)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise errors.NetworkError(f"{url} cannot be reached: {error}") from error
-    if answer.status_code in (401, 403):
+    if whole and len(data) > end:
+        raise errors.NetworkError(f"{url} answers with more than {end >> 20} MiB")
+    if not whole and len(data) < end - start:
+        raise errors.NetworkError(f"{url} ends {end - start - len(data)} bytes before its listed size")
+    return data
+
+
+def _read(answer: httpx2.Response, skipped: int, wanted: int) -> bytes:
+    """So many bytes of an answer, without the first `skipped`; fewer where it ends before."""
+    data = bytearray()
+    for chunk in answer.iter_raw():
+        data += chunk[skipped:]
+        skipped = max(0, skipped - len(chunk))
+        if len(data) >= wanted:
+            break
+    return bytes(data[:wanted])
+
+
+def _check(answer: httpx2.Response, url: str, start: int) -> None:
+    status, told = answer.status_code, answer.headers.get("Content-Range", "")
+    if status in (401, 403):
         raise errors.AuthError(
             f"{url} is gated or private",
             hint="ask for access on its page, and set HF_TOKEN to a token that may read it (or run `hf auth login`)",
         )
-    if answer.status_code == 404:
+    if status == 404:
         raise errors.NotFound(f"{url} is not there")
-    if answer.status_code not in (200, 206):
-        raise errors.NetworkError(f"{url} answers {answer.status_code}")
-    return answer
+    if status not in (200, 206):
+        raise errors.NetworkError(f"{url} answers {status}")
+    if status == 200 and start > _MAX_SKIPPED:
+        raise errors.NetworkError(f"{url} sends the whole file where a part of it was asked for")
+    if status == 206 and told and not told.startswith(f"bytes {start}-"):
+        raise errors.NetworkError(f"{url} was asked for byte {start} and answers with {told[:80]}")

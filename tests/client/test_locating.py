@@ -242,3 +242,13 @@ class TestWhoHoldsIt:
         found = base_folder.weight_files(home / "hf/models--org--tiny/snapshots" / COMMIT)
         assert found == expected
         assert found[0].sha256 == digests["model.safetensors"]
+
+
+def test_a_file_beside_the_weights_that_is_larger_than_any_is_not_fetched(
+    hf: HuggingFace, owner: Client, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hf.repositories["org/fat"] = sharded(1 << 20) | {"tokenizer.json": b" " * 5000}
+    monkeypatch.setattr(base_folder, "MAX_JSON", 4999)
+    with pytest.raises(errors.UsageError, match=r"tokenizer\.json has 5000 bytes"):
+        registration.add_base(owner.wire, owner.settings, "org/fat", name="owner/fat")
+    assert "tokenizer.json" not in {path for path, _ in hf.sent}
