@@ -26,7 +26,7 @@ from hub.spec import (
 from hub.spec.components import Component, Head, Part, Source
 from hub.spec.leftovers import FUSION_WEIGHTS, HEAD_CONFIG, HEAD_WEIGHTS, WEIGHTS
 from hub.spec.methods import dialects
-from hub.spec.methods.rewriting import Rewritten
+from hub.spec.methods.rewriting import Rewritten, without_code
 from hub.spec.snapshot import MemorySnapshot, Snapshot
 
 __all__ = ["CHECKS", "Component", "Head", "Inspection", "MemorySnapshot", "Part", "Snapshot", "inspect"]
@@ -37,6 +37,7 @@ _TOKENIZER = frozenset(
     {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
      "tokenizer.model", "sentencepiece.bpe.model", "special_tokens_map.json", "added_tokens.json"}
 )  # fmt: skip
+_OF_ADAPTERS = (snapshot.CONFIG, snapshot.FUSION, HEAD_CONFIG)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +106,7 @@ class _Inspector:
         self.components: list[Component] = []
         self.rewritten: list[Rewritten] = []
         self.used: set[str] = set()
+        self.judged: set[str] = set()
         self.libraries: dict[str, str] = {}
         self.sent: dict[str, str] = {}
         self.headers: dict[str, tuple[tensors.Tensor, ...]] = {}
@@ -116,6 +118,7 @@ class _Inspector:
         self.read_facts()
         self.read_components()
         self.check_leftovers()
+        self.rewrite_others()
         self.check_task()
         problems = self.collector.all()
         notices = (*self.facts.notices, *self.notices)
@@ -200,6 +203,17 @@ class _Inspector:
         self.rewritten += found
         self.notices += map(str, found)
 
+    def rewrite_others(self) -> None:
+        """Configurations of models and tokenizers are read by who loads them by the repository's name: no code by that way."""
+        for path in self.files.files:
+            if path.lower().endswith("config.json") and posixpath.basename(path) not in _OF_ADAPTERS:
+                with self.collector.collect():
+                    data = snapshot.whole(self.files, path, scan.MAX_JSON)
+                    value = documents.loads_json(data, where=path, max_bytes=scan.MAX_JSON, max_nodes=scan.MAX_NODES)
+                    found = without_code(path, value)
+                    self.rewritten += [found] if found else []
+                    self.notices += [str(found)] if found else []
+
     def add_head_files(self, source: Source) -> None:
         """AdapterHub keeps the head in files of its own."""
         config = posixpath.join(source.folder, HEAD_CONFIG)
@@ -236,14 +250,21 @@ class _Inspector:
         self.facts = dataclasses.replace(self.facts, task=task)
 
     def check_leftovers(self) -> None:
-        """Weights that no adapter uses are not stored along: nobody would ever have judged them."""
+        """Weights and configurations that no adapter uses are not stored along: nobody would ever have judged them."""
         for path in self.files.files:
             if path.endswith(".safetensors") and path not in self.used:
                 self.problem(
                     "files", "files.unused", self.sent.get(path, path), *leftovers.reason(path, self.libraries)
                 )
+        for path in (
+            () if self.collector.problems else self.files.files
+        ):  # what lies beside such weights is told with them
+            if posixpath.basename(path) in _OF_ADAPTERS and path not in self.judged:
+                message = "is a configuration that no adapter here uses: nobody has judged it"
+                self.problem("files", "files.unused", path, message, "leave it out, or put its adapter beside it")
 
     def json(self, path: str) -> dict[str, Any]:
+        self.judged.add(path)
         data = snapshot.whole(self.files, path, documents.MAX_BYTES)
         with errors.as_check("head" if path.endswith(HEAD_CONFIG) else "config"):
             return documents.loads_object(data, where=path)

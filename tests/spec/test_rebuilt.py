@@ -270,3 +270,31 @@ class TestAdapterHub:
         source = components.Source("", config, CONFIG, "", (), errors.Collector())
         (one,) = adapterhub_rebuilt.rebuilt(source)
         assert json.loads(one.data)["config"]["configs"] == [{"architecture": "prompt_tuning"}]
+
+
+CODE = {"auto_map": {"AutoModel": "evil/repo--modeling.Evil"}, "custom_pipelines": {"x": {"impl": "evil.P"}}}
+
+
+@pytest.mark.parametrize(
+    "path", ["config.json", "tokenizer_config.json", "processor_config.json", "generation_config.json", "a/Config.JSON"]
+)
+def test_what_names_code_to_import_is_served_in_no_configuration(path):
+    kept = {"model_type": "bert", "id2label": {"1": "b", "0": "a"}}
+    found = served(make.lora() | {path: json.dumps(CODE | kept).encode()})
+    config, changes = found[path]
+    assert config == kept and list(config["id2label"]) == ["1", "0"]
+    assert [change.partition(":")[0] for change in changes] == sorted(CODE)
+    again = make.lora() | {path: json.dumps(config).encode()}
+    assert served(again) == {}
+
+
+def test_a_configuration_that_names_no_code_keeps_its_bytes():
+    for value in ({"auto_map": None, "model_type": "bert"}, [CODE], "auto_map"):
+        assert served(make.lora() | {"processor_config.json": json.dumps(value).encode()}) == {}
+
+
+@pytest.mark.parametrize("name", ["adapter_fusion_config.json", "head_config.json", "a/head_config.json"])
+def test_an_adapter_s_configuration_that_nobody_reads_is_not_served(name):
+    hostile = {"peft_type": "LORA", "target_modules": BOMBS["of choices"]["exclude_modules"], "model_name": "/home/ann"}
+    found = inspect(make.lora() | {name: json.dumps(hostile).encode()})
+    assert {(problem.code, problem.where) for problem in found.problems} == {("files.unused", name)}

@@ -12,6 +12,9 @@ from hub.spec import documents, reference
 MAX_DEPTH = 3
 PLACE = "null: it named a place on somebody's machine"
 GONE = "removed"
+CODE = "removed: a library that trusts it would import a stranger's code"
+_CODE = ("auto_map", "custom_generate", "custom_pipelines", "trust_remote_code")
+"""Keys of the configurations beside an adapter by which transformers finds code in a repository, of this or another name."""
 _WORD = re.compile(r"[A-Za-z0-9_.\-]{0,200}")
 
 
@@ -38,6 +41,15 @@ def written(path: str, config: dict[str, Any], changes: dict[str, str]) -> Rewri
         return None
     told = tuple(f"{documents.shorten(key)}: {what}" for key, what in sorted(changes.items()))
     return Rewritten(path, f"{json.dumps(config, indent=2, sort_keys=True)}\n".encode("ascii"), told)
+
+
+def without_code(path: str, config: Any) -> Rewritten | None:
+    """Return a configuration that lies beside an adapter's own without what names code to import; None where nothing does."""
+    named = [key for key in _CODE if isinstance(config, dict) and config.get(key)]
+    if not named:
+        return None
+    data = json.dumps({key: value for key, value in config.items() if key not in named}, indent=2)
+    return Rewritten(path, f"{data}\n".encode("ascii"), tuple(f"{key}: {CODE}" for key in named))
 
 
 def is_plain(value: Any, depth: int = MAX_DEPTH) -> bool:
