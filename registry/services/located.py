@@ -38,8 +38,8 @@ def locate(
     """Note a base model by the headers of its weights and return it, and whether that is new. Again: the same one.
 
     `namespace/name` needs the write role there, every other name (those of Hugging Face, too) is given by operators. The
-    same name at another commit takes the place of the earlier one, which is kept. Nothing is believed but shapes: of the
-    values nobody knows anything yet. Raises Invalid, Forbidden.
+    same name at another commit takes the place of the earlier one, which is kept; what was private stays so. Nothing is
+    believed but shapes: of the values nobody knows anything yet. Raises Invalid, Forbidden.
     """
     viewers.require_scope(viewer, Scope.PUSH)
     base_models.check_name(name)
@@ -63,6 +63,8 @@ def locate(
         "tokenizer_digest": tokenizer_digest,
     }
     known = LocatedBase.objects.current().select_for_update().filter(namespace=namespace, name=short).first()
+    private = private or (known is not None and known.visibility == LocatedBase.Visibility.PRIVATE)
+    given["visibility"] = LocatedBase.Visibility.PRIVATE if private else LocatedBase.Visibility.PUBLIC
     if known is not None and all(getattr(known, key) == value for key, value in given.items()):
         return known, False
     if known is not None:
@@ -75,7 +77,6 @@ def locate(
         architecture=value.architecture,
         offer=fits.offer_of(base=value),
         parameters=value.parameters,
-        visibility=LocatedBase.Visibility.PRIVATE if private else LocatedBase.Visibility.PUBLIC,
         located_by=viewer.name,
         **given,
     )
@@ -101,7 +102,7 @@ def _know_again(row: LocatedBase) -> None:
         place = places.filter(name=row.source, revision=row.revision).select_related("base").first()
         base = place.base if place is not None else None
     if base is not None and rules.agrees(_leaves(row.tensors), bases.to_spec(base)):
-        _observe(row.located_by, row, base)
+        _tell(row.located_by, row, base, believed=True)
 
 
 @transaction.atomic
@@ -128,10 +129,20 @@ def _fill(viewer: Viewer, base: BaseModel, files_digest: str) -> None:
     for row in rows:
         if not rules.agrees(_leaves(row.tensors), value):
             continue
-        if viewer.is_worker:  # an operator is one, too
-            _observe(viewer.name, row, base)
-        elif row.state == LocatedBase.State.OPEN:
-            _claim(viewer.name, row, base)
+        _tell(viewer.name, row, base, believed=viewer.is_worker)  # an operator is one, too
+
+
+def _tell(actor: str, row: LocatedBase, base: BaseModel, *, believed: bool) -> None:
+    """Say who a located base model is, as far as nobody learns by it what is private: a base model of somebody else's is not
+    told at all; and a private name leads to no public one, where everybody would read it, but is shown its claim."""
+    private = LocatedBase.Visibility.PRIVATE
+    hidden = base.visibility == private
+    if hidden and (row.namespace_id is None or row.namespace_id != base.owner_id):
+        return
+    if believed and (hidden or row.visibility != private):
+        _observe(actor, row, base)
+    elif row.state == LocatedBase.State.OPEN:
+        _claim(actor, row, base)
 
 
 def _claim(actor: str, row: LocatedBase, base: BaseModel) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 
 from registry import jobs
-from registry.models import BaseAlias, BaseModel, LocatedBase, Outbox
+from registry.models import BaseAlias, BaseModel, LocatedBase, Namespace, Outbox
 from registry.services import outbox
 from tests.registry import adapters
 from tests.registry.cast import Caller, publish
@@ -87,6 +87,41 @@ class TestWho:
             assert other.get("base-models/located")["results"] == []
             assert other.get("base-models/located?bytes=3003")["results"] == []
             assert other.get("/b/acme/secret").status == 404
+
+    def test_what_was_private_stays_so_and_what_was_not_may_become_it(self, owner, stranger, headers: dict) -> None:
+        mine = {**headers, "name": "acme/secret"}
+        assert owner.post("base-models/located", mine).status == 201
+        assert stranger.get("base-models/acme/secret").status == 200
+        assert owner.post("base-models/located", {**mine, "private": True}).status == 201
+        assert stranger.get("base-models/acme/secret").status == 404
+        assert owner.post("base-models/located", mine).status == 200
+        assert owner.post("base-models/located", {**mine, "revision": "d" * 40}).status == 201
+        assert stranger.get("base-models/acme/secret").status == 404
+
+    def test_a_private_name_is_not_told_once_somebody_holds_its_files(
+        self, admin, owner, worker, stranger, anybody, tiny: dict, headers: dict
+    ) -> None:
+        owner.post("base-models/located", {**headers, "name": "acme/secret", "private": True})
+        fingerprint = worker.post("base-models", {**tiny, "files": FILES})["fingerprint"]
+        for other in (stranger, anybody):
+            for asked in (f"base-models/{fingerprint}", "base-models?q=secret", "base-models", f"/b/{fingerprint}"):
+                assert b"secret" not in other.get(asked).body
+        mine = owner.get("base-models/acme/secret")
+        assert mine["claim"] == {"fingerprint": fingerprint, "claimed_by": "gpu-farm"}
+
+    def test_a_private_base_model_is_not_told_by_its_files(
+        self, admin, owner, worker, stranger, anybody, tiny: dict, headers: dict
+    ) -> None:
+        admin.post("base-models/located", headers)
+        fingerprint = worker.post("base-models", {**tiny, "files": FILES})["fingerprint"]
+        acme = Namespace.objects.get(name="acme")
+        BaseModel.objects.filter(pk=fingerprint).update(visibility="private", owner=acme)
+        their = f"{stranger.get('me')['namespaces'][0]['name']}/copy"
+        told = stranger.post("base-models/located", {**headers, "name": their})
+        assert told.status == 201 and told["fingerprint"] is None and told["claim"] is None
+        assert stranger.get(f"base-models/{their}").status == 200
+        worker.post("base-models", {**tiny, "files": FILES})
+        assert stranger.get(f"base-models/{their}")["claim"] is None
 
     def test_a_library_name_is_not_private(self, admin: Caller, headers: dict) -> None:
         assert admin.post("base-models/located", {**headers, "private": True}).status == 422
