@@ -116,16 +116,19 @@ def to_spec(base: BaseModel) -> spec.BaseModel:
 def name_of(base: BaseModel) -> str:
     """Return the best name of a base model: its own, else one that the library gives it, else nothing.
 
-    An alias in somebody's namespace is that person's word for it; anybody may have one for any base.
+    Whoever registers a base model first may name it: of one that has an owner the library's name comes before that. An alias
+    in somebody's namespace is that person's word for it; anybody may have one for any base.
     """
-    if base.name:
+    if base.name and base.owner_id is None:
         return base.name
     ours = [
         alias
         for alias in base.aliases.all()
-        if alias.state != "renamed" and alias.kind != "stored" and alias.namespace_id is None
+        if alias.state != "renamed"
+        and alias.namespace_id is None
+        and (alias.kind == "hub" if base.name else alias.kind != "stored")
     ]
-    return min(ours, key=lambda alias: alias.pk).name if ours else ""
+    return min(ours, key=lambda alias: alias.pk).name if ours else base.name
 
 
 def alias_names(base: BaseModel) -> list[str]:

@@ -161,3 +161,16 @@ class TestWhatItIsCalled:
         assert (answer["name"], answer["aliases"]) == ("", ["charlie/official-bert"])
         assert anybody.get("base-models/charlie/official-bert")["fingerprint"] == made["fingerprint"]
         assert admin.post("base-models", {**tiny, "name": "bert"})["name"] == "bert"
+
+    def test_who_came_first_does_not_name_what_the_library_has_a_name_for(
+        self, stranger, worker, admin, anybody, tiny: dict
+    ) -> None:
+        mine = f"{stranger.get('me')['namespaces'][0]['name']}/free-bert"
+        fingerprint = stranger.post("base-models", {**tiny, "name": mine})["fingerprint"]
+        worker.post("base-models", tiny)
+        assert anybody.get(f"base-models/{fingerprint}")["name"] == mine
+        admin.post("base-models", {**tiny, "locations": [{"kind": "mirror", "name": "mirror.example/bert"}]})
+        assert anybody.get(f"base-models/{fingerprint}")["name"] == mine
+        admin.post("base-models", {**tiny, "name": "org/bert"})
+        found = anybody.get(f"base-models/{fingerprint}")
+        assert (found["name"], found["aliases"]) == ("org/bert", ["mirror.example/bert", "org/bert", mine])
