@@ -92,9 +92,9 @@ FAMILIES: dict[str, Family] = {
          "stablelm", "starcoder2", "cohere", "granite", "smollm3", "glm", "glm4"), Family("model.")),
     **dict.fromkeys(("qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v3"), _MOE),
     "mixtral": dataclasses.replace(_MOE, renames=_MIXTRAL, generation=_GENERATION, experts=("w1", "w3", "w2")),
-    # encoder and decoder; T5 keeps encoder, decoder and shared at the top
+    # encoder and decoder; T5 keeps its body at the top, but for one that has a classifier
     **dict.fromkeys(("bart", "mbart", "pegasus", "m2m_100", "marian", "blenderbot", "whisper"), Family("model.")),
-    **dict.fromkeys(("t5", "mt5", "umt5"), Family()),
+    **dict.fromkeys(("t5", "mt5", "umt5"), Family("transformer.")),
     # images, speech, both
     **{name: _vit(f"{prefix}.") for name, prefix in (
         ("vit", "vit"), ("deit", "deit"), ("vit_mae", "vit"), ("vit_msn", "vit"), ("ijepa", "ijepa"),

@@ -243,9 +243,7 @@ class TestOtherMethods:
 
     def test_of_a_method_known_by_name_only_what_imports_is_removed_and_the_rest_stays(self):
         keys = {"target_modules": ".*query", "revision": "main", "anything": {"of": "its own"}}
-        config, changes = served(make.peft("WAVEFT", keys, {f"{make.PREFIX}{MODULES[0]}.waveft_spectrum": (4,)}))[
-            CONFIG
-        ]
+        config, changes = served(make.peft("ADAMSS", keys, {f"{make.PREFIX}{MODULES[0]}.adamss_A": (4,)}))[CONFIG]
         assert changes == ("revision: removed",)
         assert (config["target_modules"], config["anything"]) == (".*query", {"of": "its own"})
 

@@ -14,7 +14,7 @@ from typing import Any
 from hub.spec import base_model, components, families, tensors
 from hub.spec.methods import heads, layout, peft_blocks, peft_config, peft_heads, peft_overlays, peft_table, peft_xlora
 from hub.spec.methods.layout import Form, Layout
-from hub.spec.methods.peft_keys import NESTED, PREFIX, SAVE, Group, Sorted
+from hub.spec.methods.peft_keys import NESTED, PREFIX, ROWS, SAVE, Group, Sorted
 from hub.spec.methods.peft_modules import Modules
 
 _ANOTHER_BASE = "is this the base model the adapter was trained on?"
@@ -51,7 +51,7 @@ class _Reader:
         head, others = peft_heads.read(self.source, self.settings, found.saved)
         overlays = [*peft_overlays.whole(self.modules, others), *peft_overlays.biases(self.modules, found.biases)]
         copies = sorted(found.copies.items())
-        overlays += [peft_overlays.overlay(self.modules, module, {"weight": one}, "copy") for module, one in copies]
+        overlays += [peft_overlays.overlay(self.modules, module, roles, "copy") for module, roles in copies]
         self.say_what_is_not_run(overlays)
         return self.built(head, overlays)
 
@@ -111,14 +111,15 @@ class _Reader:
             return
         forms = [item for item in self.matching(kind, group) if not item.when or item.when in self.settings.on]
         shapes = {role: tensor.shape for role, tensor in group.found.items()}
-        chosen = layout.choose(forms, shapes, self.symbols_of(self.modules.own(path)))
+        own = self.modules.own(path, kind)
+        chosen = layout.choose(forms, shapes, self.symbols_of(own))
         if chosen is None:
             self.incomplete(module, group, kind)
             return
         if chosen.kind == "norm" and "ln_tuning_layers.bias" not in group.found and self.modules.has_bias(path):
             self.incomplete(module, group, kind)
             return
-        symbols = self.symbols_of(self.modules.own(path))
+        symbols = self.symbols_of(own)
         if self.fit(path, chosen, group.found, symbols, group):
             suffix = "" if chosen.kind in ("linear", "block", "any") else f".{chosen.kind}"
             self.keep(
@@ -173,6 +174,8 @@ class _Reader:
         found = self.modules.own(module)
         roles = frozenset(map(layout.numbered, group.found))
         kinds = [item.kind for item in self.row.forms if roles <= frozenset(map(layout.numbered, item.roles))]
+        if found is not None and self.modules.scores(module) and ("linear" in kinds or ROWS in group.found):
+            return kinds[0], module
         if found is not None and (found.kind in kinds or not kinds):
             return found.kind, module
         key = next(iter(group.found.values())).name
@@ -279,7 +282,7 @@ class _Reader:
         if not found:
             return
         fixed = {slot.role for slot in chosen.slots if slot.fixed}
-        twice = self.base is not None and self.modules.tied(module)
+        twice = ROWS in found and self.is_written_twice(module, group)
         self.trained += [tensor for role, tensor in found.items() if role not in fixed and not twice]
         rank = (symbols or {}).get("r", 0)
         scale = self.settings.scale_of(group.name, rank) if group and rank else 1.0
@@ -294,6 +297,11 @@ class _Reader:
                 {path: sizes for path, sizes in needs.items() if sizes},
             )
         )
+
+    def is_written_twice(self, module: str, group: Group | None) -> bool:
+        """Rows of a table that is tied to another one are written with each of the two, and named once."""
+        named = self.base is None and (group is None or self.settings.targeted(group.name, module))
+        return self.modules.tied(module) and not named
 
     # completeness
 
@@ -314,7 +322,7 @@ class _Reader:
         extra = [
             next(iter(group.found.values())).name
             for module, group in own.items()
-            if not self.modules.tied(module)
+            if not (self.modules.tied(module) and (ROWS in group.found or settings.tying))
             and not settings.targeted(group.name, self.modules.inside(group.name), module)
         ]
         if extra:
@@ -371,7 +379,7 @@ class _Reader:
         """The component, with its sizes."""
         by_key = {tensor.name: tensor for tensor in self.source.tensors}
         of_head = [by_key[key] for key in head.tensors.values() if key in by_key] if head else []
-        heads_ = [part for part in overlays if peft_heads.is_head(part.module)]
+        heads_ = [part for part in overlays if part.kind != "copy" and peft_heads.is_head(part.module)]
         of_head += [by_key[key] for part in heads_ for key in part.tensors.values()]
         rest = [part for part in overlays if part not in heads_]
         of_saved = [by_key[key] for part in rest if part.kind != "copy" for key in part.tensors.values()]

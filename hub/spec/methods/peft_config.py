@@ -91,6 +91,8 @@ class Settings:
     bias: str
     task_type: str | None
     on: frozenset[str]
+    tying: bool
+    """Whether tables that are tied in the base model stay tied (`ensure_weight_tying`)."""
 
     def number(self, symbol: str, module: str) -> int | None:
         """Return the number that the configuration gives a symbol at a module (by its name in the file)."""
@@ -154,6 +156,7 @@ def read(source: components.Source, layout: Layout) -> Settings:
         bias=_bias(source),
         task_type=task_type,
         on=frozenset(key for key in layout.keys if config.get(key) not in OFF),
+        tying=_flag(source, "ensure_weight_tying"),
     )
 
 

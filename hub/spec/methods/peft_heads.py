@@ -6,8 +6,23 @@ from hub.spec import components, tensors
 from hub.spec.methods import heads
 from hub.spec.methods.peft_config import Settings
 
-_HEADS = ("classifier", "score", "pre_classifier", "qa_outputs", "lm_head", "proj_out")
-_NOT_RUN = {"score": "decoder heads (score)", "pre_classifier": "DistilBERT's heads"}
+_HEADS = (
+    "classifier",
+    "score",
+    "pre_classifier",
+    "classification_head",
+    "logits_proj",
+    "qa_outputs",
+    "lm_head",
+    "proj_out",
+)
+_NOT_RUN = {
+    "score": "decoder heads (score)",
+    "pre_classifier": "DistilBERT's heads",
+    "classification_head": "heads of encoder-decoders (classification_head)",
+    "logits_proj": "XLNet's heads (logits_proj)",
+}
+_CLASSIFIERS = ("classifier", "score", "classification_head", "logits_proj")
 # what PEFT adds by itself for a task, whether or not the model has it
 _ADDED = frozenset({"classifier", "score"})
 
@@ -47,7 +62,7 @@ def read(
             return head, {key: tensor for key, tensor in saved.items() if tensor.name not in used}
     if settings.task_type == "SEQ_CLS":
         message = "task_type is SEQ_CLS, but the file holds no classifier"
-        hint = "keep classifier in modules_to_save: a head that is not saved is made up at random"
+        hint = f"name the model's head in modules_to_save ({', '.join(_CLASSIFIERS)}): one that is not saved is made up at random"
         source.tensor_problem("head_missing", message, hint, check="head")
     return None, dict(saved)
 

@@ -8,13 +8,16 @@ import re
 from hub.spec import components, families, tensors
 from hub.spec.methods import layout, peft_heads, peft_table
 from hub.spec.methods.layout import Layout
-from hub.spec.methods.peft_modules import Modules
+from hub.spec.methods.peft_modules import TIED, Modules
 
 PREFIX = "base_model.model."
 SHARED = "base_model."
-TOKENS = "token_adapter.trainable_tokens_delta"
+ROWS = "trainable_tokens_delta"
+TOKENS = f"token_adapter.{ROWS}"
 NESTED = ".base_layer"
 SAVE = "save the adapter again with PEFT's save_pretrained"
+# PEFT writes tables by itself where they have grown, and nothing in its configuration says so
+_TABLES = "name it in modules_to_save if it was trained or has grown, else save with save_embedding_layers=False"
 # roles that only a key of the configuration allows
 _DECLARED = {
     "lora_magnitude_vector": ("use_dora", "a DoRA vector"),
@@ -62,12 +65,13 @@ class Sorted:
         self.once: dict[str, tensors.Tensor] = {}
         self.saved: dict[str, tensors.Tensor] = {}
         self.biases: dict[str, tensors.Tensor] = {}
-        self.copies: dict[str, tensors.Tensor] = {}
+        self.copies: dict[str, dict[str, tensors.Tensor]] = {}
         self.tokens: dict[str, tensors.Tensor] = {}
         self.refused: dict[tuple[str, str, str], list[str]] = {}
         self.aside: list[str] = []
         for tensor in source.tensors:
             self.sort(tensor)
+        self.refuse_unadapted()
         components.refuse_by_reason(source, self.refused)
         if self.aside:
             count = len(self.aside)
@@ -86,12 +90,11 @@ class Sorted:
             self.tokens[self.modules.canonical(name.removesuffix(f".{TOKENS}"))] = tensor
         elif peft_heads.declared(self.modules.canonical(name), self.settings):
             self.saved[self.modules.canonical(name)] = tensor
-        elif name.endswith(f"{NESTED}.weight") and families.is_embedding(
-            self.modules.canonical(name.removesuffix(f"{NESTED}.weight"))
-        ):
-            self.copies[self.modules.canonical(name.removesuffix(f"{NESTED}.weight"))] = (
-                tensor  # PEFT's save_embedding_layers
-            )
+        elif self.is_tied_to_saved(name):
+            self.copies[self.modules.canonical(name.removesuffix(".weight"))] = {"weight": tensor}
+        elif table := self.table_of(name):
+            module, role = table
+            self.copies.setdefault(module, {})[role] = tensor
         elif self.is_bias(name):
             self.biases[self.modules.canonical(name.replace(f"{NESTED}.bias", ".bias"))] = tensor
         else:
@@ -147,6 +150,29 @@ class Sorted:
         outer = name.removesuffix(NESTED)
         return not outer.endswith(NESTED) and len(self.modules.parameters_at(outer)) > 1
 
+    def table_of(self, name: str) -> tuple[str, str] | None:
+        """(table, tensor) of a copy that PEFT writes beside what adapts a table of tokens, whether it looks them up or
+        scores them (save_embedding_layers, which it sets by itself there)."""
+        place, _, role = name.rpartition(".")
+        if not place.endswith(NESTED) or role not in ("weight", "bias"):
+            return None
+        module = self.modules.canonical(place.removesuffix(NESTED))
+        scores = module in TIED
+        return (module, role) if scores or (role == "weight" and families.is_embedding(module)) else None
+
+    def is_tied_to_saved(self, name: str) -> bool:
+        """Whether a key is a table that `ensure_weight_tying` keeps the same as a saved one."""
+        path, _, role = self.modules.canonical(name).rpartition(".")
+        tables = any(families.is_embedding(saved) for saved in self.settings.saved)
+        return self.settings.tying and tables and role == "weight" and path in TIED
+
+    def refuse_unadapted(self) -> None:
+        """A copy stands beside what adapts its table, and nowhere else."""
+        for module in sorted(self.copies.keys() - self.groups.keys()):
+            for tensor in self.copies[module].values():
+                if f"{NESTED}." in tensor.name:
+                    self.refuse(tensor)
+
     def is_bias(self, name: str) -> bool:
         """Whether a key is a bias that the configuration's `bias` declares."""
         if self.settings.bias == "none" or not name.endswith(".bias"):
@@ -171,6 +197,9 @@ class Sorted:
             if pattern.search(key):
                 return code, meaning, hint
         name = families.canonical_name(key.removeprefix(PREFIX), self.source.model_type)
+        path = (name or "").removesuffix(".weight")
+        if path in TIED or families.is_embedding(path):
+            return "backbone", "is a table of the base model that the configuration does not name", _TABLES
         if self.source.base is not None and name in self.source.base.tensors:
             return "backbone", "is a tensor of the base model itself, which stays frozen", "leave it out"
         return "undeclared", "belongs to no module that target_modules or modules_to_save names", "leave it out"

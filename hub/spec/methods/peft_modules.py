@@ -27,16 +27,23 @@ class Modules:
         self.generation = self.generation or families.generation_of(name, self.source.model_type)
         return families.canonical_path(name, self.source.model_type)
 
-    def own(self, path: str) -> base_model.Module | None:
-        """The base model's module at a path. A table of tokens that is tied to another one is that one."""
+    def own(self, path: str, kind: str | None = None) -> base_model.Module | None:
+        """The base model's module at a path. A table of tokens that is tied to another one is that one. `kind`: as what
+        a table that gives scores is adapted, by its rows (embedding) or by its product (linear)."""
         if self.base is None:
             return None
         found = self.base.modules.get(path)
         if found is None and self.tied(path) and self.base.config.get("tie_word_embeddings", True):
-            return next(
+            found = next(
                 (item for item in self.base.modules.values() if item.shape[0] == self.base.sizes["vocab"]), None
             )
+        if found is not None and kind in ("linear", "embedding") and self.scores(path):
+            return base_model.Module("linear" if kind == "linear" else "embedding", found.shape)
         return found
+
+    def scores(self, path: str) -> bool:
+        """Whether a path names a table that gives each token a score, tied to another one or not."""
+        return path in TIED and not families.is_embedding(path)
 
     def tied(self, path: str) -> bool:
         """Whether a path names a second place of a table of tokens, which the base model's files do not have."""

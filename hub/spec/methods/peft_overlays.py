@@ -23,7 +23,7 @@ def overlay(modules: Modules, module: str, roles: dict[str, tensors.Tensor], kin
     weight = roles.get("weight")
     needs: dict[str, dict[str, int]] = {}
     own = modules.own(module)
-    if own is not None and weight is not None and not peft_heads.is_head(module):
+    if own is not None and weight is not None and (kind == "copy" or not peft_heads.is_head(module)):
         shape = weight.shape if own.shape != weight.shape[::-1] else own.shape
         same = shape[1:] == own.shape[1:] if own.kind == "embedding" else shape == own.shape
         if not same:
@@ -32,7 +32,8 @@ def overlay(modules: Modules, module: str, roles: dict[str, tensors.Tensor], kin
                 f"{module}.weight is {components.shown(own.shape)}"
             )
             modules.source.tensor_problem("shape", message, _ANOTHER_BASE)
-        needs = {module: {"width": shape[1]} if own.kind == "embedding" else own.sizes}
+        if not modules.tied(module):
+            needs = {module: {"width": shape[1]} if own.kind == "embedding" else own.sizes}
     return components.Part(
         module, kind, {role: tensor.name for role, tensor in roles.items()}, 1.0, None,
         {role: tensor.shape for role, tensor in roles.items()}, needs,

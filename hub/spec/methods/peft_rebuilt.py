@@ -155,8 +155,10 @@ class _Writer:
         names = peft_config.names_of(self.source.config.get("target_parameters"))
         owners = frozenset(name.rpartition(".")[0] for name in names)
         proven = self.proven()
-        tokens = self.row.name == "trainable_tokens"
-        if not all(owners) or (tokens and len(proven) > 1 and not peft_modules.TIED.isdisjoint(proven)):
+        if self.row.name == "trainable_tokens" and len(proven) > 1 and not peft_modules.TIED.isdisjoint(proven):
+            said = self.source.config.get("target_modules")  # PEFT writes the table's whole name where it was told none
+            return [said] if said in proven else None
+        if not all(owners):
             return None
         return [name for name in proven if not peft_config.named(name.removesuffix(peft_keys.NESTED), owners)]
 
