@@ -41,7 +41,7 @@ def add_base(
         folder = path or Path(source)
         told = _add_folder(wire, settings, folder, location, name)
         return told | ({"stored": stored.store(wire, told["fingerprint"], folder, quiet=quiet)} if store else {})
-    return _add_located(wire, settings, locating.read(found, quiet=quiet), name or found.name)
+    return _add_located(wire, locating.read(found, quiet=quiet), name or found.name)
 
 
 def _add_folder(
@@ -76,7 +76,7 @@ def _add_folder(
     return {**answer, **{key: told[key] for key in ("name", "state", "aliases") if key in told}, "registered": True}
 
 
-def _add_located(wire: Wire, settings: config.Settings, found: Located, name: str) -> dict[str, Any]:
+def _add_located(wire: Wire, found: Located, name: str) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "fingerprint": None,
         "folder": None,
@@ -111,12 +111,12 @@ def held_files(wire: Wire, folder: Path) -> dict[str, Any]:
     return {"files": [file.to_json() for file in base_folder.weight_files(folder)]} if waits else {}
 
 
-def list_bases(wire: Wire, settings: config.Settings, text: str = "") -> list[dict[str, Any]]:
+def list_bases(wire: Wire, settings: config.Settings) -> list[dict[str, Any]]:
     """Base models of the hub and of this machine; `folder` says where one lies here."""
     here = {base.fingerprint: str(path) for path, base in bases.folders(settings)}
     found: list[dict[str, Any]] = []
     if not settings.offline:
-        found = list(wire.request("GET", "base-models", params={"q": text} if text else None).data["results"])
+        found = list(wire.request("GET", "base-models").data["results"])
     known = {entry["fingerprint"] for entry in found if entry["fingerprint"]}
     remembered = config.remembered_bases(settings)
     for fingerprint in here.keys() - known:

@@ -65,7 +65,7 @@ def locate(wanted: Mapping[str, Any], settings: config.Settings, *, base: object
         if settings.offline or not _is_stored(wanted):
             raise
     with Wire(settings.endpoint, settings.token) as wire:
-        return _fetch(wire, wanted, folder, settings)
+        return _fetch(wire, wanted, folder)
 
 
 def _is_stored(wanted: Mapping[str, Any]) -> bool:
@@ -74,7 +74,7 @@ def _is_stored(wanted: Mapping[str, Any]) -> bool:
     )
 
 
-def _fetch(wire: Wire, wanted: Mapping[str, Any], folder: Path, settings: config.Settings) -> Path:
+def _fetch(wire: Wire, wanted: Mapping[str, Any], folder: Path) -> Path:
     """Every file into a folder beside the final one, that a killed call leaves to the next; then it is hashed, and renamed."""
     listed = wire.request("GET", f"base-models/{wanted['fingerprint']}/files").data["files"]
     remotes = [Remote(str(f["path"]), str(f["sha256"]), int(f["size"]), str(f["url"])) for f in listed]
