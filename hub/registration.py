@@ -196,7 +196,7 @@ def _meant(
     kept = locating.kept(found)
     if kept is None and download:
         with huggingface.told(found.name, found.commit):
-            kept = bases.fetch_from_hugging_face(found.name, found.commit, offline=False)
+            kept = huggingface.fetch(found.name, found.commit, offline=False)
     return kept, found, _place(found.name, found.commit)
 
 

@@ -4,7 +4,6 @@ What is fetched is verified twice: every file by its SHA-256, and the whole by h
 """
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from hub import base_folder, bases, config, errors
+from hub.folder import file_digest
 from hub.transfer import download, upload
 from hub.transfer.download import Remote
 from hub.transfer.progress import Progress
@@ -105,7 +105,7 @@ def _fetch(wire: Wire, wanted: Mapping[str, Any], folder: Path) -> Path:
 
 def _fetch_one(wire: Wire, remote: Remote, work: Path, progress: Progress) -> None:
     final = work / remote.path
-    if final.is_file() and final.stat().st_size == remote.size and _digest(final) == remote.sha256:
+    if final.is_file() and final.stat().st_size == remote.size and file_digest(final) == remote.sha256:
         progress.add(remote.size)
         return
     left, target = list(work.glob(f"{remote.path}.*.part")), work / f"{remote.path}.{os.getpid()}.part"
@@ -115,8 +115,3 @@ def _fetch_one(wire: Wire, remote: Remote, work: Path, progress: Progress) -> No
     for path in {*left, *seeds}:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
