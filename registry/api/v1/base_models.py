@@ -20,7 +20,7 @@ from registry.services import located as holders
 
 
 class Location(Body):
-    kind = serializers.ChoiceField(["hub", "mirror", "folder"])
+    kind = serializers.ChoiceField(base_models.KINDS)
     name = serializers.CharField(max_length=512)
     revision = serializers.CharField(max_length=128, default="", allow_blank=True)
     state = serializers.CharField(max_length=16, required=False)
