@@ -59,6 +59,11 @@ class Resolution:
     def files(self) -> tuple[File, ...]:
         return self.manifest.files
 
+    @property
+    def base_model(self) -> Mapping[str, Any]:
+        """What the hub says of the base model that it was made for; empty where it names none."""
+        return self.facts.get("base_model") or {}
+
 
 def parse(text: str | reference.Reference) -> reference.Reference:
     """A reference out of a user's text. Raises UsageError."""
