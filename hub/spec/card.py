@@ -54,11 +54,6 @@ class Facts:
         """The facts as a plain JSON object."""
         return dataclasses.asdict(self)
 
-    def hub_json(self) -> dict[str, Any]:
-        """The facts as hub.json holds them; absent ones, and what was only guessed, are left out."""
-        value = {key: getattr(self, key) for key in _KEYS if self.sources.get(key) != GUESSED}
-        return {key: list(item) if isinstance(item, tuple) else item for key, item in value.items() if item}
-
 
 def read(files: snapshot.Snapshot) -> Facts:
     """Gather the facts of a snapshot. Raises SpecError with every fault of the files it reads."""
