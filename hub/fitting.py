@@ -127,7 +127,7 @@ def of_resolution(wire: Wire, store: cache.Cache, found: Resolution, meant: base
 
 def search(wire: Wire, base: BaseModel, params: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
     """What fits a base model that the hub does not know, from its table of tensors."""
-    body = {"config": base.config, "leaves": [leaf.to_json() for leaf in base.leaves], **params}
+    body = {**_described(base), **params}
     found = list(wire.request("POST", "compat/check", json=body, idempotent=True).data["results"])
     if limit > len(found) >= MOST:
         logger.warning("these are the best %s; register the base model to see all: hub base add", len(found))
@@ -251,11 +251,7 @@ def _looked_at(wire: Wire, store: cache.Cache, found: Resolution, base: BaseMode
 
 def _asked(wire: Wire, meant: Reference, digest: str, base: BaseModel, folder: str | None = None) -> Fit | None:
     """What the hub says of a base model that we describe to it; None where it says nothing."""
-    body = {
-        "config": base.config,
-        "leaves": [leaf.to_json() for leaf in base.leaves],
-        "adapter": str(Reference(meant.namespace, meant.name, None, digest, folder)),
-    }
+    body = _described(base) | {"adapter": str(Reference(meant.namespace, meant.name, None, digest, folder))}
     try:
         answer = None if wire.offline else wire.request("POST", "compat/check", json=body, idempotent=True).data
         fit = _read(answer["results"][0]["compatibility"]) if answer else None
@@ -263,6 +259,11 @@ def _asked(wire: Wire, meant: Reference, digest: str, base: BaseModel, folder: s
         logger.debug("the hub was not asked to compare: %s", error)
         return None
     return fit if fit is not None and fit.level not in {"", "unknown"} else None
+
+
+def _described(base: BaseModel) -> dict[str, Any]:
+    """A base model as `compat/check` takes it."""
+    return {"config": base.config, "leaves": [leaf.to_json() for leaf in base.leaves]}
 
 
 def _published(wire: Wire, content: Manifest, base: BaseModel) -> Fit | None:

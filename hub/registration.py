@@ -9,6 +9,7 @@ from typing import Any
 from hub import base_folder, bases, config, errors, locating, stored
 from hub.locating import Located
 from hub.spec import benchmark, documents, policy
+from hub.spec.base_model import BaseModel
 from hub.spec.errors import SpecError
 from hub.transfer import huggingface
 from hub.transfer.huggingface import Repository
@@ -59,15 +60,7 @@ def _add_folder(
     }
     if settings.offline or not wire.has_token:
         return answer
-    body: dict[str, Any] = {
-        "leaves": [leaf.to_json() for leaf in base.leaves],
-        "config": base.config,
-        "tokenizer_digest": base.tokenizer_digest,
-        **held_files(wire, path),
-    }
-    described = base.to_json()
-    body |= {key: described[key] for key in ("cast_roots", "logical") if described[key]}
-    body |= {"name": name} if name else {}
+    body = hashed(wire, base, path) | ({"name": name} if name else {})
     if location is not None and wire.request("GET", "me").data.get("scope") == "admin":
         body |= {"locations": [location]}  # where the library's names lie is for operators to say
     told = wire.request("POST", "base-models", json=body, idempotent=True).data
@@ -96,6 +89,14 @@ def _add_located(wire: Wire, found: Located, name: str) -> dict[str, Any]:
     told = wire.request("POST", "base-models/located", json=body, idempotent=True).data
     shown = {key: told[key] for key in ("fingerprint", "name", "state", "parameters", "aliases") if key in told}
     return {**answer, **shown, "registered": True}
+
+
+def hashed(wire: Wire, base: BaseModel, folder: Path) -> dict[str, Any]:
+    """What is told of a base model whose bytes were hashed in a folder: the body of `POST base-models`, but for the name."""
+    value = base.to_json()
+    body = {key: value[key] for key in ("leaves", "config", "tokenizer_digest")}
+    body |= {key: value[key] for key in ("cast_roots", "logical") if value[key]}
+    return body | held_files(wire, folder)
 
 
 def held_files(wire: Wire, folder: Path) -> dict[str, Any]:
