@@ -165,9 +165,9 @@ def size(folder: Path | str) -> int:
         raise errors.UsageError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
-def fingerprint(folder: Path | str, progress: Callable[[int], None] | None = None) -> str:
+def fingerprint(folder: Path | str) -> str:
     """ "base:<64 hex>" of the base model in a folder."""
-    return read(folder, progress).fingerprint
+    return read(folder).fingerprint
 
 
 def tokenizer_digest(folder: Path | str) -> str | None:
@@ -211,20 +211,19 @@ def describe(
     folder: Path | str,
     *,
     cache: Path | None = None,
-    progress: Callable[[int], None] | None = None,
     casts: bool = False,
 ) -> BaseModel:
     """`read`, or the kept description when no file has changed its size or time since."""
     root = Path(folder).absolute()
     if cache is None:
-        return read(root, progress, casts=casts)
+        return read(root, casts=casts)
     kept, stamp = _place(cache, root), _stamp(root)
     known = _kept(kept, stamp, casts)
     if known is not None:
         return known
-    if progress is None and size(root) >= LONG:
+    if size(root) >= LONG:
         logger.info("hashing %s once: %.0f GB", root, size(root) / 1e9)
-    base = read(root, progress, casts=casts)
+    base = read(root, casts=casts)
     _keep(kept, {"folder": str(root), "stamp": stamp, "casts": casts, "base": base.to_json()})
     return base
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from hub import base_folder, config, errors, live
 from hub.spec.base_model import BaseModel
+from hub.transfer import huggingface
 
 logger = logging.getLogger("hub")
 
@@ -156,25 +157,8 @@ def _from_hugging_face(location: Mapping[str, Any], settings: config.Settings) -
     if location.get("kind") != "hub" or location.get("state") in {"gone", "gated"} or not location.get("name"):
         return None
     with contextlib.suppress(Exception):  # whatever that library raises: then the base model is simply not found there
-        return fetch_from_hugging_face(
-            str(location["name"]), location.get("revision") or None, offline=settings.offline
-        )
+        return huggingface.fetch(str(location["name"]), location.get("revision") or None, offline=settings.offline)
     return None
-
-
-def fetch_from_hugging_face(name: str, revision: str | None, *, offline: bool) -> Path:
-    """Downloads a base model (weights, configuration, tokenizer) by huggingface_hub, or finds it in that cache."""
-    try:
-        import huggingface_hub
-    except ImportError:
-        raise errors.UsageError(
-            "fetching a base model by its Hugging Face name needs huggingface_hub",
-            hint='pip install "adapter-hub[torch]"',
-        ) from None
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
-    return Path(
-        huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=offline)
-    )
 
 
 def _label(wanted: Mapping[str, Any]) -> str:

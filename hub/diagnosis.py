@@ -38,14 +38,6 @@ from hub.spec.snapshot import Snapshot
 MAX_PLACES = 100_000
 PIECE = 8 << 20
 """Bytes that are compared at once."""
-_TOKENIZERS = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "spiece.model",
-    "tokenizer.model",
-    "sentencepiece.bpe.model",
-)
 _UPPER_HALVES = ("B", "lora_B", "lora_embedding_B", "up_weight", "hada_w2_b", "delora_B", "hira_B")
 """Halves that are zero before training: an adapter with nothing else in them changes nothing."""
 
@@ -334,7 +326,7 @@ def _is_zero(files: Snapshot, path: str, tensor: tensors.Tensor, start: int) -> 
 
 
 def _tell_tokenizer(finding: Finding, files: Snapshot, component: Component, bases: Sequence[KnownBase]) -> None:
-    brought = [name for name in _TOKENIZERS if name in files.files]
+    brought = base_folder.tokenizer_files(files.files)
     tables = [
         part.shapes["weight"][0]
         for part in component.parts

@@ -17,7 +17,7 @@ No message ever holds a token or the signature of a presigned URL: every text go
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from hub.spec.errors import Problem, SpecError
@@ -220,6 +220,12 @@ def from_spec(error: SpecError, message: str, *, hint: str = "") -> UsageError:
         only = error.problems[0]
         return UsageError(f"{message}: {only.where} {only.message}", hint=hint or only.hint)
     return UsageError(message, hint=hint, problems=error.problems)
+
+
+def unfit(message: str, reasons: Iterable[str], *, hint: str, code: str = "incompatible") -> IncompatibleBaseModel:
+    """The error for an adapter that is not for a base model; `reasons` name the tensors, each becomes a problem."""
+    problems = [Problem(code, "", reason, "", "shapes") for reason in reasons]
+    return IncompatibleBaseModel(message, hint=hint, problems=problems)
 
 
 def problems_from(value: object) -> tuple[Problem, ...]:

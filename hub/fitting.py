@@ -21,7 +21,7 @@ from hub.spec.reference import Reference
 from hub.transfer.wire import Wire
 from hub.verdicts import segment_path, version_path
 
-NOT_HIS = "nothing says what base model it was made on: only shapes were compared"
+NO_BASE_NAMED = "nothing says what base model it was made on: only shapes were compared"
 NOT_COMPARED = "its tensors are in another number format: whether their values are the same is not known"
 NOT_PUBLISHED = "every tensor fits; whether it works is found out by a push"
 PATIENCE = 3.0
@@ -95,16 +95,17 @@ def judge(
         return None
     fit = of_resolution(wire, store, found, meant)
     if fit.level == "incompatible":
-        raise errors.IncompatibleBaseModel(
+        raise errors.unfit(
             f"{found.short} does not fit the base model {meant.called}",
+            fit.reasons,
             hint="no weights were downloaded; `hub search --base` lists what fits",
-            problems=[Problem("incompatible", "", reason, "", "shapes") for reason in fit.reasons],
         )
     if fit.clash and not allow_shape_only:
-        raise errors.IncompatibleBaseModel(
+        raise errors.unfit(
             f"{found.short} has the shapes of {meant.called}, but was made on other weights{_made_on(found)}",
+            fit.reasons,
             hint="no weights were downloaded; pass --allow-shape-only (allow_shape_only=True) if you know that it fits",
-            problems=[Problem("shape_only", "", reason, "", "shapes") for reason in fit.reasons],
+            code="shape_only",
         )
     if fit.level in {"unknown", "shape_only", ""} and not fit.clash:
         logger.warning(
@@ -126,7 +127,7 @@ def of_resolution(wire: Wire, store: cache.Cache, found: Resolution, meant: base
 
 def search(wire: Wire, base: BaseModel, params: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
     """What fits a base model that the hub does not know, from its table of tensors."""
-    body = {"config": base.config, "leaves": [leaf.to_json() for leaf in base.leaves], **params}
+    body = {**_described(base), **params}
     found = list(wire.request("POST", "compat/check", json=body, idempotent=True).data["results"])
     if limit > len(found) >= MOST:
         logger.warning("these are the best %s; register the base model to see all: hub base add", len(found))
@@ -240,7 +241,7 @@ def _read(said: Any) -> Fit:
 
 def _looked_at(wire: Wire, store: cache.Cache, found: Resolution, base: BaseModel) -> Fit:
     """Our own look at the headers."""
-    known = found.facts.get("base_model") or {}
+    known = found.base_model
     backbone = (known.get("roots") or {}).get("backbone")
     proven = {backbone} if backbone and found.facts.get("status") == "published" else set()
     parts = [part for part in inspect(wire, store, found, None).components if found.folder in (None, part.folder)]
@@ -250,11 +251,7 @@ def _looked_at(wire: Wire, store: cache.Cache, found: Resolution, base: BaseMode
 
 def _asked(wire: Wire, meant: Reference, digest: str, base: BaseModel, folder: str | None = None) -> Fit | None:
     """What the hub says of a base model that we describe to it; None where it says nothing."""
-    body = {
-        "config": base.config,
-        "leaves": [leaf.to_json() for leaf in base.leaves],
-        "adapter": str(Reference(meant.namespace, meant.name, None, digest, folder)),
-    }
+    body = _described(base) | {"adapter": str(Reference(meant.namespace, meant.name, None, digest, folder))}
     try:
         answer = None if wire.offline else wire.request("POST", "compat/check", json=body, idempotent=True).data
         fit = _read(answer["results"][0]["compatibility"]) if answer else None
@@ -262,6 +259,11 @@ def _asked(wire: Wire, meant: Reference, digest: str, base: BaseModel, folder: s
         logger.debug("the hub was not asked to compare: %s", error)
         return None
     return fit if fit is not None and fit.level not in {"", "unknown"} else None
+
+
+def _described(base: BaseModel) -> dict[str, Any]:
+    """A base model as `compat/check` takes it."""
+    return {"config": base.config, "leaves": [leaf.to_json() for leaf in base.leaves]}
 
 
 def _published(wire: Wire, content: Manifest, base: BaseModel) -> Fit | None:
@@ -282,10 +284,10 @@ def _published(wire: Wire, content: Manifest, base: BaseModel) -> Fit | None:
 
 def _proven(wire: Wire, found: Resolution, meant: bases.Meant, fit: Fit) -> Fit:
     """The same verdict with what proves that the weights are others, or with the reason why nothing does."""
-    known = found.facts.get("base_model") or {}
+    known = found.base_model
     fingerprint = str(known.get("fingerprint") or "")
     if not fingerprint:
-        return dataclasses.replace(fit, reasons=(NOT_HIS,))
+        return dataclasses.replace(fit, reasons=(NO_BASE_NAMED,))
     if fingerprint == meant.word:
         return dataclasses.replace(fit, reasons=(compatibility.REASONS["declared"],))
     mine = meant.base or _table(wire, meant.word)
@@ -310,5 +312,5 @@ def _table(wire: Wire, word: str) -> BaseModel | None:
 
 
 def _made_on(found: Resolution) -> str:
-    known = found.facts.get("base_model") or {}
+    known = found.base_model
     return f" ({known['name']})" if known.get("name") else ""

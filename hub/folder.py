@@ -87,11 +87,6 @@ class FolderSnapshot:
                     self.problems.append(Problem("link", path, f"{path} is {kind}", "put a copy of the file there"))
 
 
-def manifest_of(folder: Path | str, extra: Mapping[str, bytes] | None = None) -> manifest.Manifest:
-    """The manifest of a folder with `extra` files laid over it. Raises SpecError with every name it may not hold."""
-    return manifest.Manifest.from_json(FolderSnapshot(folder, extra).manifest().to_json())
-
-
 def digest_of(stream: IO[bytes]) -> str:
     """SHA-256 (hex) of what is left of a stream."""
     digest = hashlib.sha256()

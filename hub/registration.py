@@ -9,6 +9,7 @@ from typing import Any
 from hub import base_folder, bases, config, errors, locating, stored
 from hub.locating import Located
 from hub.spec import benchmark, documents, policy
+from hub.spec.base_model import BaseModel
 from hub.spec.errors import SpecError
 from hub.transfer import huggingface
 from hub.transfer.huggingface import Repository
@@ -41,7 +42,7 @@ def add_base(
         folder = path or Path(source)
         told = _add_folder(wire, settings, folder, location, name)
         return told | ({"stored": stored.store(wire, told["fingerprint"], folder, quiet=quiet)} if store else {})
-    return _add_located(wire, settings, locating.read(found, quiet=quiet), name or found.name)
+    return _add_located(wire, locating.read(found, quiet=quiet), name or found.name)
 
 
 def _add_folder(
@@ -59,15 +60,7 @@ def _add_folder(
     }
     if settings.offline or not wire.has_token:
         return answer
-    body: dict[str, Any] = {
-        "leaves": [leaf.to_json() for leaf in base.leaves],
-        "config": base.config,
-        "tokenizer_digest": base.tokenizer_digest,
-        **held_files(wire, path),
-    }
-    described = base.to_json()
-    body |= {key: described[key] for key in ("cast_roots", "logical") if described[key]}
-    body |= {"name": name} if name else {}
+    body = hashed(wire, base, path) | ({"name": name} if name else {})
     if location is not None and wire.request("GET", "me").data.get("scope") == "admin":
         body |= {"locations": [location]}  # where the library's names lie is for operators to say
     told = wire.request("POST", "base-models", json=body, idempotent=True).data
@@ -76,7 +69,7 @@ def _add_folder(
     return {**answer, **{key: told[key] for key in ("name", "state", "aliases") if key in told}, "registered": True}
 
 
-def _add_located(wire: Wire, settings: config.Settings, found: Located, name: str) -> dict[str, Any]:
+def _add_located(wire: Wire, found: Located, name: str) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "fingerprint": None,
         "folder": None,
@@ -98,6 +91,14 @@ def _add_located(wire: Wire, settings: config.Settings, found: Located, name: st
     return {**answer, **shown, "registered": True}
 
 
+def hashed(wire: Wire, base: BaseModel, folder: Path) -> dict[str, Any]:
+    """What is told of a base model whose bytes were hashed in a folder: the body of `POST base-models`, but for the name."""
+    value = base.to_json()
+    body = {key: value[key] for key in ("leaves", "config", "tokenizer_digest")}
+    body |= {key: value[key] for key in ("cast_roots", "logical") if value[key]}
+    return body | held_files(wire, folder)
+
+
 def held_files(wire: Wire, folder: Path) -> dict[str, Any]:
     """{"files": [{path, size, sha256}]} of the weights in a folder where the hub waits for somebody who holds as many bytes;
     else nothing, and nothing is hashed for it. Where the hub does not say whether it waits, the leaves go without: they are the
@@ -111,12 +112,12 @@ def held_files(wire: Wire, folder: Path) -> dict[str, Any]:
     return {"files": [file.to_json() for file in base_folder.weight_files(folder)]} if waits else {}
 
 
-def list_bases(wire: Wire, settings: config.Settings, text: str = "") -> list[dict[str, Any]]:
+def list_bases(wire: Wire, settings: config.Settings) -> list[dict[str, Any]]:
     """Base models of the hub and of this machine; `folder` says where one lies here."""
     here = {base.fingerprint: str(path) for path, base in bases.folders(settings)}
     found: list[dict[str, Any]] = []
     if not settings.offline:
-        found = list(wire.request("GET", "base-models", params={"q": text} if text else None).data["results"])
+        found = list(wire.request("GET", "base-models").data["results"])
     known = {entry["fingerprint"] for entry in found if entry["fingerprint"]}
     remembered = config.remembered_bases(settings)
     for fingerprint in here.keys() - known:
@@ -196,7 +197,7 @@ def _meant(
     kept = locating.kept(found)
     if kept is None and download:
         with huggingface.told(found.name, found.commit):
-            kept = bases.fetch_from_hugging_face(found.name, found.commit, offline=False)
+            kept = huggingface.fetch(found.name, found.commit, offline=False)
     return kept, found, _place(found.name, found.commit)
 
 

@@ -59,6 +59,11 @@ class Resolution:
     def files(self) -> tuple[File, ...]:
         return self.manifest.files
 
+    @property
+    def base_model(self) -> Mapping[str, Any]:
+        """What the hub says of the base model that it was made for; empty where it names none."""
+        return self.facts.get("base_model") or {}
+
 
 def parse(text: str | reference.Reference) -> reference.Reference:
     """A reference out of a user's text. Raises UsageError."""
@@ -71,15 +76,13 @@ def parse(text: str | reference.Reference) -> reference.Reference:
         raise errors.from_spec(error, f"{text!r} is not a reference", hint=form) from error
 
 
-def resolve(
-    wire: Wire, store: cache.Cache, ref: reference.Reference, meant: bases.Meant | None, *, fresh: bool = False
-) -> Resolution:
+def resolve(wire: Wire, store: cache.Cache, ref: reference.Reference, meant: bases.Meant | None) -> Resolution:
     """What `ref` means now. A digest whose snapshot is here needs no connection; with HUB_OFFLINE none is opened.
 
-    `fresh` asks the hub in any case. Raises NotFound, Yanked, IntegrityError when the answer is not the digest's.
+    Raises NotFound, Yanked, IntegrityError when the answer is not the digest's.
     """
     pinned = store.facts(ref.digest) if ref.digest and store.snapshot(ref.digest).is_dir() else None
-    if pinned is not None and not fresh and (wire.offline or meant is None or meant.base is not None):
+    if pinned is not None and (wire.offline or meant is None or meant.base is not None):
         return read_answer(pinned, ref)
     if wire.offline:
         return _from_memory(wire, store, ref)

@@ -4,7 +4,6 @@ What is fetched is verified twice: every file by its SHA-256, and the whole by h
 """
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from hub import base_folder, bases, config, errors
+from hub.folder import file_digest
 from hub.spec.base_model import is_fingerprint
 from hub.spec.located import is_kept
 from hub.transfer import download, upload
@@ -70,7 +70,7 @@ def locate(wanted: Mapping[str, Any], settings: config.Settings, *, base: object
         if settings.offline or not _is_stored(wanted):
             raise
     with Wire(settings.endpoint, settings.token) as wire:
-        return _fetch(wire, wanted, folder, settings)
+        return _fetch(wire, wanted, folder)
 
 
 def _is_stored(wanted: Mapping[str, Any]) -> bool:
@@ -79,7 +79,7 @@ def _is_stored(wanted: Mapping[str, Any]) -> bool:
     )
 
 
-def _fetch(wire: Wire, wanted: Mapping[str, Any], folder: Path, settings: config.Settings) -> Path:
+def _fetch(wire: Wire, wanted: Mapping[str, Any], folder: Path) -> Path:
     """Every file into a folder beside the final one, that a killed call leaves to the next; then it is hashed, and renamed."""
     listed = wire.request("GET", f"base-models/{wanted['fingerprint']}/files").data["files"]
     remotes = [Remote(str(f["path"]), str(f["sha256"]), int(f["size"]), str(f["url"])) for f in listed]
@@ -108,7 +108,7 @@ def _fetch(wire: Wire, wanted: Mapping[str, Any], folder: Path, settings: config
 
 def _fetch_one(wire: Wire, remote: Remote, work: Path, progress: Progress) -> None:
     final = work / remote.path
-    if final.is_file() and final.stat().st_size == remote.size and _digest(final) == remote.sha256:
+    if final.is_file() and final.stat().st_size == remote.size and file_digest(final) == remote.sha256:
         progress.add(remote.size)
         return
     left, target = list(work.glob(f"{remote.path}.*.part")), work / f"{remote.path}.{os.getpid()}.part"
@@ -118,8 +118,3 @@ def _fetch_one(wire: Wire, remote: Remote, work: Path, progress: Progress) -> No
     for path in {*left, *seeds}:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -92,9 +92,7 @@ class Registry:
 
     def announce(self, base: BaseModel, folder: Path) -> None:
         """Tell the registry of a base model whose bytes this worker has hashed, and where it waits for them, of its files."""
-        value = base.to_json()
-        told = {key: value[key] for key in ("leaves", "config", "tokenizer_digest", "cast_roots", "logical")}
-        told |= registration.held_files(self._client.wire, folder)
+        told = registration.hashed(self._client.wire, base, folder)
         self._client.request("POST", "base-models", json=told, idempotent=True)
 
 

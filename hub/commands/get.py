@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from hub import errors
 from hub.commands.context import Context, Verbs, report_lines, size, table
-from hub.spec.errors import Problem
 
 if TYPE_CHECKING:
     from hub.spec.base_model import BaseModel
@@ -82,9 +81,9 @@ def _check(context: Context) -> None:
     problems = errors.problems_from(told["problems"])
     fit = told["compatibility"]
     if fit and fit["level"] == "incompatible":
-        raise errors.IncompatibleBaseModel(
+        raise errors.unfit(
             f"{context.target} does not fit the base model {told['base']['name']}",
-            problems=[Problem("incompatible", "", reason, "", "shapes") for reason in fit["reasons"]],
+            fit["reasons"],
             hint="`hub check` without --base lists base models that it fits",
         )
     if not told["ok"]:

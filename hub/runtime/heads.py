@@ -10,8 +10,6 @@ from torch.nn import functional
 from hub import errors
 from hub.spec.components import Head
 
-ROLES = {"linear": ("weight", "bias"), "tanh_mlp": ("dense_weight", "dense_bias", "out_weight", "out_bias")}
-
 
 class ClassificationHead(nn.Module):
     """Logits [rows, labels] from pooled features.

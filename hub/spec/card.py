@@ -54,11 +54,6 @@ class Facts:
         """The facts as a plain JSON object."""
         return dataclasses.asdict(self)
 
-    def hub_json(self) -> dict[str, Any]:
-        """The facts as hub.json holds them; absent ones, and what was only guessed, are left out."""
-        value = {key: getattr(self, key) for key in _KEYS if self.sources.get(key) != GUESSED}
-        return {key: list(item) if isinstance(item, tuple) else item for key, item in value.items() if item}
-
 
 def read(files: snapshot.Snapshot) -> Facts:
     """Gather the facts of a snapshot. Raises SpecError with every fault of the files it reads."""
@@ -77,20 +72,20 @@ def read(files: snapshot.Snapshot) -> Facts:
     return said.facts()
 
 
-def check_hub_json(value: Any, where: str = HUB_JSON) -> dict[str, Any]:
+def check_hub_json(value: Any) -> dict[str, Any]:
     """Read hub.json `{base, trained_on, task, benchmarks, labels, usage}`, every key optional, as `Facts` holds it.
     Raises SpecError with every fault."""
     if not isinstance(value, dict):
-        raise _error(where, f"must be an object, not {documents.kind(value)}", "write {...} around it")
+        raise _error(HUB_JSON, f"must be an object, not {documents.kind(value)}", "write {...} around it")
     collector = errors.Collector()
     for key in sorted(set(value) - set(_KEYS)):
         message = f"{documents.shorten(key)!r} is not one of {', '.join(_KEYS)}"
-        collector.add(_problem(where, message, "remove the key"))
+        collector.add(_problem(HUB_JSON, message, "remove the key"))
     found: dict[str, Any] = {}
     for key, check in _CHECKS.items():
         if value.get(key) is not None:
             with collector.collect():
-                found[key] = check(value[key], f"{where}: {key}")
+                found[key] = check(value[key], f"{HUB_JSON}: {key}")
     collector.finalize()
     return found
 
@@ -100,7 +95,7 @@ def is_base(name: str) -> bool:
     return _BASE.fullmatch(name) is not None
 
 
-def front_matter(readme: bytes, where: str = README) -> tuple[dict[str, Any], str]:
+def front_matter(readme: bytes) -> tuple[dict[str, Any], str]:
     """Split a README into its YAML front matter ({} where there is none) and the text below it."""
     text = readme.decode("utf-8", errors="replace").removeprefix("\ufeff").replace("\r\n", "\n")
     if not text.startswith("---\n"):
@@ -110,10 +105,10 @@ def front_matter(readme: bytes, where: str = README) -> tuple[dict[str, Any], st
         head, mark, body = head[:-4], "---", ""
     if not mark:
         return {}, text
-    value = documents.loads_yaml(head.encode(), where=f"{where} front matter")
+    value = documents.loads_yaml(head.encode(), where=f"{README} front matter")
     if value is not None and not isinstance(value, dict):
         message = f"must be a mapping, not {documents.kind(value)}"
-        raise _error(f"{where} front matter", message, "write `key: value` lines")
+        raise _error(f"{README} front matter", message, "write `key: value` lines")
     return value or {}, body
 
 

@@ -19,10 +19,9 @@ from typing import Literal
 from hub.spec import base_model, components, validation
 
 Level = Literal["validated", "same_values", "derived", "shape_only", "unknown", "incompatible"]
-LEVELS: tuple[Level, ...] = ("validated", "same_values", "derived", "shape_only", "unknown", "incompatible")
+FITTING: tuple[Level, ...] = ("validated", "same_values", "derived", "shape_only")
+LEVELS: tuple[Level, ...] = (*FITTING, "unknown", "incompatible")
 NAMED = 3  # tensors that a reason names
-
-
 REASONS = {
     "validated": "it ran and passed on exactly this backbone",
     "same_values": "the same values as a validated backbone, in another number format",
@@ -30,6 +29,12 @@ REASONS = {
     "declared": "published for this base model, but it has not passed on it",
     "shape_only": "every tensor fits, but other weights were validated",
     "unknown": "the files do not tell what sizes the base model must have",
+}
+_WORDS = {
+    "in": "input width",
+    "out": "output width",
+    "hidden": "hidden size",
+    "prefix": "a width of keys and values of",
 }
 
 
@@ -85,6 +90,12 @@ def differences(names: Sequence[str], total: int, called: str = "") -> str:
     return f"{shown} {verb} from {those} of {called}: {counted}" if called else f"{shown} {verb} ({counted})"
 
 
+def unlike(base: base_model.BaseModel, other: base_model.BaseModel, called: str) -> str:
+    """Say in which tensors a base model is not `other`, which is `called` so; nothing where they are the same."""
+    names = base_model.differing(base, other)
+    return differences(names, len({leaf.name for leaf in (*base.leaves, *other.leaves)}), called) if names else ""
+
+
 def other_weights(found: base_model.BaseModel, known: base_model.BaseModel) -> str:
     """Say which tensors prove that one backbone is not the other; empty where nothing proves it.
 
@@ -136,17 +147,3 @@ def _missing(
                 own = base.modules[path].shape if path in base.modules else None
                 where = f"the base model's {path}.weight {components.shown(own)}" if own else "the base model"
                 yield f"{key} {shape} needs {_WORDS.get(name, name)} {size}; {where} has {have[name]}"
-
-
-def unlike(base: base_model.BaseModel, other: base_model.BaseModel, called: str) -> str:
-    """Say in which tensors a base model is not `other`, which is `called` so; nothing where they are the same."""
-    names = base_model.differing(base, other)
-    return differences(names, len({leaf.name for leaf in (*base.leaves, *other.leaves)}), called) if names else ""
-
-
-_WORDS = {
-    "in": "input width",
-    "out": "output width",
-    "hidden": "hidden size",
-    "prefix": "a width of keys and values of",
-}

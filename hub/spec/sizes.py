@@ -24,8 +24,6 @@ _WITHOUT = {
     "tokens": "name only tokens that are trained",
 }
 _POOLER = {"pooler_weight": "pooler.dense.weight", "pooler_bias": "pooler.dense.bias"}
-Places = Mapping[str, tuple[tensors.Tensor, int]]
-"""Key in a file of weights -> the tensor, and the place of its first byte in the file."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,6 +42,15 @@ def look(name: str, revision: str | None) -> Repository:
     )
 
 
+def fetch(name: str, revision: str | None, *, offline: bool) -> Path:
+    """Downloads a base model (weights, configuration, tokenizer) into that library's cache, or finds it there. Raises what
+    that library raises (`told` says it in our words)."""
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    return Path(
+        _library().snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=offline)
+    )
+
+
 def in_cache(name: str, revision: str | None) -> Path | None:
     """The folder in which Hugging Face's libraries keep this revision on this machine, None where they do not."""
     with contextlib.suppress(Exception):  # whatever that library raises: then it is simply not there

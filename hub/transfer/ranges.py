@@ -1,6 +1,7 @@
 """Files of a repository on a Hugging Face hub, read by ranges: what a header says costs kilobytes, whatever the weights weigh.
 
-The address is HF_ENDPOINT (default: the public hub), the token HF_TOKEN, as for Hugging Face's own clients.
+`repository` asks what is there without huggingface_hub, which is an extra (with it: `hub.transfer.huggingface`). The address is
+HF_ENDPOINT (default: the public hub), the token HF_TOKEN; what `hf auth login` kept is that library's to read.
 """
 
 import json
@@ -132,7 +133,7 @@ def _check(answer: httpx2.Response, url: str, start: int) -> None:
     if status in (401, 403):
         raise errors.AuthError(
             f"{url} is gated or private",
-            hint="ask for access on its page, and set HF_TOKEN to a token that may read it (or run `hf auth login`)",
+            hint="ask for access on its page, and set HF_TOKEN to a token that may read it",
         )
     if status == 404:
         raise errors.NotFound(f"{url} is not there")

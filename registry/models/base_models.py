@@ -35,8 +35,8 @@ class CastsBy(models.TextChoices):
 class BaseModel(models.Model):
     """A base model, by the hash of its weights.
 
-    `claimed`: somebody sent its leaves; `observed`: a worker hashed the bytes it loaded; `located`: and we know where
-    they lie. Only an observed one publishes.
+    `claimed`: somebody sent its leaves; `observed`: a worker hashed the bytes it loaded (`located` is a word that
+    no row here has: what is known by its headers alone is a `LocatedBase`). Only an observed one publishes.
     `tensors` is the table of leaves, `[[name, dtype, shape, digest], ...]`. `architecture` leaves pooler and head out;
     `offer` has all that adapters may need, and is derived from the leaves and the configuration (null until it was).
     `cast_roots` are its roots in other number formats: `{format: {root, backbone, embeddings}}`, empty until somebody

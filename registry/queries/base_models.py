@@ -63,14 +63,11 @@ def find(name: str, viewer: Viewer) -> BaseModel | None:
 def get(name: str, viewer: Viewer) -> BaseModel:
     """Return the base model that a fingerprint or a name means. Raises NotFound."""
     base = find(name, viewer)
-    if base is None and located.find(name, viewer) is not None:
-        raise NotFound(
-            f"The base model {name!r} is known by its headers only: nobody has hashed it yet.",
-            hint="Whoever holds it gives it its fingerprint: hub base add DIR.",
-        )
-    if base is None:
-        raise NotFound(f"There is no base model {name!r}.", hint="List them: hub base ls. Add one: hub base add DIR.")
-    return base
+    if base is not None:
+        return base
+    if located.find(name, viewer) is None:
+        raise located.unknown(name)
+    raise NotFound(f"The base model {name!r} {located.UNHASHED}.", hint=located.HASH_IT)
 
 
 def search(text: str, viewer: Viewer) -> list[shapes.BaseModelShape]:
@@ -124,9 +121,9 @@ def name_of(base: BaseModel) -> str:
     ours = [
         alias
         for alias in base.aliases.all()
-        if alias.state != "renamed"
+        if alias.state != BaseAlias.State.RENAMED
         and alias.namespace_id is None
-        and (alias.kind == "hub" if base.name else alias.kind != "stored")
+        and (alias.kind == BaseAlias.Kind.HUB if base.name else alias.kind != BaseAlias.Kind.STORED)
     ]
     return min(ours, key=lambda alias: alias.pk).name if ours else base.name
 
@@ -140,7 +137,11 @@ def alias_names(base: BaseModel) -> list[str]:
 
 def _live(base: BaseModel) -> list[BaseAlias]:
     """The names that lead to it; that the hub holds its files is none."""
-    return [alias for alias in base.aliases.all() if alias.state == "live" and alias.kind != "stored"]
+    return [
+        alias
+        for alias in base.aliases.all()
+        if alias.state == BaseAlias.State.LIVE and alias.kind != BaseAlias.Kind.STORED
+    ]
 
 
 def locations(base: BaseModel) -> list[shapes.Location]:

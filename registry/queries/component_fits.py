@@ -50,20 +50,34 @@ def verdicts(
     compared = fits.is_compared(target)
     found: dict[int, list[shapes.ComponentCompatibility]] = {}
     for row in rows:
-        best = range(fits.DECLARED)
-        rank = next((n for n in best if fits.proof_of(proofs, n, row.adapter_digest, row.key)), fits.DECLARED)
-        proof = fits.proof_of(proofs, rank, row.adapter_digest, row.key)
+        rank, proof = _best(row, proofs)
         found[row.key] = []
         for component in row.components:
             fitting = component.need_id in met
-            if proof is not None and (fitting or proof.version.base_fingerprint == target.fingerprint):
-                told = fits.cell(fits.RANKS[rank], proof)
-            elif fitting or row.base_fingerprint == target.fingerprint:
-                told = fits.cell("declared" if row.base_fingerprint == target.fingerprint else "shape_only", None)
+            ran_here = proof is not None and proof.version.base_fingerprint == target.fingerprint
+            if proof is not None and (fitting or ran_here):
+                told = fits.cell(rank, proof)
+            elif row.base_fingerprint == target.fingerprint:
+                told = fits.cell("declared", None)
+            elif fitting:
+                told = fits.cell("shape_only", None)
             else:
-                known = compared and component.need is not None and component.need.compared_at is not None
-                told = {"level": "incompatible" if known else "unknown", "reasons": [], "evidence": None}
+                told = _unfit(component, compared)
             found[row.key].append(
                 fits.of_component(component.folder, told, proof if told["evidence"] else None, scores)
             )
     return found
+
+
+def _best(row: Several, proofs: fits.Proofs) -> tuple[str, fits.Proof | None]:
+    """The best rank that a run of the whole snapshot gives, and that run."""
+    for place, rank in enumerate(fits.RANKS[: fits.DECLARED]):
+        if proof := fits.proof_of(proofs, place, row.adapter_digest, row.key):
+            return rank, proof
+    return "declared", None
+
+
+def _unfit(component: Component, compared: bool) -> shapes.Compatibility:
+    """The verdict where no row says that it fits: proven only where both sides were held against each other."""
+    known = compared and component.need is not None and component.need.compared_at is not None
+    return {"level": "incompatible" if known else "unknown", "reasons": [], "evidence": None}

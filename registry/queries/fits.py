@@ -9,17 +9,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from django.db.models import (
-    Case,
-    Count,
-    Exists,
-    IntegerField,
-    OuterRef,
-    Q,
-    QuerySet,
-    Value,
-    When,
-)
+from django.db.models import Case, Count, Exists, IntegerField, OuterRef, Q, QuerySet, Value, When
 
 from hub.spec import base_model as spec
 from hub.spec import compatibility
@@ -34,7 +24,7 @@ from registry.queries.visibility import visible_adapters
 
 RANKS = ("validated", "same_values", "derived", "declared", "shape_only")
 """The levels of what fits, best first; `declared` is `shape_only` for the base that the adapter was published for."""
-LEVELS = ("validated", "same_values", "derived", "shape_only")
+LEVELS = compatibility.FITTING
 DECLARED = RANKS.index("declared")
 
 
@@ -238,6 +228,13 @@ def of_version_on(
     return _verdict(version, found, value, of_value(value, viewer, hashed=hashed), viewer)
 
 
+def of_version_on_located(
+    version: Version, found: list[Component], row: LocatedBase, viewer: Viewer
+) -> shapes.Compatibility:
+    """Return the verdict on one version and a base that is known by its headers: `shape_only` at best."""
+    return of_version_on(version, found, located.to_spec(row), viewer, hashed=False)
+
+
 def _verdict(
     version: Version, found: list[Component], value: spec.BaseModel, target: Target, viewer: Viewer
 ) -> shapes.Compatibility:
@@ -270,13 +267,6 @@ def of_component(
         "evidence": told["evidence"],
         "scores": [score for score in measured if score["folder"] == folder],
     }
-
-
-def of_version_on_located(
-    version: Version, found: list[Component], row: LocatedBase, viewer: Viewer
-) -> shapes.Compatibility:
-    """Return the verdict on one version and a base that is known by its headers: `shape_only` at best."""
-    return of_version_on(version, found, located.to_spec(row), viewer, hashed=False)
 
 
 def _check(

@@ -69,8 +69,7 @@ def _no_base(name: str | None, viewer: Viewer) -> Problem:
 def unknown_base(name: str, viewer: Viewer) -> tuple[str, str]:
     """Return what to say of a name that leads to no base model with a fingerprint, and how to mend it."""
     if located.find(name, viewer) is not None:
-        message = f"the base model {name!r} is known by its headers only: nobody has hashed it yet"
-        return message, "Whoever holds it gives it its fingerprint: hub base add DIR"
+        return f"the base model {name!r} {located.UNHASHED}", located.HASH_IT
     return f"this hub does not know the base model {name!r}", ADD_BASE
 
 

@@ -6,13 +6,15 @@ from hub.spec import base_model as spec
 from hub.spec import located as rules
 from hub.spec import quantised
 from registry.errors import NotFound
-from registry.models import LocatedBase, Namespace, Visibility
+from registry.models import BaseAlias, LocatedBase, Namespace, Visibility
 from registry.models.located import LocatedBaseQuerySet
 from registry.queries import shapes
 from registry.queries.viewers import Viewer
 
 PAGE = 100
 STATE = "located"
+UNHASHED = "is known by its headers only: nobody has hashed it yet"
+HASH_IT = "Whoever holds it gives it its fingerprint: hub base add DIR."
 
 
 def visible(viewer: Viewer) -> LocatedBaseQuerySet:
@@ -40,8 +42,13 @@ def get(name: str, viewer: Viewer) -> LocatedBase:
     """Return the located base model of this name. Raises NotFound."""
     found = find(name, viewer)
     if found is None:
-        raise NotFound(f"There is no base model {name!r}.", hint="List them: hub base ls. Add one: hub base add DIR.")
+        raise unknown(name)
     return found
+
+
+def unknown(name: str) -> NotFound:
+    """Return the error for a name that means no base model, hashed or located."""
+    return NotFound(f"There is no base model {name!r}.", hint="List them: hub base ls. Add one: hub base add DIR.")
 
 
 def search(text: str, viewer: Viewer) -> list[shapes.BaseModelShape]:
@@ -86,7 +93,14 @@ def shape(row: LocatedBase, *, tensors: bool = False) -> shapes.BaseModelShape:
         "parameters": row.parameters,
         "model_type": str(row.config.get("model_type", "")),
         "aliases": [name],
-        "locations": [{"kind": "hub", "name": row.source, "revision": row.revision, "state": "live"}],
+        "locations": [
+            {
+                "kind": BaseAlias.Kind.HUB.value,
+                "name": row.source,
+                "revision": row.revision,
+                "state": BaseAlias.State.LIVE.value,
+            }
+        ],
         "owner": row.namespace.name if row.namespace else None,
         "relations": [],
         "tensors_url": f"/api/v1/base-models/{name}?tensors=1",

@@ -51,21 +51,11 @@ def _of_located(row: LocatedBase, viewer: Viewer, query: SearchQuery, ref: str) 
         "counts": fits.counts(fits.of_located(row), viewer),
     }
     if ref:
-        cells = [_row_of(ref, viewer, lambda version, found: [fits.of_version_on_located(version, found, row, viewer)])]
-        rows, cursor = cells, ""
+        rows = [_row_of(ref, viewer, lambda version, found: [fits.of_version_on_located(version, found, row, viewer)])]
+        cursor = ""
     else:
-        found = search.search(query, viewer)
-        cursor = found.cursor
-        rows = [
-            {
-                "adapter": one["ref"],
-                "url": one["url"],
-                "task": one["task"],
-                "method": one["method"],
-                "cells": [one["compatibility"]],
-            }
-            for one in found.results
-        ]
+        listed = search.search(query, viewer)
+        rows, cursor = [_row(one, [one["compatibility"]]) for one in listed.results], listed.cursor
     return {"base_model": located.ref(row), "columns": [column], "rows": rows, "next": None}, cursor
 
 
@@ -109,17 +99,17 @@ def _rows(found: list[shapes.Summary], kin: list[BaseModel], viewer: Viewer) -> 
     keys = {f"{row.namespace.name}/{row.name}": row.pk for row in _adapters(viewer).filter(named)}
     several = component_fits.several(keys.values())
     columns = [_cells(list(keys.values()), several, fits.of_base(other, viewer), viewer) for other in kin]
-    return [
-        {
-            "adapter": row["ref"],
-            "url": row["url"],
-            "task": row["task"],
-            "method": row["method"],
-            "cells": [column[keys[row["ref"]]] for column in columns],
-        }
-        for row in found
-        if row["ref"] in keys
-    ]
+    return [_row(one, [column[keys[one["ref"]]] for column in columns]) for one in found if one["ref"] in keys]
+
+
+def _row(adapter: shapes.Summary, cells: list[shapes.Compatibility]) -> shapes.MatrixRow:
+    return {
+        "adapter": adapter["ref"],
+        "url": adapter["url"],
+        "task": adapter["task"],
+        "method": adapter["method"],
+        "cells": cells,
+    }
 
 
 def _adapters(viewer: Viewer) -> Any:

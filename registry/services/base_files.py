@@ -10,14 +10,14 @@ from django.conf import settings
 from django.db import transaction
 
 from hub.spec import located as rules
-from hub.spec.errors import Problem, SpecError
+from hub.spec.errors import SpecError
 from hub.spec.located import WeightFile
-from registry.errors import Conflict, Incomplete, Invalid, NotFound, OffsetMismatch, TooLarge
+from registry.errors import Conflict, Incomplete, Invalid, NotFound, TooLarge
 from registry.models import BaseAlias, BaseFile, BaseModel, Blob, Scope
 from registry.queries import base_files, base_models, blobs, viewers
 from registry.queries.viewers import Viewer
 from registry.services import blobs as blob_rows
-from registry.services import events
+from registry.services import events, staging
 from registry.storage import base as storage
 
 
@@ -70,20 +70,16 @@ def receive(
     Not atomic on purpose, as for an adapter's. Raises Forbidden, NotFound, Conflict, OffsetMismatch, TooLarge.
     """
     row = _wanted(viewer, name, path)
-    if offset + length > row.size:
-        raise TooLarge(f"{path}: {offset + length} bytes, but {row.size} were announced.")
-    try:
-        return blobs.store().put_staging(row.staging_key, stream, offset, limit=row.size), row.size
-    except storage.OffsetMismatch as error:
-        raise OffsetMismatch(error.received) from None
-    except storage.StagingTooLarge:
-        raise TooLarge(f"{path}: more than the {row.size} bytes that were announced.") from None
+    received = staging.receive(
+        path=path, key=row.staging_key, size=row.size, offset=offset, stream=stream, length=length
+    )
+    return received, row.size
 
 
 def complete(*, viewer: Viewer, name: str, path: str) -> BaseModel:
     """Hash the bytes of one file and keep them, if they are what was announced. Again: the same.
 
-    Not atomic on purpose: gigabytes are read. Raises Forbidden, NotFound, Incomplete, Invalid.
+    Not atomic on purpose: gigabytes are read. Raises Forbidden, NotFound, Incomplete, TooLarge, Invalid.
     """
     viewers.require_scope(viewer, Scope.ADMIN)
     row, store = _row(viewer, name, path), blobs.store()
@@ -92,9 +88,10 @@ def complete(*, viewer: Viewer, name: str, path: str) -> BaseModel:
             store.finish_staging(row.staging_key, row.size)
             stored = store.ingest(row.staging_key, expected_sha256=row.sha256)
         except (storage.StagingIncomplete, storage.StagingMissing):
-            message = f"{store.staged(row.staging_key)} of {row.size} bytes have arrived"
-            problem = Problem("incomplete", path, message, "send the rest, then complete again")
+            problem = staging.missing(path=path, key=row.staging_key, size=row.size)
             raise Incomplete("Bytes are missing.", hint=problem.hint, problems=(problem,)) from None
+        except storage.StagingTooLarge:
+            raise staging.more(path, row.size) from None
         except storage.DigestMismatch as error:
             store.discard(row.staging_key)
             raise Invalid(

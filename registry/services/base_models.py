@@ -13,7 +13,8 @@ from registry.queries import base_models, viewers
 from registry.queries.viewers import Viewer
 from registry.services import events, fits, kin, namespaces
 
-KINDS = ("hub", "mirror", "folder")
+KINDS = (BaseAlias.Kind.HUB.value, BaseAlias.Kind.MIRROR.value, BaseAlias.Kind.FOLDER.value)
+"""The kinds of places that people tell; that the hub holds the files it knows itself."""
 ROUTES = ("adapters", "files", "located", "locations", "matrix", "relations")
 """What stands behind a name in an address; no name ends so, for it could not be asked for."""
 MOST_PARAMETERS = (1 << 63) - 1  # what the column holds
@@ -48,10 +49,7 @@ def register(
         spec.check_told(value, logical or {})
     except SpecError as error:
         raise Invalid.from_spec(error) from None
-    if value.parameters > MOST_PARAMETERS:
-        raise Invalid(
-            f"The tensors have more than {MOST_PARAMETERS} parameters together.", hint="No model is that large."
-        )
+    check_size(value)
     base, made = _keep(viewer, value, name)
     _believe(viewer, base, value)
     kin.note(base=base)
@@ -134,7 +132,7 @@ def _name(viewer: Viewer, base: BaseModel, name: str) -> None:
         return
     if known is not None:
         _move(viewer, known, name)
-    BaseAlias.objects.create(name=short, kind="hub", base=base, namespace=namespace)
+    BaseAlias.objects.create(name=short, kind=BaseAlias.Kind.HUB, base=base, namespace=namespace)
     if not base.name and (viewer.is_admin or registered_by(viewer, base)):
         BaseModel.objects.filter(pk=base.pk).update(name=name)
         base.name = name
@@ -155,6 +153,14 @@ def check_name(name: str) -> None:
         raise Invalid(f"{name[:80]!r} is not a name for a base model.", hint="Such as acme/my-base.")
 
 
+def check_size(value: spec.BaseModel) -> None:
+    """Raise Invalid for tensors with more parameters than the column holds."""
+    if value.parameters > MOST_PARAMETERS:
+        raise Invalid(
+            f"The tensors have more than {MOST_PARAMETERS} parameters together.", hint="No model is that large."
+        )
+
+
 def registered_by(viewer: Viewer, base: BaseModel) -> bool:
     """Whether this viewer sent the base first, as the log tells. A worker's base would else be called what anybody says."""
     return Event.objects.filter(kind="base.registered", subject=base.pk, actor=viewer.name).exists()
@@ -172,7 +178,7 @@ def _locate(viewer: Viewer, base: BaseModel, location: dict[str, str]) -> None:
         raise Forbidden("Locations are set by operators of the hub.", hint="Leave `locations` out.")
     kind, name = location.get("kind", ""), location.get("name", "")
     if kind not in KINDS or not name:
-        raise Invalid("A location is {kind: hub|mirror|folder, name, revision}.")
+        raise Invalid(f"A location is {{kind: {'|'.join(KINDS)}, name, revision}}.")
     known = BaseAlias.objects.live().select_for_update().filter(namespace=None, name=name).first()
     if known is not None and known.base_id != base.pk:
         _move(viewer, known, name)

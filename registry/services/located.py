@@ -51,8 +51,7 @@ def locate(
         listed = rules.parse_files(files)
     except SpecError as error:
         raise Invalid.from_spec(error) from None
-    if value.parameters > base_models.MOST_PARAMETERS:
-        raise Invalid("The tensors have more parameters together than any model.", hint="Are these shapes?")
+    base_models.check_size(value)
     given: dict[str, Any] = {
         "source": source,
         "revision": revision,
@@ -176,4 +175,4 @@ def _lead(row: LocatedBase, name: str, base: BaseModel) -> None:
     if known is not None:
         known.state = BaseAlias.State.RENAMED
         known.save(update_fields=["state"])
-    BaseAlias.objects.create(name=name, kind="hub", revision=revision, base=base, namespace=row.namespace)
+    BaseAlias.objects.create(name=name, kind=BaseAlias.Kind.HUB, revision=revision, base=base, namespace=row.namespace)

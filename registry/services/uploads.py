@@ -18,7 +18,6 @@ from registry.errors import (
     Gone,
     Incomplete,
     Invalid,
-    OffsetMismatch,
     Rejected,
     TooLarge,
     UnknownBase,
@@ -27,7 +26,7 @@ from registry.errors import (
 from registry.models import Adapter, Upload, UploadBlob, Version
 from registry.queries import base_models, benchmarks, blobs, inspections, uploads, viewers
 from registry.queries.viewers import Viewer
-from registry.services import adapters, ingest, outbox, requeue, versions
+from registry.services import adapters, ingest, outbox, requeue, staging, versions
 from registry.storage import base as storage
 
 EMPTY = hashlib.sha256(b"").hexdigest()
@@ -223,18 +222,9 @@ def receive(
     upload = _writable(viewer, upload_id)
     _require_open(upload)
     blob = uploads.blob(upload, n)
-    store = blobs.store()
-    if offset + length > blob.size:
-        raise TooLarge(
-            f"{blob.path}: {offset + length} bytes, but {blob.size} were announced.",
-            hint="The file has grown since: start the upload again.",
-        )
-    try:
-        received = store.put_staging(blob.staging_key, stream, offset, limit=blob.size)
-    except storage.OffsetMismatch as error:
-        raise OffsetMismatch(error.received) from None
-    except storage.StagingTooLarge:
-        raise TooLarge(f"{blob.path}: more than the {blob.size} bytes that were announced.") from None
+    received = staging.receive(
+        path=blob.path, key=blob.staging_key, size=blob.size, offset=offset, stream=stream, length=length
+    )
     UploadBlob.objects.filter(pk=blob.pk).update(received=min(received, blob.size))
     return received, blob.size
 
@@ -304,16 +294,14 @@ def _close(*, viewer: Viewer, upload_id: str | uuid.UUID) -> Upload:
 
 def _check_complete(upload: Upload) -> None:
     """Raise Incomplete unless all bytes are there. Outside of transactions: the store is asked once a file."""
-    store, collector, received = blobs.store(), Collector(), {}
+    store, collector = blobs.store(), Collector()
     for row in upload.blobs.order_by("n"):
         try:
             store.finish_staging(row.staging_key, row.size)
         except (storage.StagingIncomplete, storage.StagingMissing):
-            received[row.path] = store.staged(row.staging_key)
-            message = f"{received[row.path]} of {row.size} bytes have arrived"
-            collector.problem("incomplete", row.path, message, "send the rest, then complete again")
+            collector.add(staging.missing(path=row.path, key=row.staging_key, size=row.size))
         except storage.StagingTooLarge:
-            raise TooLarge(f"{row.path}: more than the {row.size} bytes that were announced.") from None
+            raise staging.more(row.path, row.size) from None
     if collector.problems:
         raise Incomplete("Bytes are missing.", hint="Send the rest, then complete again.", problems=collector.all())
 

@@ -20,6 +20,13 @@ RELATIONS = {
     ("quantised", "parent"): "quantised from",
     ("quantised", "child"): "quantised from it is",
 }
+LEGEND = {
+    "validated": "it ran here and passed",
+    "same_values": "same values, another format",
+    "derived": "ran on a relative",
+    "shape_only": "shapes fit, untested",
+    "incompatible": "tensors clash",
+}
 KIN = {"same_backbone": "same backbone", "same_values": "same values", "derived": "derived"}
 
 
@@ -52,6 +59,7 @@ def base_model(request: HttpRequest, name: str) -> HttpResponse:
         "adapters": found.results,
         "search": {"q": ""},
         "next": _link(request, cursor=found.cursor) if found.cursor else None,
+        "legend": LEGEND,
         "matrix": _picture(table) if len(table["columns"]) > 1 and table["rows"] else None,
         "first": not query.cursor,
         "own": found.results[0]["ref"] if found.results else "",

@@ -48,6 +48,12 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     assert named <= set(document["components"]["schemas"])
 
 
+def test_the_files_of_a_base_model_are_objects_and_no_leaves(document: dict[str, Any]) -> None:
+    for body in ("NewBaseModel", "NewLocatedBase", "NewBaseFiles"):
+        told = document["components"]["schemas"][body]["properties"]["files"]["items"]
+        assert set(told["properties"]) == {"path", "size", "sha256"}, body
+
+
 ANSWERS = {
     "Summary": "adapters",
     "AdapterDetail": "adapters/acme/tone-bert",

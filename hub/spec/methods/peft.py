@@ -114,10 +114,10 @@ class _Reader:
         own = self.modules.own(path, kind)
         chosen = layout.choose(forms, shapes, self.symbols_of(own))
         if chosen is None:
-            self.incomplete(module, group, kind)
+            self.incomplete(group, kind)
             return
         if chosen.kind == "norm" and "ln_tuning_layers.bias" not in group.found and self.modules.has_bias(path):
-            self.incomplete(module, group, kind)
+            self.incomplete(group, kind)
             return
         symbols = self.symbols_of(own)
         if self.fit(path, chosen, group.found, symbols, group):
@@ -197,7 +197,7 @@ class _Reader:
                 return name
         return names[0] if group.name.endswith(NESTED) else names[-1]
 
-    def incomplete(self, module: str, group: Group, kind: str | None) -> None:
+    def incomplete(self, group: Group, kind: str | None) -> None:
         """Tell what is missing beside the tensors that are there."""
         forms = tuple(item for item in self.row.forms if kind is None or item.kind == kind) or self.row.forms
         near = layout.nearest(forms, frozenset(group.found))

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from registry.api import bytes as stored
 from registry.api.schema import problem, shape
-from registry.api.v1.base_models import Leaves
+from registry.api.v1.base_models import WeightFiles
 from registry.api.v1.uploads import number_of
 from registry.api.v1.versions import Nothing
 from registry.api.v1.views import Body, View
@@ -19,7 +19,7 @@ from registry.services import base_files
 
 
 class NewBaseFiles(Body):
-    files = Leaves()
+    files = WeightFiles()
 
 
 class BaseFilesView(View):

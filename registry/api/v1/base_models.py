@@ -20,7 +20,7 @@ from registry.services import located as holders
 
 
 class Location(Body):
-    kind = serializers.ChoiceField(["hub", "mirror", "folder"])
+    kind = serializers.ChoiceField(base_models.KINDS)
     name = serializers.CharField(max_length=512)
     revision = serializers.CharField(max_length=128, default="", allow_blank=True)
     state = serializers.CharField(max_length=16, required=False)
@@ -29,6 +29,20 @@ class Location(Body):
 @extend_schema_field({"type": "array", "items": {"type": "array", "items": {}}})
 class Leaves(serializers.JSONField):
     """Taken as it is: `hub.spec.base_model.parse_leaves` looks at every leaf, in a hundredth of a serializer's time."""
+
+
+@extend_schema_field(
+    {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["path", "size", "sha256"],
+            "properties": {"path": {"type": "string"}, "size": {"type": "integer"}, "sha256": {"type": "string"}},
+        },
+    }
+)
+class WeightFiles(serializers.JSONField):
+    """Taken as it is: `hub.spec.located.parse_files` looks at every file."""
 
 
 @extend_schema_field(
@@ -51,7 +65,7 @@ class NewBaseModel(Body):
     logical = LogicalShapes(required=False, allow_null=True)
     name = serializers.CharField(max_length=200, default="", allow_blank=True)
     locations = Location(many=True, required=False, max_length=100)  # type: ignore[call-arg]
-    files = Leaves(required=False)
+    files = WeightFiles(required=False)
 
 
 class NewLocatedBase(Body):
@@ -60,7 +74,7 @@ class NewLocatedBase(Body):
     revision = serializers.RegexField(r"^[0-9a-f]{40}\Z")
     config = serializers.DictField()
     tensors = Leaves()
-    files = Leaves()
+    files = WeightFiles()
     tokenizer_digest = serializers.CharField(max_length=64, required=False, allow_null=True)
     private = serializers.BooleanField(default=False)
 
