@@ -55,7 +55,7 @@ def _doctor(context: Context) -> None:
         {"adapters": [one.to_json() for one in findings], "bases": [one.name for one in known]}, _lines(findings)
     )
     wrong = sum(not finding.ok for finding in findings)
-    compared = f"compared with {_count(len(known), 'base model')} of this machine"
+    compared = f"shapes compared with {_count(len(known), 'base model')} of this machine"
     more = "" if known else " (--base DIR names some)"
     context.out.say(f"{_count(len(findings), 'adapter')}, {wrong} with problems; {compared}{more}")
 

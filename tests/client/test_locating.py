@@ -242,3 +242,14 @@ class TestWhoHoldsIt:
         found = base_folder.weight_files(home / "hf/models--org--tiny/snapshots" / COMMIT)
         assert found == expected
         assert found[0].sha256 == digests["model.safetensors"]
+
+
+def test_a_hub_that_cannot_be_reached_is_told_with_the_way_round(
+    hf: HuggingFace, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(errors.NetworkError) as found:
+        registration.add_base(owner.wire, owner.settings, "org/tiny")
+    assert "HF_ENDPOINT" in found.value.hint
+    assert "hub base add DIR" in found.value.hint
