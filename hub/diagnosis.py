@@ -19,6 +19,7 @@ from hub.errors import HubError
 from hub.spec import (
     card,
     compatibility,
+    documents,
     engines,
     families,
     quantised,
@@ -32,7 +33,7 @@ from hub.spec import (
 from hub.spec.base_model import BaseModel
 from hub.spec.components import Component
 from hub.spec.errors import SpecError
-from hub.spec.methods import dialects
+from hub.spec.methods import dialects, peft_table
 from hub.spec.snapshot import Snapshot
 
 MAX_PLACES = 100_000
@@ -53,7 +54,10 @@ class KnownBase:
 
 @dataclass
 class Finding:
-    """One adapter and what was found. `kind` of a remark: problem (it is refused), warning, note."""
+    """One adapter and what was found. `kind` of a remark: problem (it is refused), warning, note.
+
+    `declared`: method and rank of a configuration whose weights could not be read.
+    """
 
     place: str
     component: Component | None = None
@@ -65,6 +69,7 @@ class Finding:
     nbytes: int = 0
     labels: tuple[str, ...] | None = None
     written_by: str = ""
+    declared: tuple[str, int] = ("", 0)
     sizes: dict[str, Any] = field(default_factory=dict)
 
     def remark(self, kind: str, text: str, hint: str = "") -> None:
@@ -90,6 +95,8 @@ class Finding:
                 "names": component.generation or "of the files", "shapes_checked": component.checked,
                 "unrun": list(component.unrun), "serving": self.serving, "written_by": self.written_by,
             }  # fmt: skip
+        elif self.declared[0]:
+            facts |= {"method": self.declared[0], "rank": self.declared[1]}
         return facts | {"fits": self.fits, "remarks": self.remarks}
 
 
@@ -164,6 +171,7 @@ def _of_snapshot(place: str, files: Snapshot, bases: Sequence[KnownBase]) -> Ite
     inspection = validation.inspect(files, None, to_run=False)
     if not inspection.components:
         finding = Finding(place, base=facts.base, nbytes=sum(files.files.values()))
+        finding.declared = _declared(files)
         _tell_problems(finding, inspection)
         yield finding
     for component in inspection.components:
@@ -188,6 +196,19 @@ def _facts(files: Snapshot) -> card.Facts:
         return card.read(files)
     except SpecError:
         return card.Facts()
+
+
+def _declared(files: Snapshot) -> tuple[str, int]:
+    """Method and rank as PEFT's configuration says them: all there is where no weights can be read."""
+    try:
+        data = snapshot.whole(files, snapshot.CONFIG, documents.MAX_BYTES)
+        config = documents.loads_object(data, where=snapshot.CONFIG)
+    except (SpecError, KeyError):
+        return "", 0
+    said = config.get("peft_type")
+    row = peft_table.TABLE.get(said) if isinstance(said, str) else None
+    rank = config.get("r")
+    return (row.name, rank if type(rank) is int and rank > 0 else 0) if row else ("", 0)
 
 
 def _tell_problems(finding: Finding, inspection: validation.Inspection) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hub import bases, config, diagnosis, errors
+from hub import base_folder, bases, config, diagnosis, errors
 from hub.commands.context import Context, Verbs, size, table
 from hub.diagnosis import Finding, FlatFolder, KnownBase
 from hub.spec.base_model import is_fingerprint
@@ -17,6 +17,8 @@ HEAD = ("ADAPTER", "METHOD", "RANK", "PARAMS", "BASE", "FITS", "SIZE", "VERDICT"
 _MARKS = {"problem": "✗", "warning": "!", "note": "·"}
 MAX_TOLD = 12
 """Adapters that are told in full; of more, only what is wrong."""
+MAX_ALIKE = 3
+"""Adapters that are told the same thing, each by itself; what more of them share is told once."""
 
 
 def add(verbs: Verbs) -> None:
@@ -41,12 +43,9 @@ def add(verbs: Verbs) -> None:
 def _doctor(context: Context) -> None:
     settings = config.read(endpoint=getattr(context.arguments, "endpoint", None))
     also = [Path(text).expanduser() for text in context.base]
-    for folder in also:
-        if not folder.is_dir():
-            raise errors.UsageError(
-                f"{folder} is not a folder", hint="name the folder of a base model, or one that holds several"
-            )
     known = [KnownBase(*found) for found in bases.outlines(settings, also)]
+    for folder in also:
+        _insist_on_a_base(folder, known, settings)
     found = [one for text in context.places for one in _snapshots(text, context, settings)]
     with Progress(len(found), "reading", quiet=context.out.quiet, unit=" adapters") as bar:
         findings = diagnosis.examine(found, known, lambda place: bar.add(1))
@@ -56,10 +55,24 @@ def _doctor(context: Context) -> None:
         {"adapters": [one.to_json() for one in findings], "bases": [one.name for one in known]}, _lines(findings)
     )
     wrong = sum(not finding.ok for finding in findings)
-    context.out.say(
-        f"{_count(len(findings), 'adapter')}, {wrong} with problems; "
-        f"compared with {_count(len(known), 'base model')} of this machine"
-    )
+    compared = f"shapes compared with {_count(len(known), 'base model')} of this machine"
+    more = "" if known else " (--base DIR names some)"
+    context.out.say(f"{_count(len(findings), 'adapter')}, {wrong} with problems; {compared}{more}")
+
+
+def _insist_on_a_base(folder: Path, known: list[KnownBase], settings: config.Settings) -> None:
+    """A folder that was named must hold a base model that can be read: raises what is wrong with it."""
+    if not folder.is_dir():
+        raise errors.UsageError(
+            f"{folder} is not a folder", hint="name the folder of a base model, or one that holds several"
+        )
+    inside = list(base_folder.candidates([folder]))
+    if not inside:
+        raise errors.UsageError(
+            f"{folder} holds no base model", hint="a base model is a config.json beside its weights as safetensors"
+        )
+    if not {one.folder for one in known} & set(inside):
+        base_folder.outline(inside[0], cache=settings.cache / "bases")
 
 
 def _count(number: int, what: str) -> str:
@@ -84,19 +97,43 @@ def _lines(findings: list[Finding]) -> list[str]:
     shared = _shared_place(findings)
     lines = [f"in {shared}", ""] if shared else []
     lines += table(HEAD, [_row(finding, shared) for finding in findings])
-    full = len(findings) <= MAX_TOLD
-    for finding in findings:
-        remarks = [one for one in finding.remarks if full or one["kind"] == "problem"]
-        needs = [f"{engine}: {need}" for engine, need in finding.serving.items() if need] if full else []
-        if not remarks and not needs:
-            continue
-        lines += ["", finding.place.removeprefix(shared)]
-        for one in remarks:
-            lines.append(f"  {_MARKS[one['kind']]} {one['text']}" + (f" ({one['hint']})" if one.get("hint") else ""))
-        lines += [f"  · {need}" for need in needs]
-        if full and finding.component is not None and finding.component.unrun:
-            lines += [f"  · not judged by this hub yet: {reason}" for reason in finding.component.unrun[:2]]
+    told = [(finding.place.removeprefix(shared), _told(finding, len(findings) <= MAX_TOLD)) for finding in findings]
+    wide: dict[str, list[str]] = {}
+    for place, remarks in told:
+        for remark in dict.fromkeys(remarks):
+            wide.setdefault(remark, []).append(place)
+    for place, remarks in told:
+        own = [remark for remark in remarks if len(wide[remark]) <= MAX_ALIKE]
+        lines += ["", place, *own] if own else []
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for remark, places in wide.items():
+        if len(places) > MAX_ALIKE:
+            groups.setdefault(tuple(places), []).append(remark)
+    for together, remarks in groups.items():
+        lines += ["", _together(together, len(findings)), *remarks]
     return lines
+
+
+def _together(places: tuple[str, ...], of: int) -> str:
+    """What several adapters are called above what they share."""
+    if len(places) == of:
+        return f"all {of} adapters"
+    more = f" and {len(places) - MAX_ALIKE} more"
+    return f"{len(places)} adapters: {', '.join(places[:MAX_ALIKE])}{more}"
+
+
+def _told(finding: Finding, full: bool) -> list[str]:
+    """What one adapter is told, a text each; the way to mend it is on a line of its own."""
+    remarks = [one for one in finding.remarks if full or one["kind"] == "problem"]
+    texts = [
+        f"  {_MARKS[one['kind']]} {one['text']}" + (f"\n    {one['hint']}" if one.get("hint") else "")
+        for one in remarks
+    ]
+    if full:
+        texts += [f"  · {engine}: {need}" for engine, need in finding.serving.items() if need]
+        unrun = finding.component.unrun if finding.component is not None else ()
+        texts += [f"  · not judged yet: {reason}" for reason in unrun[:2]]
+    return texts
 
 
 def _shared_place(findings: list[Finding]) -> str:
@@ -124,7 +161,7 @@ def _row(finding: Finding, shared: str) -> tuple[Any, ...]:
     verdict = "problems" if "problem" in kinds else "look" if "warning" in kinds else "fine"
     fits = ", ".join(fit["name"] for fit in finding.fits[:2]) or "-"
     fits += f" +{len(finding.fits) - 2}" if len(finding.fits) > 2 else ""
-    method, rank, parameters = "-", "-", "-"
+    method, rank, parameters = finding.declared[0] or "-", str(finding.declared[1] or "-"), "-"
     if component is not None:
         method, rank = component.variant, str(component.rank or "-")
         parameters = f"{component.parameters:,}"

@@ -149,4 +149,5 @@ def _lines(base: "BaseModel") -> list[str]:
     ]
     rows += [("architecture", base.architecture), ("tokenizer", base.tokenizer_digest or "none")]
     rows += [("quantisation", base.quantisation)] if base.quantisation else []
-    return [base.fingerprint, *(f"  {name:<26}{value}" for name, value in rows)]
+    width = max(len(name) for name, _ in rows)
+    return [base.fingerprint, *(f"  {name:<{width}}  {value}" for name, value in rows)]

@@ -139,7 +139,21 @@ def _policy_set(context: Context) -> None:
     context.out.result(found, _pairs(found))
 
 
-def _pairs(value: dict[str, Any]) -> list[str]:
-    return [
-        f"{key:<18} {text if isinstance(text, str) else json.dumps(text, default=str)}" for key, text in value.items()
-    ]
+def _pairs(value: dict[str, Any], indent: str = "") -> list[str]:
+    """An object for a person: a line for each value, what lies deeper below its name."""
+    width = max((len(key) for key in value), default=0)
+    lines = []
+    for key, held in value.items():
+        if isinstance(held, dict) and held:
+            lines += [f"{indent}{key}", *_pairs(held, f"{indent}  ")]
+        else:
+            lines.append(f"{indent}{key:<{width}}  {_in_a_line(held)}".rstrip())
+    return lines
+
+
+def _in_a_line(held: Any) -> str:
+    if isinstance(held, list):
+        return "; ".join(map(_in_a_line, held)) or "-"
+    if isinstance(held, dict):
+        return ", ".join(f"{key} {_in_a_line(value)}" for key, value in held.items() if value not in ("", None)) or "-"
+    return "-" if held in ("", None) else held if isinstance(held, str) else json.dumps(held, default=str)

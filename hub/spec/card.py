@@ -26,6 +26,8 @@ GUESSED = "the base model's name"
 """The source of a `trained_on` that nobody said: a file names a base whose name is that of a quantised copy."""
 _KEYS = ("base", "trained_on", "task", "benchmarks", "labels", "usage")
 _BASE = re.compile(rf"base:[0-9a-f]{{64}}|{reference.MODEL_ID.pattern}")
+_NOBODY = frozenset({"", "none", "null"})
+"""What a training script without a name writes where the base model's should stand."""
 # no bracket within brackets: a million of them must not be a million searches
 _MARKUP = re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)|[*_`]+")
 
@@ -157,7 +159,7 @@ class _Said:
 
     def base(self, name: Any) -> str | None:
         """A base's name as a library wrote it; a folder on somebody's machine means nothing elsewhere."""
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or name.strip().lower() in _NOBODY:
             return None
         if not reference.MODEL_ID.fullmatch(name):
             # only its last part is repeated: a report is public, somebody's home folder is not

@@ -89,11 +89,18 @@ def told(name: str, revision: str | None) -> Iterator[None]:
             raise _gated(name, endpoint) from None
         raise errors.NetworkError(f"{endpoint} answers {status} about {where}") from error
     except OSError as error:
-        raise errors.NetworkError(f"{endpoint} cannot be reached: {error}") from error
+        raise _unreachable(endpoint, error) from error
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore", "httpx2"):
             raise
-        raise errors.NetworkError(f"{endpoint} cannot be reached: {error}") from error
+        raise _unreachable(endpoint, error) from error
+
+
+def _unreachable(endpoint: str, error: Exception) -> errors.NetworkError:
+    return errors.NetworkError(
+        f"{endpoint} cannot be reached: {error}",
+        hint="HF_ENDPOINT names another; of a folder on this machine no network is needed: hub base add DIR",
+    )
 
 
 def _gated(name: str, endpoint: str) -> errors.AuthError:

@@ -65,7 +65,7 @@ def advise(problems: tuple[Problem, ...], found: list[shapes.BaseRef]) -> tuple[
     if not hint:
         return problems
     return tuple(
-        Problem(one.code, one.where, one.message, f"{hint} {one.hint}".strip(), one.check)
+        Problem(one.code, one.where, one.message, hint if one.code == "no_base" else f"{hint} {one.hint}", one.check)
         if one.code in ("no_base", "unknown_base") or one.where == HUB_JSON_BASE
         else one
         for one in problems

@@ -13,6 +13,7 @@ Whoever takes the lease is booked a fault in advance and gets it back by living 
 """
 
 import contextlib
+import dataclasses
 import datetime
 import logging
 import uuid
@@ -385,11 +386,12 @@ def _report(upload: Upload, findings: Findings, manifest: Manifest, measured: li
 
 
 def _failed(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
-    """Return one failed check for each that these problems belong to."""
+    """Return one failed check for each that these problems belong to. The first one's hint is the check's."""
     found = []
     for name in dict.fromkeys(problem.check for problem in problems):
         of_it = [problem for problem in problems if problem.check == name]
-        found.append(reports.check(name, "failed", "; ".join(str(problem) for problem in of_it), of_it[0].hint))
+        told = [dataclasses.replace(of_it[0], hint=""), *of_it[1:]]
+        found.append(reports.check(name, "failed", "; ".join(map(str, told)), of_it[0].hint))
     return found
 
 

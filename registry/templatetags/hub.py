@@ -110,6 +110,25 @@ def seconds(value: float) -> str:
 
 
 @register.filter
+def size(count: int) -> str:
+    """Bytes as the command line writes them: thousands, not 1024s."""
+    value = number(count)
+    if value is None:
+        return "–"
+    if value < 1000:
+        return f"{value:.0f} B"
+    power = min(3, int(math.log(value, 1000) + 1e-9))
+    return f"{value / 1000**power:.1f} {('KB', 'MB', 'GB')[power - 1]}"
+
+
+@register.filter
+def percent(value: float) -> str:
+    """A share with two decimals; what is not nothing is never written as 0.00."""
+    known = number(value)
+    return "–" if known is None else "< 0.01 %" if 0 < known < 0.005 else f"{known:.2f} %"
+
+
+@register.filter
 def thousands(value: int | None) -> str:
     """An integer with thin spaces between the thousands."""
     return f"{value:,}".replace(",", "\u2009") if isinstance(value, int) else "–"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hub import base_folder, cli
+from hub.commands import known
 from tests.client import specimens
 from tests.client.simulator import OWNER, STRANGER, Simulator
 from tests.client.test_pull import base_of, flip
@@ -211,6 +212,7 @@ def test_a_fingerprint_comes_with_its_roots_its_casts_and_what_else_makes_a_base
     assert ["as bf16_of_fp16", base.cast_roots["bf16_of_fp16"]["root"]] in [
         line.strip().rsplit(None, 1) for line in lines
     ]
+    assert len({len(line) - len(line.rsplit(None, 1)[-1]) for line in lines[1:-1]}) == 1, "values stand in one column"
     quick = json.loads(run(capsys, "fingerprint", str(specimens.BASE), "--json", "--no-casts")[1])
     assert quick == told | {"cast_roots": {}}
     monkeypatch.setattr("hub.casting.available", lambda: False)
@@ -271,3 +273,8 @@ def test_every_verb_is_documented() -> None:
         for action in verb._actions:
             for option in action.option_strings:
                 assert option in {"-h", "--help", "-q", "-m"} or option in text, f"{name} {option}"
+
+
+def test_what_lies_deeper_is_told_in_lines_and_not_as_json() -> None:
+    told = known._pairs({"name": "a", "roots": {"pooler": "1", "backbone": "2"}, "aliases": ["a", "b"], "owner": None})
+    assert told == ["name     a", "roots", "  pooler    1", "  backbone  2", "aliases  a; b", "owner    -"]

@@ -238,6 +238,40 @@ def test_the_table_is_for_people(tmp_path, capsys):
     assert "first" in out and "houlsby" in out and "VERDICT" in out
 
 
+def test_what_no_hub_runs_yet_is_told_of_an_adapter_without_other_remarks(tmp_path, capsys):
+    write(tmp_path / "decoder", make.lora({"task_type": "CAUSAL_LM"}))
+    assert cli.main(["doctor", str(tmp_path / "decoder")]) == 0
+    assert "not judged yet: adapter_config.json: task_type" in capsys.readouterr().out
+
+
+def test_what_many_adapters_share_is_told_once(tmp_path, capsys):
+    for number in range(5):
+        write(tmp_path / "all" / f"a{number}", {"adapter_config.json": make.lora()["adapter_config.json"]})
+    assert cli.main(["doctor", str(tmp_path / "all")]) == 0
+    out, _ = capsys.readouterr()
+    assert out.count("has no weights") == 1
+    assert "all 5 adapters" in out
+
+
+def test_a_configuration_without_weights_still_says_its_method_and_rank(tmp_path, capsys):
+    write(tmp_path / "bare", {"adapter_config.json": make.lora()["adapter_config.json"]})
+    _, found, _ = doctor(capsys, tmp_path / "bare")
+    assert (found["bare"]["method"], found["bare"]["rank"]) == ("lora", 2)
+    assert "parameters" not in found["bare"]
+
+
+def test_a_named_base_that_is_none_is_a_wrong_call(tmp_path, base, capsys):
+    write(tmp_path / "a", make.lora())
+    write(tmp_path / "bare", {"config.json": (base / "config.json").read_bytes()})
+    code, _, err = doctor(capsys, tmp_path / "a", "--base", tmp_path / "bare")
+    assert code == 2
+    assert "bare holds no base model" in err
+    (base / "model.safetensors").write_bytes(b"broken")
+    code, _, err = doctor(capsys, tmp_path / "a", "--base", base)
+    assert code != 0
+    assert "model.safetensors" in err
+
+
 def test_links_are_not_followed(tmp_path, capsys):
     write(tmp_path / "outside", make.lora())
     (tmp_path / "all").mkdir()

@@ -252,3 +252,14 @@ def test_a_file_beside_the_weights_that_is_larger_than_any_is_not_fetched(
     with pytest.raises(errors.UsageError, match=r"tokenizer\.json has 5000 bytes"):
         registration.add_base(owner.wire, owner.settings, "org/fat", name="owner/fat")
     assert "tokenizer.json" not in {path for path, _ in hf.sent}
+
+
+def test_a_hub_that_cannot_be_reached_is_told_with_the_way_round(
+    hf: HuggingFace, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(errors.NetworkError) as found:
+        registration.add_base(owner.wire, owner.settings, "org/tiny")
+    assert "HF_ENDPOINT" in found.value.hint
+    assert "hub base add DIR" in found.value.hint

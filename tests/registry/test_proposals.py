@@ -27,6 +27,8 @@ def proposals(who: Caller, files: dict[str, bytes], ref: str = "acme/unnamed", *
     if names:
         assert asked[0]["hint"].startswith(f"It fits {', '.join(names)}: push with --base {names[0]}.")
     report = who.get(refused["report_url"])
+    told = [one for one in report.json["checks"] if one["name"] == "config"]
+    assert all(one["hint"] not in one["message"] for one in told if one["hint"]), "the mend is said once"
     assert [one["name"] for one in report.json.get("proposals", [])] == names
     return names
 
@@ -55,7 +57,7 @@ def several(base, worker, admin, owner, published) -> None:
 BEST_FIRST = ["tiny-bert", "a-bert", "b-bert", "acme/a-claimed", "a-located"]
 
 
-@pytest.mark.parametrize("name", [None, "", "/home/me/model", "./ckpt", "C:\\models\\bert"])
+@pytest.mark.parametrize("name", [None, "", "None", "/home/me/model", "./ckpt", "C:\\models\\bert"])
 def test_what_is_no_name_is_answered_with_the_bases_that_fit(several, owner, name) -> None:
     assert proposals(owner, unnamed(name)) == BEST_FIRST
 

@@ -32,6 +32,11 @@ def test_what_hub_json_says_is_no_guess():
     assert (found.trained_on, found.sources["trained_on"]) == ("base:" + "0" * 64, "hub.json")
 
 
+@pytest.mark.parametrize("named", ["None", "null", " none ", "", None])
+def test_a_word_for_nothing_names_no_base(named):
+    assert facts(named).base is None
+
+
 def test_another_name_is_nothing():
     assert facts().trained_on is None
     assert facts("/home/me/model-bnb-4bit").trained_on is None

@@ -239,3 +239,13 @@ def places(value, path=()):
 
 def strip_csrf(page: str) -> str:
     return re.sub(r'name="csrfmiddlewaretoken" value="[^"]*"', "", page)
+
+
+def test_sizes_and_shares_are_written_as_the_command_line_writes_them() -> None:
+    assert [hub.size(n) for n in (178, 303_284, 22_713_216, 5 * 10**12)] == [
+        "178 B",
+        "303.3 KB",
+        "22.7 MB",
+        "5000.0 GB",
+    ]
+    assert [hub.percent(n) for n in (0.0, 0.0034, 0.32)] == ["0.00 %", "< 0.01 %", "0.32 %"]
