@@ -58,7 +58,7 @@ def awaited(size: int, viewer: Viewer) -> list[shapes.BaseModelShape]:
 
 def to_spec(row: LocatedBase) -> spec.BaseModel:
     """Return the value that hub.spec works on. Its fingerprint and roots mean nothing."""
-    return spec.from_leaves(spec.parse_leaves(rules.unhashed(row.tensors)), row.config, row.tokenizer_digest)
+    return rules.outline({"tensors": row.tensors, "config": row.config, "tokenizer_digest": row.tokenizer_digest})
 
 
 def full_name(row: LocatedBase) -> str:
