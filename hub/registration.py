@@ -48,7 +48,8 @@ def _add_folder(
     wire: Wire, settings: config.Settings, path: Path, location: dict[str, str] | None, name: str | None
 ) -> dict[str, Any]:
     base = base_folder.describe(path, cache=settings.cache / "bases")
-    config.remember_base(settings, base.fingerprint, path.absolute(), name)
+    known = config.remembered_bases(settings).get(base.fingerprint, {})
+    config.remember_base(settings, base.fingerprint, path.absolute(), name or known.get("name"))
     answer: dict[str, Any] = {
         "fingerprint": base.fingerprint,
         "folder": str(path.absolute()),
@@ -116,7 +117,11 @@ def list_bases(wire: Wire, settings: config.Settings, text: str = "") -> list[di
     here = {base.fingerprint: str(path) for path, base in bases.folders(settings)}
     found: list[dict[str, Any]] = []
     if not settings.offline:
-        found = list(wire.request("GET", "base-models", params={"q": text} if text else None).data["results"])
+        page = wire.request("GET", "base-models", params={"q": text} if text else None).data
+        found = list(page["results"])
+        while page.get("next"):
+            page = wire.request("GET", page["next"]).data
+            found += page["results"]
     known = {entry["fingerprint"] for entry in found if entry["fingerprint"]}
     remembered = config.remembered_bases(settings)
     for fingerprint in here.keys() - known:

@@ -44,10 +44,14 @@ def get(name: str, viewer: Viewer) -> LocatedBase:
     return found
 
 
-def search(text: str, viewer: Viewer) -> list[shapes.BaseModelShape]:
-    """Return those whose name or source holds this text, newest first."""
+def search(text: str, viewer: Viewer, before: LocatedBase | None = None) -> tuple[list[shapes.BaseModelShape], bool]:
+    """Return those whose name or source holds this text, newest first, a page of them, and whether there are more. A page
+    begins behind `before`."""
     rows = visible(viewer).filter(Q(name__icontains=text) | Q(source__icontains=text))
-    return [shape(row) for row in rows.order_by("-created_at", "pk").defer("tensors")[:PAGE]]
+    if before is not None:
+        rows = rows.filter(Q(created_at__lt=before.created_at) | Q(created_at=before.created_at, pk__gt=before.pk))
+    found = [shape(row) for row in rows.order_by("-created_at", "pk").defer("tensors")[: PAGE + 1]]
+    return found[:PAGE], len(found) > PAGE
 
 
 def awaited(size: int, viewer: Viewer) -> list[shapes.BaseModelShape]:
