@@ -5,9 +5,11 @@ A name goes to the hub; the others are described here, so that a clash is known 
 """
 
 import contextlib
+import dataclasses
+import functools
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +25,15 @@ logger = logging.getLogger("hub")
 class Meant:
     """What an argument `base` means: the word for the hub, and what is known here already.
 
-    `found` says of a live model how it was told which one it is.
+    `found` says of a live model how it was told which one it is. `here` gives the base model of a fingerprint that was added on
+    this machine.
     """
 
     word: str
     base: BaseModel | None = None
     folder: Path | None = None
     found: str = ""
+    here: Callable[[str], BaseModel | None] = dataclasses.field(default=lambda fingerprint: None, compare=False)
 
     @property
     def called(self) -> str:
@@ -44,6 +48,10 @@ def meaning(base: object, settings: config.Settings, known: live.Known = lambda 
     """
     if base is None or isinstance(base, Meant):
         return base
+    return dataclasses.replace(_meaning(base, settings, known), here=functools.partial(_remembered, settings))
+
+
+def _meaning(base: object, settings: config.Settings, known: live.Known) -> Meant:
     if isinstance(base, BaseModel):
         return Meant(base.fingerprint, base)
     if isinstance(base, (str, os.PathLike)):
@@ -63,6 +71,17 @@ def folders(settings: config.Settings) -> Iterator[tuple[Path, BaseModel]]:
     remembered = [Path(entry["folder"]) for entry in config.remembered_bases(settings).values()]
     present = [folder for folder in remembered if folder.is_dir()]
     yield from base_folder.catalogue((*settings.bases, *present), cache=settings.cache / "bases")
+
+
+def _remembered(settings: config.Settings, fingerprint: str) -> BaseModel | None:
+    """The base model that `hub base add` hashed here; None where it is here no more, or another one."""
+    entry = config.remembered_bases(settings).get(fingerprint)
+    if entry is None or not Path(entry["folder"]).is_dir():
+        return None
+    with contextlib.suppress(errors.HubError):
+        found = base_folder.describe(entry["folder"], cache=settings.cache / "bases")
+        return found if found.fingerprint == fingerprint else None
+    return None
 
 
 def outlines(settings: config.Settings, also: Iterable[Path] = ()) -> Iterator[tuple[str, Path, BaseModel]]:

@@ -246,10 +246,10 @@ class Client:
         """
         root = Path(target).expanduser()
         meant = self._meant(base)
-        described = self._described(meant)
+        described, hashed = self._outlined(meant)
         if root.is_dir():
             known = [KnownBase(*found) for found in bases.outlines(self.settings)] if meant is None else []
-            return fitting.check_folder(self.wire, root, meant, described, labels or (), known)
+            return fitting.check_folder(self.wire, root, meant, described, labels or (), known, hashed=hashed)
         asked = retrieval.parse(str(target))
         with suggestions.about(self.wire, asked):
             found = retrieval.resolve(self.wire, self.cache, asked, meant)
@@ -433,6 +433,12 @@ class Client:
             return meant.base if meant else None
         with suggestions.about_name(self.wire, meant.word, "base-models"):
             return fitting.base_tensors(self.wire, meant.word)
+
+    def _outlined(self, meant: bases.Meant | None) -> tuple[BaseModel | None, bool]:
+        if meant is None or meant.base is not None:
+            return (meant.base if meant else None), True
+        with suggestions.about_name(self.wire, meant.word, "base-models"):
+            return fitting.base_outline(self.wire, meant.word)
 
 
 def _version(meant: reference.Reference, default: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from hub import bases, cache, diagnosis, errors, preparation, retrieval
 from hub.diagnosis import KnownBase
 from hub.retrieval import Resolution
-from hub.spec import compatibility, torch_file, validation
+from hub.spec import compatibility, located, torch_file, validation
 from hub.spec.base_model import BaseModel
 from hub.spec.errors import Problem, SpecError
 from hub.spec.manifest import Manifest
@@ -23,6 +23,7 @@ from hub.verdicts import segment_path, version_path
 
 NO_BASE_NAMED = "nothing says what base model it was made on: only shapes were compared"
 NOT_COMPARED = "its tensors are in another number format: whether their values are the same is not known"
+NOT_HASHED = "every tensor fits; the hashes of both base models are not at hand, so whether their weights are the same is not known"
 NOT_PUBLISHED = "every tensor fits; whether it works is found out by a push"
 PATIENCE = 3.0
 """Seconds that a hub has to say whether it knows a folder's bytes."""
@@ -50,14 +51,21 @@ class Fit:
 
 def base_tensors(wire: Wire, word: str) -> BaseModel:
     """The base model that the hub knows under a name or fingerprint, every hash recomputed. Raises NotFound."""
-    answer = wire.request("GET", f"base-models/{segment_path(word)}", params={"tensors": "1"}).data
-    if answer.get("fingerprint") is None:
+    found, hashed = base_outline(wire, word)
+    if not hashed:
         raise errors.NotFound(
             f"{word} is known to the hub by its headers only: nobody has hashed it yet",
             hint="whoever holds it gives it its fingerprint: hub base add DIR",
         )
+    return found
+
+
+def base_outline(wire: Wire, word: str) -> tuple[BaseModel, bool]:
+    """The same, and whether it was hashed: of a base model that is known by its headers only shapes mean something."""
+    answer = wire.request("GET", f"base-models/{segment_path(word)}", params={"tensors": "1"}).data
+    hashed = answer.get("fingerprint") is not None
     try:
-        return BaseModel.from_json(answer)
+        return BaseModel.from_json(answer) if hashed else located.outline(answer), hashed
     except SpecError as error:
         raise errors.IntegrityError(
             f"the hub's tensor table of {word} is not what its fingerprint says", problems=error.problems
@@ -169,10 +177,12 @@ def check_folder(
     base: BaseModel | None,
     labels: Sequence[str],
     known: Sequence[KnownBase],
+    *,
+    hashed: bool = True,
 ) -> dict[str, Any]:
     """Everything that can be said about a folder, and how it goes with a base model, or with which of `known`.
 
-    The hub is asked whether it knows these very bytes; without it, shapes are compared.
+    The hub is asked whether it knows these very bytes; without it, or where the base model was not `hashed`, shapes are compared.
     """
     prepared = preparation.prepare(root, {}, base=base, labels=tuple(labels) or None)
     inspection = prepared.inspection
@@ -184,7 +194,8 @@ def check_folder(
         verdict = compatibility.check(alone, base)
         fit = Fit(verdict.level, verdict.reasons, clash=verdict.level == "incompatible")
         if fit.level == "shape_only":
-            fit = _published(wire, prepared.manifest, base) or Fit("shape_only", (NOT_PUBLISHED,))
+            there = _published(wire, prepared.manifest, base) if hashed else None
+            fit = there or Fit("shape_only", (NOT_PUBLISHED,))
     elif inspection.components:
         fits = [
             {"name": one.name, "fingerprint": one.base.fingerprint, "folder": str(one.folder)}
@@ -291,9 +302,9 @@ def _proven(wire: Wire, found: Resolution, meant: bases.Meant, fit: Fit) -> Fit:
     if fingerprint == meant.word:
         return dataclasses.replace(fit, reasons=(compatibility.REASONS["declared"],))
     mine = meant.base or _table(wire, meant.word)
-    theirs = _table(wire, fingerprint)
+    theirs = meant.here(fingerprint) or _table(wire, fingerprint)
     if mine is None or theirs is None:
-        return dataclasses.replace(fit, clash=True)
+        return dataclasses.replace(fit, reasons=(NOT_HASHED,))
     if mine.fingerprint == theirs.fingerprint:
         return dataclasses.replace(fit, reasons=(compatibility.REASONS["declared"],))
     reason = compatibility.other_weights(mine, theirs)

@@ -49,7 +49,8 @@ def _add_folder(
     wire: Wire, settings: config.Settings, path: Path, location: dict[str, str] | None, name: str | None
 ) -> dict[str, Any]:
     base = base_folder.describe(path, cache=settings.cache / "bases")
-    config.remember_base(settings, base.fingerprint, path.absolute(), name)
+    known = config.remembered_bases(settings).get(base.fingerprint, {})
+    config.remember_base(settings, base.fingerprint, path.absolute(), name or known.get("name"))
     answer: dict[str, Any] = {
         "fingerprint": base.fingerprint,
         "folder": str(path.absolute()),
@@ -117,7 +118,11 @@ def list_bases(wire: Wire, settings: config.Settings) -> list[dict[str, Any]]:
     here = {base.fingerprint: str(path) for path, base in bases.folders(settings)}
     found: list[dict[str, Any]] = []
     if not settings.offline:
-        found = list(wire.request("GET", "base-models").data["results"])
+        page = wire.request("GET", "base-models").data
+        found = list(page["results"])
+        while page.get("next"):
+            page = wire.request("GET", page["next"]).data
+            found += page["results"]
     known = {entry["fingerprint"] for entry in found if entry["fingerprint"]}
     remembered = config.remembered_bases(settings)
     for fingerprint in here.keys() - known:

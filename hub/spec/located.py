@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hub.spec import base_model, documents, errors
@@ -59,6 +59,13 @@ def unhashed(tensors: Any) -> Any:
     return [
         [*item, f"{n:064x}"] if isinstance(item, list) and len(item) == 3 else item for n, item in enumerate(tensors)
     ]
+
+
+def outline(told: Mapping[str, Any]) -> BaseModel:
+    """Return what the headers tell, {tensors, config, tokenizer_digest}, as a base model. Its fingerprint and roots mean
+    nothing. Raises SpecError."""
+    leaves = base_model.parse_leaves(unhashed(told.get("tensors")))
+    return base_model.from_leaves(leaves, told.get("config") or {}, told.get("tokenizer_digest"))
 
 
 def agrees(leaves: Iterable[Leaf], base: BaseModel) -> bool:

@@ -105,4 +105,6 @@ class Migration(migrations.Migration):
                 condition=models.Q(("kind__in", ["folder", "hub", "mirror", "stored"])), name="basealias_kind_is_known"
             ),
         ),
+        # Backwards: the files that such a place spoke of go with their table, and the edition before knows no such kind.
+        migrations.RunSQL(migrations.RunSQL.noop, "DELETE FROM registry_basealias WHERE kind = 'stored'"),
     ]

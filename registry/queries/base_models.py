@@ -70,16 +70,20 @@ def get(name: str, viewer: Viewer) -> BaseModel:
     raise NotFound(f"The base model {name!r} {located.UNHASHED}.", hint=located.HASH_IT)
 
 
-def search(text: str, viewer: Viewer) -> list[shapes.BaseModelShape]:
-    """Return the base models whose name, aliases or fingerprint hold this text, newest first."""
+def search(text: str, viewer: Viewer, before: BaseModel | None = None) -> tuple[list[shapes.BaseModelShape], bool]:
+    """Return the base models whose name, aliases or fingerprint hold this text, newest first, a page of them, and whether
+    there are more. A page begins behind `before`."""
     bases = visible(viewer)
     if text:
         aliased = BaseAlias.objects.live().filter(name__icontains=text).values("base")
         bases = bases.filter(Q(name__icontains=text) | Q(pk__startswith=text) | Q(pk__in=aliased))
     found = bases.prefetch_related("aliases__namespace").select_related("owner").order_by("-created_at", "pk")
-    page = list(found[:PAGE])
+    if before is not None:
+        found = found.filter(Q(created_at__lt=before.created_at) | Q(created_at=before.created_at, pk__gt=before.pk))
+    rows = list(found[: PAGE + 1])
+    page = rows[:PAGE]
     known = relations(page, viewer)
-    return [_shape(base, known.get(base.pk, [])) for base in page]
+    return [_shape(base, known.get(base.pk, [])) for base in page], len(rows) > PAGE
 
 
 def relations(bases: list[BaseModel], viewer: Viewer) -> dict[str, list[shapes.Relation]]:

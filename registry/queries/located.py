@@ -51,10 +51,14 @@ def unknown(name: str) -> NotFound:
     return NotFound(f"There is no base model {name!r}.", hint="List them: hub base ls. Add one: hub base add DIR.")
 
 
-def search(text: str, viewer: Viewer) -> list[shapes.BaseModelShape]:
-    """Return those whose name or source holds this text, newest first."""
+def search(text: str, viewer: Viewer, before: LocatedBase | None = None) -> tuple[list[shapes.BaseModelShape], bool]:
+    """Return those whose name or source holds this text, newest first, a page of them, and whether there are more. A page
+    begins behind `before`."""
     rows = visible(viewer).filter(Q(name__icontains=text) | Q(source__icontains=text))
-    return [shape(row) for row in rows.order_by("-created_at", "pk").defer("tensors")[:PAGE]]
+    if before is not None:
+        rows = rows.filter(Q(created_at__lt=before.created_at) | Q(created_at=before.created_at, pk__gt=before.pk))
+    found = [shape(row) for row in rows.order_by("-created_at", "pk").defer("tensors")[: PAGE + 1]]
+    return found[:PAGE], len(found) > PAGE
 
 
 def awaited(size: int, viewer: Viewer) -> list[shapes.BaseModelShape]:
@@ -65,7 +69,7 @@ def awaited(size: int, viewer: Viewer) -> list[shapes.BaseModelShape]:
 
 def to_spec(row: LocatedBase) -> spec.BaseModel:
     """Return the value that hub.spec works on. Its fingerprint and roots mean nothing."""
-    return spec.from_leaves(spec.parse_leaves(rules.unhashed(row.tensors)), row.config, row.tokenizer_digest)
+    return rules.outline({"tensors": row.tensors, "config": row.config, "tokenizer_digest": row.tokenizer_digest})
 
 
 def full_name(row: LocatedBase) -> str:

@@ -80,6 +80,8 @@ def _keep(viewer: Viewer, value: spec.BaseModel, name: str) -> tuple[BaseModel, 
         events.record(actor=viewer.name, kind="base.registered", subject=base.pk, state=state)
     elif observed:
         _observe(viewer, base, value)
+    elif viewer.is_admin or registered_by(viewer, base):
+        _unpack(base, value)
     return base, made
 
 
@@ -93,7 +95,13 @@ def _observe(viewer: Viewer, base: BaseModel, value: spec.BaseModel) -> None:
         }
         _write(base, **columns, **fits.columns_of(base=value))
         events.record(actor=viewer.name, kind="base.observed", subject=base.pk)
-    elif value.logical is not None and base.logical is None and base.config == value.config:
+    else:
+        _unpack(base, value)
+
+
+def _unpack(base: BaseModel, value: spec.BaseModel) -> None:
+    """Keep the shapes before packing where nobody has told them yet: an earlier edition did not ask for them."""
+    if value.logical is not None and base.logical is None and base.config == value.config:
         _write(base, **fits.columns_of(base=value))
 
 

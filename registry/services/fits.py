@@ -11,11 +11,11 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from hub.spec import base_model, components, documents
+from hub.spec import base_model, components, documents, validation
 from hub.spec.base_model import layer_of
 from registry.models import BaseModel, Component, Manifest, Need, Offer
 from registry.models.fits import Sizes, meeting, met_by, split
-from registry.queries import base_models
+from registry.queries import base_models, blobs
 from registry.services import contents, kin, outbox
 
 BATCH = 500
@@ -145,8 +145,17 @@ def _note_base(key: str) -> int:
 
 
 def _note_component(key: int) -> int:
-    facts = Component.objects.values_list("facts", flat=True).get(pk=key)
-    if "component" not in facts:
+    row = Component.objects.get(pk=key)
+    if "component" not in row.facts:
         return 0
-    need = need_of(component=components.Component.from_json(facts["component"]))
+    need = need_of(component=components.Component.from_json(row.facts["component"])) or _need_of_files(row)
     return Component.objects.filter(pk=key, need=None).update(need=need) if need is not None else 0
+
+
+def _need_of_files(row: Component) -> Need | None:
+    """Read an adapter's files once more: an earlier edition may not have known what its method needs."""
+    files = {file.path: (file.blob_id, file.size) for file in blobs.files_of(row.manifest_id)}
+    base = BaseModel.objects.filter(pk=row.base_fingerprint).first()
+    found = validation.inspect(blobs.StoredSnapshot(files), base_models.to_spec(base) if base else None)
+    same = [part for part in found.components if (part.folder, part.method) == (row.folder, row.method)]
+    return need_of(component=same[0]) if same else None

@@ -31,6 +31,7 @@ class Simulator:
     def __init__(self, *, presigned: bool = False, inline: int = 0) -> None:
         self.versions: list[Version] = []
         self.bases: dict[str, dict[str, Any]] = {}
+        self.bases_a_page = 100
         self.files_of: dict[str, Any] = {}
         self.located: dict[str, dict[str, Any]] = {}
         self.benchmarks: dict[str, dict[str, Any]] = {}
@@ -295,8 +296,11 @@ class Simulator:
 
     # -- what a hub knows ---------------------------------------------------------------------------------------
 
-    def base_models(self, **_: Any) -> Answer:
-        return 200, {"results": list(self.bases.values()), "next": None}, {}
+    def base_models(self, *, query: Any = None, **_: Any) -> Answer:
+        start = int((query or {}).get("cursor", 0))
+        found, end = list(self.bases.values()), start + self.bases_a_page
+        more = f"/api/v1/base-models?cursor={end}" if end < len(found) else None
+        return 200, {"results": found[start:end], "next": more}, {}
 
     def located_bases(self, *, query: Any = None, **_: Any) -> Answer:
         size = int((query or {}).get("bytes", 0))

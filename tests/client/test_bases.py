@@ -164,6 +164,23 @@ def test_adding_a_base_model_registers_and_remembers_it(sim: Simulator, owner: C
     assert [(entry["name"], entry["folder"]) for entry in listed] == [("owner/tiny", str(base))]
 
 
+def test_added_again_without_a_name_it_keeps_the_one_it_had(owner: Client, base: Path) -> None:
+    told = registration.add_base(owner.wire, owner.settings, base, name="owner/tiny")
+    registration.add_base(owner.wire, owner.settings, base)
+    assert config.remembered_bases(owner.settings)[told["fingerprint"]]["name"] == "owner/tiny"
+
+
+def test_every_page_of_the_hubs_list_is_read(sim: Simulator, owner: Client, base: Path) -> None:
+    sim.bases |= {
+        f"base:{n:064x}": {"fingerprint": f"base:{n:064x}", "name": f"b{n}", "state": "claimed"} for n in range(5)
+    }
+    registration.add_base(owner.wire, owner.settings, base, name="owner/tiny")
+    sim.bases_a_page = 2
+    listed = registration.list_bases(owner.wire, owner.settings)
+    assert [entry["name"] for entry in listed] == [*(f"b{n}" for n in range(5)), "owner/tiny"]
+    assert "local" not in {entry["state"] for entry in listed}
+
+
 def test_what_is_known_of_its_casts_is_told_with_it(owner: Client, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Any] = []
     ask = owner.wire.request

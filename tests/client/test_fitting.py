@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hub import base_folder, cli, errors
+from hub import base_folder, cli, config, errors
 from hub.client import Client
 from hub.spec import compatibility
 from hub.spec.base_model import BaseModel
@@ -30,6 +30,21 @@ def know(sim: Simulator, folder: Path = specimens.BASE, name: str = "tiny-bert",
     base = base_folder.read(folder, casts=casts)
     sim.bases[base.fingerprint] = {**base.to_json(), "name": name, "state": "observed", "aliases": [], "locations": []}
     return base
+
+
+def locate(sim: Simulator, name: str = "org/big") -> None:
+    """Have the hub know the tiny base model by its headers only, under a name of its own."""
+    base = base_folder.read(specimens.BASE, casts=False)
+    tensors = [[leaf.name, leaf.dtype, list(leaf.shape)] for leaf in base.leaves]
+    told = {"tensors": tensors, "config": base.config, "tokenizer_digest": base.tokenizer_digest}
+    sim.bases[name] = {
+        **told,
+        "fingerprint": None,
+        "name": name,
+        "state": "located",
+        "aliases": [name],
+        "locations": [],
+    }
 
 
 def changed(folder: Path, *names: str) -> Path:
@@ -107,6 +122,18 @@ def test_without_a_base_of_its_own_nothing_proves_a_clash(
     assert "only shapes were compared" in caplog.text
 
 
+def test_of_a_base_that_nobody_has_hashed_nothing_proves_that_it_is_another(
+    sim: Simulator, anybody: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    know(sim)
+    locate(sim)
+    said = {"level": "shape_only", "reasons": [compatibility.REASONS["shape_only"]]}
+    sim.publish("library/a", specimens.lora(), base=base_of(), compatibility=said)
+    assert anybody.pull("a", base="org/big").version == "1"
+    assert "is not known" in caplog.text
+    assert "other weights" not in caplog.text
+
+
 def test_another_pooler_is_no_other_base(sim: Simulator, anybody: Client, tmp_path: Path) -> None:
     know(sim)
     sim.publish("library/a", specimens.lora(), base=base_of())
@@ -134,6 +161,7 @@ def test_a_plan_says_how_they_go_together(sim: Simulator, anybody: Client, tmp_p
 def test_what_is_pinned_and_here_waits_for_no_hub(
     sim: Simulator, anybody: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    known = base_folder.read(specimens.BASE, casts=False)
     version = sim.publish("library/a", specimens.lora(), base=base_of())
     digest = f"a@sha256:{version.manifest.digest}"
     anybody.pull(digest)
@@ -141,8 +169,12 @@ def test_what_is_pinned_and_here_waits_for_no_hub(
     monkeypatch.setattr("hub.transfer.wire.Wire.address", lambda self, path: f"http://127.0.0.1:9/{path}")
     with Client(sim.url) as gone:
         assert gone.pull(digest, base=specimens.BASE).version == "1"
-        with pytest.raises(errors.IncompatibleBaseModel):
-            gone.pull(digest, base=changed(anybody.cache.root / "other", TABLE))
+        other = changed(anybody.cache.root / "other", TABLE)
+        assert gone.pull(digest, base=other).version == "1"
+        assert "is not known" in caplog.text, "only names and roots are at hand: they prove nothing"
+        config.remember_base(gone.settings, known.fingerprint, specimens.BASE, "tiny-bert")
+        with pytest.raises(errors.IncompatibleBaseModel, match=f"{TABLE} differs"):
+            gone.pull(digest, base=other)
 
 
 # -- search -------------------------------------------------------------------------------------------------------------
@@ -209,6 +241,21 @@ def test_a_version_is_checked_without_its_weights(sim: Simulator, capsys: pytest
     assert f"{sim.url}/a/library/a/1" in run(capsys, "check", "a")[1]
     assert weight_bytes(sim, specimens.lora()) == 0
     assert sim.count("GET .*/adapter_model.safetensors") > 0
+
+
+def test_a_base_that_nobody_has_hashed_is_checked_by_its_shapes(
+    sim: Simulator, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    locate(sim)
+    said = {"level": "shape_only", "reasons": [compatibility.REASONS["shape_only"]]}
+    sim.publish("library/a", specimens.lora(), base=base_of(), compatibility=said)
+    folder = specimens.write(tmp_path / "mine", specimens.lora())
+    for target in ("a", str(folder)):
+        code, out, err = run(capsys, "check", target, "--base", "org/big")
+        assert (code, "on org/big: shape_only" in out) == (0, True), err
+    wide = specimens.write(tmp_path / "wide", specimens.lora(hidden=48))
+    assert run(capsys, "check", str(wide), "--base", "org/big")[0] == 5
+    assert sim.count("POST .*/compat/check") == 0, "hashes that mean nothing are sent to nobody"
 
 
 def test_a_clash_ends_with_five_and_names_tensor_and_both_shapes(

@@ -265,6 +265,8 @@ def test_a_folder_is_judged_alone(both: Callable[..., None], anybody: Client, to
 
 
 def test_other_weights_of_the_same_shape_need_a_word(sim: Simulator, anybody: Client, tmp_path: Path) -> None:
+    known = base_folder.read(specimens.BASE, casts=False)
+    sim.bases[known.fingerprint] = {**known.to_json(), "name": "tiny-bert", "aliases": [], "locations": []}
     sim.publish("library/a", specimens.lora(), base=base_of())
     other = shutil.copytree(specimens.BASE, tmp_path / "other")
     data = bytearray((other / "model.safetensors").read_bytes())

@@ -245,6 +245,23 @@ class TestQuantised:
         )
         assert again["architecture"] != made["architecture"]
 
+    def test_shapes_that_nobody_told_are_filled_in_by_who_registered_it_or_an_operator(
+        self, owner, stranger, admin, sent
+    ):
+        packed = bare(sent["packed"])
+        for first, then in ((owner, owner), (stranger, admin)):
+            first.post("base-models", packed | {"logical": None})
+            then.post("base-models", packed)
+            assert BaseModel.objects.get().logical == sent["packed"]["logical"]
+            assert BaseModel.objects.get().state == "claimed"
+            BaseModel.objects.all().delete()
+
+    def test_shapes_that_nobody_told_are_not_filled_in_by_anybody_else(self, owner, stranger, sent):
+        packed = bare(sent["packed"])
+        owner.post("base-models", packed | {"logical": None})
+        stranger.post("base-models", packed)
+        assert BaseModel.objects.get().logical is None
+
     def test_what_an_earlier_edition_did_not_note_is_derived_once(self, base, worker, sent):
         """Its columns were empty, its architecture went over packed bytes, and what told its shapes was not kept."""
         worker.post("base-models", sent["fp32"])

@@ -6,6 +6,7 @@ import pytest
 
 from registry.models import BaseAlias, BaseModel
 from tests.registry import adapters
+from tests.registry import factories as make
 from tests.registry.cast import Caller
 
 pytestmark = pytest.mark.django_db
@@ -174,3 +175,24 @@ class TestWhatItIsCalled:
         admin.post("base-models", {**tiny, "name": "org/bert"})
         found = anybody.get(f"base-models/{fingerprint}")
         assert (found["name"], found["aliases"]) == ("org/bert", ["mirror.example/bert", "org/bert", mine])
+
+
+class TestManyOfThem:
+    def test_a_list_goes_on_until_all_were_shown_once(self, owner: Caller, anybody: Caller, monkeypatch) -> None:
+        monkeypatch.setattr("registry.queries.base_models.PAGE", 2)
+        monkeypatch.setattr("registry.queries.located.PAGE", 2)
+        names = [make.make_base_model().name for _ in range(5)]
+        names += [make.make_located_base(base=None, state="open", claimed_by="").name for _ in range(3)]
+        names += [row.name for row in BaseModel.objects.exclude(name__in=names)]
+        found, address = [], "base-models"
+        while address:
+            page = anybody.get(address).json
+            found += [entry["name"] for entry in page["results"]]
+            address = (page["next"] or "").removeprefix("/api/v1/")
+        assert sorted(found) == sorted(names)
+        only = anybody.get("base-models/located").json
+        assert (len(only["results"]), bool(only["next"])) == (2, True)
+
+    @pytest.mark.parametrize("cursor", ["x", "base:x", "located x"])
+    def test_a_cursor_that_names_nothing_is_refused(self, anybody: Caller, cursor: str) -> None:
+        assert anybody.get(f"base-models?cursor={cursor}").status == 400

@@ -200,6 +200,16 @@ class TestTheTable:
         assert Fit.objects.count() == 1
         assert set(fits.note_missing().values()) == {0}
 
+    def test_what_an_earlier_edition_could_not_tell_is_read_from_the_files(self, published):
+        row = Component.objects.get()
+        kept, facts = row.need_id, row.facts
+        for part in facts["component"]["parts"]:
+            part["needs"] = {}
+        Component.objects.update(need=None, facts=facts | {"component": facts["component"] | {"head": None}})
+        assert fits.note_missing()["components"] == 1
+        assert Component.objects.get().need_id == kept
+        assert fits.note_missing()["components"] == 0
+
     def test_the_index_finds_offers_and_probes_find_needs(self):
         for _ in range(3):
             make.make_offer(modules={"a": {"in": 4}})

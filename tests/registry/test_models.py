@@ -289,6 +289,20 @@ def test_the_migrations_go_back_to_nothing_and_forth_again():
 
 
 @pytest.mark.django_db(transaction=True)
+def test_the_migrations_go_back_over_rows_that_the_edition_before_does_not_know():
+    file, name = make.make_base_file(), make.make_base_alias()
+    make.make_base_alias(base=file.base, kind="stored")
+    make.make_located_base()
+    try:
+        call_command("migrate", "registry", "0008", verbosity=0)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT name FROM registry_basealias")
+            assert cursor.fetchall() == [(name.name,)]
+    finally:
+        call_command("migrate", verbosity=0)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_committed_rows_are_tidied_up_and_the_guards_stand_again():
     make.make_version()
     call_command("flush", verbosity=0, interactive=False)

@@ -159,7 +159,7 @@ class TestLeaves:
             "find by name": lambda: base_models.find("tiny-bert", ANYBODY),
             "find by fingerprint": lambda: base_models.find(base.pk, ANYBODY),
             "search": lambda: base_models.search("", ANYBODY),
-            "detail": lambda: versions.detail(versions.get("acme", "tone-bert", "1", ANYBODY)),
+            "detail": lambda: versions.detail(versions.get("acme", "tone-bert", "1", ANYBODY), ANYBODY),
             "resolve": lambda: resolve.resolve(REF, ANYBODY),
             "claim": lambda: take(worker, base.pk),
         }

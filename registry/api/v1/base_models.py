@@ -13,8 +13,8 @@ from registry.api.v1.adapters import following, limit_of
 from registry.api.v1.views import Body, View
 from registry.errors import BadRequest
 from registry.models import BaseAlias, BaseRelation, LocatedBase, Scope
+from registry.queries import base_list, located, matrix, search, shapes
 from registry.queries import base_models as questions
-from registry.queries import located, matrix, search, shapes
 from registry.services import base_models, relations
 from registry.services import located as holders
 
@@ -85,14 +85,17 @@ class BaseModelsView(View):
 
     @extend_schema(
         operation_id="base_models_list",
-        parameters=[query("q", "Part of a name, or the beginning of a fingerprint.")],
-        responses={200: page_of(shapes.BaseModelShape)},
+        parameters=[
+            query("q", "Part of a name, or the beginning of a fingerprint."),
+            query("cursor", "Where a page begins; taken from `next`."),
+        ],
+        responses={200: page_of(shapes.BaseModelShape), 400: problem("The cursor cannot be read.")},
     )
     def get(self, request: Request) -> Response:
-        """Base models that this hub knows."""
+        """Base models that this hub knows, newest first; behind them those that are known by their headers."""
         text = request.query_params.get("q", "")[:256]
-        found = questions.search(text, self.viewer) + located.search(text, self.viewer)
-        return Response({"results": found, "next": None})
+        found, cursor = base_list.page(text, self.viewer, request.query_params.get("cursor", ""))
+        return Response({"results": found, "next": following(request, cursor)})
 
     @extend_schema(
         request=NewBaseModel,
@@ -118,14 +121,18 @@ class LocatedBasesView(View):
 
     @extend_schema(
         operation_id="base_models_located_list",
-        parameters=[query("bytes", "Only those whose weight files have so many bytes together.")],
-        responses={200: page_of(shapes.BaseModelShape), 400: problem("`bytes` is no number.")},
+        parameters=[
+            query("bytes", "Only those whose weight files have so many bytes together."),
+            query("cursor", "Where a page begins; taken from `next`."),
+        ],
+        responses={200: page_of(shapes.BaseModelShape), 400: problem("`bytes` is no number, or an unknown cursor.")},
     )
     def get(self, request: Request) -> Response:
         """Base models that are known by their headers: nobody has told their fingerprint who is believed."""
         size = request.query_params.get("bytes")
         if size is None:
-            return Response({"results": located.search("", self.viewer), "next": None})
+            found, cursor = base_list.page("", self.viewer, request.query_params.get("cursor") or base_list.LOCATED)
+            return Response({"results": found, "next": following(request, cursor)})
         if not (size.isascii() and size.isdecimal() and len(size) < 19):
             raise BadRequest("`bytes` must be a number.")
         return Response({"results": located.awaited(int(size), self.viewer), "next": None})
