@@ -19,7 +19,10 @@ from hub.spec.methods.peft_modules import Modules
 
 _ANOTHER_BASE = "is this the base model the adapter was trained on?"
 # what runs here; all else is understood only
-_RUNS = frozenset({"lora"})
+_RUNS = frozenset(
+    {"lora", "adalora", "loha", "lokr", "vera", "randlora", "vblora", "delora", "gralora", "miss", "bone", "fourierft",
+     "shira", "c3a", "ia3", "oft", "boft", "hra", "road", "ln_tuning", "trainable_tokens"}
+)  # fmt: skip
 
 
 def read(source: components.Source) -> components.Component | None:
@@ -281,7 +284,8 @@ class _Reader:
         fixed = {slot.role for slot in chosen.slots if slot.fixed}
         twice = self.base is not None and self.modules.tied(module)
         self.trained += [tensor for role, tensor in found.items() if role not in fixed and not twice]
-        rank = (symbols or {}).get("r", 0)
+        # both factors of a Kronecker product may stand whole: no tensor then shows the rank that the scale is made of
+        rank = (symbols or {}).get("r") or (self.settings.number("r", group.name) if group else 0)
         scale = self.settings.scale_of(group.name, rank) if group and rank else 1.0
         self.parts.append(
             components.Part(
@@ -352,7 +356,7 @@ class _Reader:
                 "it runs LoRA and bottleneck adapters",
             )
         else:
-            for kind in sorted(kinds - {self.row.name, "tokens"}):
+            for kind in sorted(kind for kind in kinds if kind.endswith(".experts")):
                 place = kind.partition(".")[2]
                 message = f"this hub does not run {self.row.title} on {_PLACES.get(place, place)} yet"
                 source.not_run("tensors.unsupported", source.weights, message, check="shapes")
@@ -361,11 +365,6 @@ class _Reader:
             source.not_run(
                 "base.unsupported", source.weights, message, f"it runs them on {', '.join(families.RUNS)}", "shapes"
             )
-        whole = (part.module for part in overlays if part.kind in ("saved", "copy"))
-        names = sorted(name for name in whole if not peft_heads.is_head(name))
-        if names:
-            message = f"the file brings {', '.join(names[:3])} whole; this hub runs saved classifiers and poolers"
-            source.not_run("tensors.saved_unsupported", source.weights, message, check="head")
 
     def built(self, head: components.Head | None, overlays: list[components.Part]) -> components.Component:
         """The component, with its sizes."""
@@ -426,6 +425,7 @@ class _Reader:
                 "target_modules": [part.module for part in self.parts if part.module],
                 "modules_to_save": sorted(settings.saved),
             }
+        value |= {key: self.source.config[key] for key in self.row.keys if key in self.source.config}
         if self.row.name == "lora":
             value |= {
                 "lora_alpha": settings.alpha, "use_rslora": settings.rslora, "alpha_pattern": dict(settings.alpha_pattern),
