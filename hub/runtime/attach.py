@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 from transformers.activations import ACT2FN
 
+from hub import errors
 from hub.runtime.base import Backbone
 from hub.runtime.merging import MERGES, Layer, Said
 from hub.spec.components import Component, Part
@@ -82,7 +83,7 @@ def attach(backbone: Backbone, component: Component, tensors: Tensors) -> Attach
     attached = Attached(frozenset(tensors))
     merging, hooked = _sorted(backbone, component)
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             for module, parts in merging.items():
                 _merge(attached, backbone, component, module, parts, tensors)
         for part in hooked:
@@ -111,13 +112,19 @@ def _merge(
     attached: Attached, backbone: Backbone, component: Component, path: str, parts: list[Part], tensors: Tensors
 ) -> None:
     shared = {role: key for part in component.parts if not part.module for role, key in part.tensors.items()}
-    module = backbone.module(path)
+    if path not in backbone.modules:
+        raise errors.HubError(f"the part of the base model that runs here has no {path}", hint="leave its tensors out")
+    module = backbone.modules[path]
     turned = backbone.is_transposed(path)
     layer = _layer(module, turned)
     for part in parts:
-        own = shared | part.tensors
+        own = {role: tensors[key] for role, key in (shared | part.tensors).items()}
         said = Said(component.config, part.scale, *_widest(component), path)
-        layer = MERGES[part.kind](layer, {role: tensors[key] for role, key in own.items()}, said)
+        try:
+            layer = MERGES[part.kind](layer, own, said)
+        except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+            message = f"{next(iter(part.tensors.values()))} cannot be merged into {path}: {error}"
+            raise errors.HubError(message, hint="save the adapter again; it may be damaged") from error
     used = frozenset(key for part in parts for key in part.tensors.values()) | frozenset(shared.values())
     attached.put(module, Layer(layer.weight.T.contiguous() if turned else layer.weight, layer.bias), used)
 

@@ -39,10 +39,6 @@ class Backbone:
     buffers: dict[str, torch.Tensor]
     """What the non-persistent buffers (position ids and the like) have to hold."""
 
-    def module(self, path: str) -> Any:
-        """The live module at a canonical path."""
-        return self.modules[path]
-
     def is_transposed(self, path: str) -> bool:
         """Whether the module's weight lies [in, out]."""
         return families.is_transposed(path, self.base.model_type)

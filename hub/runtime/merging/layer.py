@@ -46,3 +46,9 @@ class Said:
 
 
 Merge: TypeAlias = Callable[[Layer, Tensors, Said], Layer]
+
+
+def check_places(places: torch.Tensor, count: int) -> None:
+    """Raise IndexError unless every place is one of `count`: torch would count negative ones from the end."""
+    if len(places.flatten()) and not 0 <= int(places.min()) <= int(places.max()) < count:
+        raise IndexError(f"it names place {int(places.min())} to {int(places.max())} of {count}")

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from hub.runtime.merging.layer import Layer, Said, Tensors
+from hub.runtime.merging.layer import Layer, Said, Tensors, check_places
 
 
 def lora(layer: Layer, own: Tensors, said: Said) -> Layer:
@@ -79,6 +79,8 @@ def randlora(layer: Layer, own: Tensors, said: Said) -> Layer:
     What is scaled has the layer's smaller width, so the product may come out transposed."""
     out, width = layer.weight.shape
     count = own["randlora_lambda"].shape[1]
+    if "randlora_A" not in own:
+        raise LookupError("the file leaves the random bases out (save_projection=False)")
     small = own["randlora_A"][:, :count, : min(out, width)]
     large = own["randlora_B"][: max(out, width), :count]
     scaled = own["randlora_lambda"][:, :, None] * small * own["randlora_gamma"][None]
@@ -147,6 +149,8 @@ def fourierft(layer: Layer, own: Tensors, said: Said) -> Layer:
 def shira(layer: Layer, own: Tensors, said: Said) -> Layer:
     """W with some of its numbers moved (Bhardwaj et al. 2024, arXiv 2406.13175)."""
     rows, columns = own["shira_indices"].long()
+    check_places(rows, layer.weight.shape[0])
+    check_places(columns, layer.weight.shape[1])
     return layer.of(layer.weight.index_put((rows, columns), own["shira_weight"], accumulate=True))
 
 
@@ -168,6 +172,7 @@ def _from_bank(own: Tensors, role: str, count: int) -> torch.Tensor:
     else:  # weights but for the last one: they sum to one
         known = own[f"{role}_topk_weights"]
         weights = torch.cat([known, 1 - known.sum(-1, keepdim=True)], dim=-1)
+    check_places(indices, len(own["vblora_vector_bank"]))
     return (weights.unsqueeze(-1) * own["vblora_vector_bank"][indices.long()]).sum(-2)
 
 

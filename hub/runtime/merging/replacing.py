@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hub.runtime.merging.layer import Layer, Said, Tensors
+import torch
+
+from hub.runtime.merging.layer import Layer, Said, Tensors, check_places
 
 
 def ln_tuning(layer: Layer, own: Tensors, said: Said) -> Layer:
@@ -25,6 +27,8 @@ def tokens(layer: Layer, own: Tensors, said: Said) -> Layer:
     named = said.config.get("trainable_token_indices") or said.config.get("token_indices") or []
     if isinstance(named, dict):
         named = next(rows for table, rows in named.items() if f".{said.module}".endswith(f".{table}"))
+    rows = torch.tensor(named)
+    check_places(rows, len(layer.weight))
     weight = layer.weight.clone()
-    weight[list(named)] = own["trainable_tokens_delta"]
+    weight[rows] = own["trainable_tokens_delta"]
     return Layer(weight, layer.bias)

@@ -37,6 +37,8 @@ def oft(layer: Layer, own: Tensors, said: Said) -> Layer:
 
 def boft(layer: Layer, own: Tensors, said: Said) -> Layer:
     """diag(s) W R^T with R of one factor of orthogonal blocks (Liu et al. 2023, arXiv 2311.06243)."""
+    if len(own["boft_R"]) > 1:
+        raise ValueError("more than one butterfly factor, which PEFT itself runs on CUDA only")
     data = own["boft_R"][0]
     turn = torch.block_diag(*_cayley(0.5 * (data - data.transpose(1, 2))))
     return layer.of((layer.flat @ turn.T) * own["boft_s"].view(-1, 1))

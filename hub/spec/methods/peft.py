@@ -12,17 +12,27 @@ from collections.abc import Iterable
 from typing import Any
 
 from hub.spec import base_model, components, families, tensors
-from hub.spec.methods import heads, layout, peft_blocks, peft_config, peft_heads, peft_overlays, peft_table, peft_xlora
+from hub.spec.methods import (
+    heads,
+    layout,
+    peft_blocks,
+    peft_config,
+    peft_heads,
+    peft_overlays,
+    peft_reckoning,
+    peft_table,
+    peft_xlora,
+)
 from hub.spec.methods.layout import Form, Layout
 from hub.spec.methods.peft_keys import NESTED, PREFIX, SAVE, Group, Sorted
 from hub.spec.methods.peft_modules import Modules
 
 _ANOTHER_BASE = "is this the base model the adapter was trained on?"
-# what runs here; all else is understood only
-_RUNS = frozenset(
+RUNS = frozenset(
     {"lora", "adalora", "loha", "lokr", "vera", "randlora", "vblora", "delora", "gralora", "miss", "bone", "fourierft",
      "shira", "c3a", "ia3", "oft", "boft", "hra", "road", "ln_tuning", "trainable_tokens"}
 )  # fmt: skip
+"""Methods that `hub.runtime` runs; all else is understood only."""
 
 
 def read(source: components.Source) -> components.Component | None:
@@ -34,6 +44,7 @@ class _Reader:
     def __init__(self, source: components.Source, row: Layout) -> None:
         self.source, self.row, self.base = source, row, source.base
         self.settings = peft_config.read(source, row)
+        self.reckoned = peft_reckoning.read(source, row)
         self.modules = Modules(source, self.settings)
         self.shared: layout.Symbols = {}
         self.blocks = any(item.kind == "block" for item in row.forms)
@@ -347,13 +358,13 @@ class _Reader:
         """Note what of this adapter the hub understands and does not run."""
         source = self.source
         kinds = {part.kind for part in self.parts}
-        if self.row.name not in _RUNS:
+        if self.row.name not in RUNS:
             message = f"this hub does not run {self.row.title} yet"
             source.not_run(
                 "method.unsupported",
                 f"{source.config_path}: peft_type",
                 message,
-                "it runs LoRA and bottleneck adapters",
+                "docs/formats.md tells of every method whether it runs",
             )
         else:
             for kind in sorted(kind for kind in kinds if kind.endswith(".experts")):
@@ -425,7 +436,9 @@ class _Reader:
                 "target_modules": [part.module for part in self.parts if part.module],
                 "modules_to_save": sorted(settings.saved),
             }
-        value |= {key: self.source.config[key] for key in self.row.keys if key in self.source.config}
+        value |= self.reckoned | {
+            key: settings.alpha for key in ("alpha", "lora_alpha") if key in self.row.keys & set(self.source.config)
+        }
         if self.row.name == "lora":
             value |= {
                 "lora_alpha": settings.alpha, "use_rslora": settings.rslora, "alpha_pattern": dict(settings.alpha_pattern),
