@@ -87,13 +87,19 @@ class Run:
             if not inspection.ok:
                 return
             self.tell("attach")
-            with runtime.attach(self.backbone, component, _of_adapter(component, tensors)) as attached:
+            with self._attached(component, tensors) as attached:
                 self._applied(component, attached, tensors)
                 self._effect(component, attached, tensors)
                 head = self._head(component, tensors)
                 for digest, prepared in self.prepared.items():
                     with self._refusals(component):
                         judged["scores"].append(self._score(component, head, digest, prepared))
+
+    def _attached(self, component: Component, tensors: Mapping[str, torch.Tensor]) -> Attached:
+        try:
+            return runtime.attach(self.backbone, component, _of_adapter(component, tensors))
+        except errors.HubError as error:
+            raise Rejected("applied", error.message, error.hint) from error
 
     @contextlib.contextmanager
     def _refusals(self, component: Component) -> Iterator[None]:

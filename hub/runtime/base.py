@@ -1,5 +1,6 @@
 """A base model opened as a backbone: loaded once, frozen, and able to prove that it still is what it was."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ BODIES = {
 """Encoder families that adapters can be attached to: model type -> class of the body in transformers."""
 
 
+HALF = (torch.bfloat16, torch.float16)
+RECORD_IN_FLOAT32 = 1_000_000_000
+"""Parameters below which a base model in half precision is widened: a measured score should not hang on its rounding."""
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A frozen encoder body in evaluation mode; its weights lie in memory that cannot be written."""
@@ -32,6 +38,16 @@ class Backbone:
     folder: Path
     buffers: dict[str, torch.Tensor]
     """What the non-persistent buffers (position ids and the like) have to hold."""
+
+    def is_transposed(self, path: str) -> bool:
+        """Whether the module's weight lies [in, out]."""
+        return families.is_transposed(path, self.base.model_type)
+
+    @functools.cached_property
+    def modules(self) -> dict[str, Any]:
+        """The live modules by canonical path."""
+        kind = self.base.model_type
+        return {families.canonical_path(name, kind): module for name, module in self.model.named_modules()}
 
     @property
     def fingerprint(self) -> str:
@@ -102,6 +118,9 @@ def _live(backbone: Backbone) -> dict[str, torch.Tensor]:
 def _leaf(recorded: Leaf, tensor: torch.Tensor | None) -> Leaf:
     if tensor is None:
         return recorded
+    kept = weights.DTYPES[recorded.dtype]
+    if tensor.dtype != kept and kept in HALF:  # it was widened: nothing of it is lost on the way back
+        tensor = tensor.to(kept)
     digest = blake3(weights.bytes_of(tensor)).hexdigest()
     return Leaf(recorded.name, weights.NAMES[tensor.dtype], tuple(tensor.shape), digest)
 
@@ -112,6 +131,8 @@ def _same(backbone: Backbone, name: str, buffer: torch.Tensor) -> bool:
 
 def _body(folder: Path, base: BaseModel, writable: bool) -> Any:
     state = _state(folder, base, writable)
+    if base.parameters < RECORD_IN_FLOAT32:
+        state = {name: tensor.float() if tensor.dtype in HALF else tensor for name, tensor in state.items()}
     config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     kind = BODIES.get(base.model_type)
     if kind is None:

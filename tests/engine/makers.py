@@ -140,6 +140,18 @@ def ready(files: BenchmarkFiles, backbone: Backbone, scratch: Path) -> benchmark
     return found
 
 
+def shira(base: Path, folder: Path) -> Path:
+    """A SHiRA adapter as PEFT writes it: numbers at positions that stand in the file."""
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
+    trained = peft.get_peft_model(model, peft.ShiraConfig(r=1, target_modules=["query"], task_type="SEQ_CLS"))
+    with torch.no_grad():
+        for name, parameter in trained.named_parameters():
+            if "shira_weight" in name:
+                parameter.fill_(0.1)
+    trained.save_pretrained(folder)
+    return folder
+
+
 def judged(given: Assignment, backbone: Backbone, scratch: Path) -> dict[str, Any]:
     """The report of a run in this very process, and nothing else: no child, no pipes."""
     prepared = {files.benchmark.digest: ready(files, backbone, scratch) for files in given.benchmarks}

@@ -82,7 +82,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     "key of the base model itself": (adding("embeddings.word_embeddings.weight", 164, 32), "shapes"),
     "pissa": (config(init_lora_weights="pissa"), "config"),
     "olora": (config(init_lora_weights="olora"), "config"),
-    "biases of the base": (both(config(bias="lora_only"), adding(f"{QUERY}.base_layer.bias", 32)), "config"),
+    "a bias of the base that nobody declared": (adding(f"{QUERY}.base_layer.bias", 32), "shapes"),
     "missing tensor": (tensors(lambda found: found.pop(f"{QUERY}.lora_B.weight")), "shapes"),
     "not a number": (filling(float("nan")), "finite"),
     "infinity": (filling(float("inf")), "finite"),
@@ -185,3 +185,22 @@ def test_all_problems_are_told_at_once(target: Target, backbone: Backbone, tmp_p
     both(filling(float("nan")), adding("base_model.model.surprise", 3), config(init_lora_weights="pissa"))(bad)
     found = target.judged(bad, backbone)
     assert {"config", "shapes", "finite"} <= set(failed(found))
+
+
+@pytest.mark.parametrize("place", [-1, 32, 2**40], ids=["before the first", "behind the last", "far away"])
+def test_positions_out_of_range_are_refused_and_named(
+    place: int, backbone: Backbone, tiny: Path, tmp_path: Path
+) -> None:
+    folder = makers.shira(tiny, tmp_path / "shira")
+    found = judged(makers.assignment(folder, makers.TINY), backbone, tmp_path)
+    assert check(found, "applied")["status"] == "passed", "the control: as PEFT wrote it, it is put on"
+
+    def moved(found: dict[str, torch.Tensor]) -> None:
+        key = next(key for key in found if "shira_indices" in key)
+        found[key] = found[key].long()
+        found[key][0, 0] = place
+
+    tensors(moved)(folder)
+    found = judged(makers.assignment(folder, makers.TINY), backbone, tmp_path)
+    assert check(found, "applied")["status"] == "failed"
+    assert "of 32" in check(found, "applied")["message"]

@@ -29,6 +29,12 @@ def inputs(folder: Path, texts: list[str] = SENTENCES) -> dict[str, torch.Tensor
     return dict(tokenizer(texts, padding=True, return_tensors="pt"))
 
 
+def same(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    """Within rounding: merged and unmerged sum in another order. No answer may turn into another."""
+    near = (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max() + 1e-6
+    return bool(near) and torch.equal(ours.argmax(-1), theirs.argmax(-1))
+
+
 def answer(model: Any, given: dict[str, torch.Tensor]) -> torch.Tensor:
     with torch.no_grad():
         return model(**given).logits
@@ -47,11 +53,11 @@ LORAS = {
 
 
 @pytest.mark.parametrize("options", LORAS.values(), ids=LORAS.keys())
-def test_lora_equals_peft_bit_for_bit(options: dict[str, Any], save_lora: Callable[..., Path], tiny: Path) -> None:
+def test_lora_equals_peft(options: dict[str, Any], save_lora: Callable[..., Path], tiny: Path) -> None:
     trained = lora_model(tiny, **options)
     model, _ = runtime.load(save_lora(**options), tiny)
     given = inputs(tiny)
-    assert torch.equal(answer(model, given), answer(trained, given))
+    assert same(answer(model, given), answer(trained, given))
 
 
 def test_lora_on_minilm_equals_what_peft_loads_from_the_same_files(
@@ -62,7 +68,7 @@ def test_lora_on_minilm_equals_what_peft_loads_from_the_same_files(
     reference = peft.PeftModel.from_pretrained(plain, folder).eval()
     model, _ = runtime.load(folder, minilm)
     given = inputs(minilm)
-    assert torch.equal(answer(model, given), answer(reference, given))
+    assert same(answer(model, given), answer(reference, given))
 
 
 def test_half_precision_files_are_widened_as_peft_widens_them(
@@ -75,7 +81,7 @@ def test_half_precision_files_are_widened_as_peft_widens_them(
     reference = peft.PeftModel.from_pretrained(plain, folder).eval()
     model, _ = runtime.load(folder, tiny)
     given = inputs(tiny)
-    assert torch.equal(answer(model, given), answer(reference, given))
+    assert same(answer(model, given), answer(reference, given))
 
 
 @pytest.mark.parametrize("name", GOLDEN["logits"])
@@ -111,7 +117,7 @@ def test_roberta_and_its_kin_equal_peft(family: str, tmp_path: Path, save_lora: 
     given["input_ids"][2, 7:], given["attention_mask"][2, 7:] = 1, 0
     trained = lora_model(base)
     model, _ = runtime.load(save_lora(base=base), base)
-    assert torch.equal(answer(model, given), answer(trained, given))
+    assert same(answer(model, given), answer(trained, given))
     assert runtime.open_backbone(base).max_length == 64
 
 

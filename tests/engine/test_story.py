@@ -338,14 +338,19 @@ def test_an_adapter_of_the_pooler_alone_has_an_effect(tmp_path: Path, tiny: Path
     assert check(report, "effect")["status"] == "passed"
 
 
-def test_a_base_in_half_precision_is_judged_and_loaded_alike(tmp_path: Path, tiny: Path) -> None:
+@pytest.mark.parametrize(("widened", "dtype"), [(1_000_000_000, "float32"), (0, "bfloat16")], ids=["small", "large"])
+def test_a_base_in_half_precision_is_judged_and_loaded_alike(
+    widened: int, dtype: str, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It was published, and then could not be loaded: its head is float32, its states are not."""
+    monkeypatch.setattr("hub.runtime.base.RECORD_IN_FLOAT32", widened)
     base = makers.copied(tiny, tmp_path / "half")
     tensors = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(base / "model.safetensors").items()}
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
     makers.lora_model(tiny).save_pretrained(tmp_path / "adapter")
     report = judged(makers.assignment(tmp_path / "adapter", base), runtime.open_backbone(base), tmp_path / "s")
-    assert report["environment"]["dtype"] == "bfloat16"
+    assert report["environment"]["dtype"] == dtype
+    assert check(report, "frozen")["status"] == "passed"
     (answer,) = predict.classify(*runtime.load(tmp_path / "adapter", base), ["a b c"])
     assert answer["label"].startswith("LABEL_")
 

@@ -58,7 +58,11 @@ def test_an_attack_puts_nothing_into_the_rebuilt_configuration(name, base):
         assert set(component.config) <= {
             "peft_type", "task_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern",
             "target_modules", "modules_to_save", "bias", "init_lora_weights", "lora_dropout", "inference_mode",
+            "use_dora", "lora_bias", "fan_in_fan_out",
         }  # fmt: skip
+        assert all(
+            isinstance(component.config.get(key, False), bool) for key in ("use_dora", "lora_bias", "fan_in_fan_out")
+        )
         assert component.config["init_lora_weights"] is True
         assert component.config["bias"] == "none"
         assert all(isinstance(name, str) and "(" not in name for name in component.config["target_modules"])
@@ -142,7 +146,7 @@ def test_a_head_that_does_not_fit_the_benchmark_is_refused(base):
 
 
 def test_all_problems_are_told_at_once(base):
-    files = builders.lora({"r": 4, "use_dora": True}, **{"x.bin": b"", "hub.json": b'{"base": 1}'})
+    files = builders.lora({"r": 4, "alora_invocation_tokens": [1]}, **{"x.bin": b"", "hub.json": b'{"base": 1}'})
     codes = {problem.code for problem in inspect(files, base).problems}
     assert {"files.refused", "config.unsupported", "facts", "tensors.rank"} <= codes
 

@@ -255,7 +255,10 @@ class _Reader:
         if settings is None:
             where = f"{source.config_path}: config.architecture"
             source.not_run(
-                "method.unsupported", where, f"this hub does not run {self.title} yet", "it runs bottleneck adapters"
+                "method.unsupported",
+                where,
+                f"this hub does not run {self.title} yet",
+                "docs/formats.md tells of every configuration whether it runs",
             )
             return
         kinds = {self.model_type, _text(source.config.get("model_type"))}

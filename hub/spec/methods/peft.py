@@ -12,14 +12,27 @@ from collections.abc import Iterable
 from typing import Any
 
 from hub.spec import base_model, components, families, tensors
-from hub.spec.methods import heads, layout, peft_blocks, peft_config, peft_heads, peft_overlays, peft_table, peft_xlora
+from hub.spec.methods import (
+    heads,
+    layout,
+    peft_blocks,
+    peft_config,
+    peft_heads,
+    peft_overlays,
+    peft_reckoning,
+    peft_table,
+    peft_xlora,
+)
 from hub.spec.methods.layout import Form, Layout
 from hub.spec.methods.peft_keys import NESTED, PREFIX, ROWS, SAVE, Group, Sorted
 from hub.spec.methods.peft_modules import Modules
 
 _ANOTHER_BASE = "is this the base model the adapter was trained on?"
-# what runs here; all else is understood only
-_RUNS = frozenset({"lora"})
+RUNS = frozenset(
+    {"lora", "adalora", "loha", "lokr", "vera", "randlora", "vblora", "delora", "gralora", "miss", "bone", "fourierft",
+     "shira", "c3a", "ia3", "oft", "boft", "hra", "road", "ln_tuning", "trainable_tokens"}
+)  # fmt: skip
+"""Methods that `hub.runtime` runs; all else is understood only."""
 
 
 def read(source: components.Source) -> components.Component | None:
@@ -31,6 +44,7 @@ class _Reader:
     def __init__(self, source: components.Source, row: Layout) -> None:
         self.source, self.row, self.base = source, row, source.base
         self.settings = peft_config.read(source, row)
+        self.reckoned = peft_reckoning.read(source, row)
         self.modules = Modules(source, self.settings)
         self.shared: layout.Symbols = {}
         self.blocks = any(item.kind == "block" for item in row.forms)
@@ -284,7 +298,8 @@ class _Reader:
         fixed = {slot.role for slot in chosen.slots if slot.fixed}
         twice = ROWS in found and self.is_written_twice(module, group)
         self.trained += [tensor for role, tensor in found.items() if role not in fixed and not twice]
-        rank = (symbols or {}).get("r", 0)
+        # both factors of a Kronecker product may stand whole: no tensor then shows the rank that the scale is made of
+        rank = (symbols or {}).get("r") or (self.settings.number("r", group.name) if group else 0)
         scale = self.settings.scale_of(group.name, rank) if group and rank else 1.0
         self.parts.append(
             components.Part(
@@ -351,16 +366,16 @@ class _Reader:
         """Note what of this adapter the hub understands and does not run."""
         source = self.source
         kinds = {part.kind for part in self.parts}
-        if self.row.name not in _RUNS:
+        if self.row.name not in RUNS:
             message = f"this hub does not run {self.row.title} yet"
             source.not_run(
                 "method.unsupported",
                 f"{source.config_path}: peft_type",
                 message,
-                "it runs LoRA and bottleneck adapters",
+                "docs/formats.md tells of every method whether it runs",
             )
         else:
-            for kind in sorted(kinds - {self.row.name, "tokens"}):
+            for kind in sorted(kind for kind in kinds if kind.endswith(".experts")):
                 place = kind.partition(".")[2]
                 message = f"this hub does not run {self.row.title} on {_PLACES.get(place, place)} yet"
                 source.not_run("tensors.unsupported", source.weights, message, check="shapes")
@@ -369,11 +384,6 @@ class _Reader:
             source.not_run(
                 "base.unsupported", source.weights, message, f"it runs them on {', '.join(families.RUNS)}", "shapes"
             )
-        whole = (part.module for part in overlays if part.kind in ("saved", "copy"))
-        names = sorted(name for name in whole if not peft_heads.is_head(name))
-        if names:
-            message = f"the file brings {', '.join(names[:3])} whole; this hub runs saved classifiers and poolers"
-            source.not_run("tensors.saved_unsupported", source.weights, message, check="head")
 
     def built(self, head: components.Head | None, overlays: list[components.Part]) -> components.Component:
         """The component, with its sizes."""
@@ -434,6 +444,9 @@ class _Reader:
                 "target_modules": [part.module for part in self.parts if part.module],
                 "modules_to_save": sorted(settings.saved),
             }
+        value |= self.reckoned | {
+            key: settings.alpha for key in ("alpha", "lora_alpha") if key in self.row.keys & set(self.source.config)
+        }
         if self.row.name == "lora":
             value |= {
                 "lora_alpha": settings.alpha, "use_rslora": settings.rslora, "alpha_pattern": dict(settings.alpha_pattern),

@@ -37,12 +37,8 @@ OFF: tuple[Any, ...] = (None, False, "", [], {})
 """Values that say nothing."""
 # key -> what it is: understood, and not run here yet
 _NOT_RUN: dict[str, str] = {
-    "use_dora": "DoRA",
-    "lora_bias": "a bias in LoRA's own layers (lora_bias)",
     "target_parameters": "target_parameters",
-    "trainable_token_indices": "trainable_token_indices",
     "alora_invocation_tokens": "aLoRA (alora_invocation_tokens)",
-    "fan_in_fan_out": "fan_in_fan_out (GPT-2's transposed layers)",
 }
 # key -> what it is: grows the base model, or a variant with other arithmetic on the same tensors
 _NEVER: dict[str, str] = {
@@ -243,8 +239,6 @@ def _bias(source: components.Source) -> str:
     if not isinstance(value, str) or (value != "all" and not re.fullmatch(r"[a-z0-9]{2,12}_only", value)):
         source.config_problem("bias", "bias", f"{documents.shorten(value)!r} is none of none, all and ..._only")
         return "none"
-    message = f"{value!r} changes biases of the base model; this hub does not run it yet"
-    source.not_run("config.bias", f"{source.config_path}: bias", message, 'train with bias="none"')
     return "all" if value == "all" else "adapted"
 
 

@@ -42,7 +42,7 @@ ATTACKS = {
     "a key of a module that is not adapted": (
         make.lora(shapes={f"{PREFIX}bert.encoder.layer.0.intermediate.dense.bias": (16,)}), "tensors.backbone", "frozen"),
     "a word embedding": (
-        make.lora(shapes={f"{PREFIX}bert.embeddings.word_embeddings.weight": (11, 8)}), "tensors.backbone", "frozen"),
+        make.lora(shapes={f"{PREFIX}bert.embeddings.word_embeddings.weight": (11, 8)}), "tensors.backbone", "a table of the base"),
     "a key of another adapter": (
         make.lora(shapes={f"{_QUERY}.lora_A.other.weight": (2, 8)}), "tensors.other_adapter", "lora_A.other"),
     "pissa": (make.lora({"init_lora_weights": "pissa"}), "config.init", "'pissa'"),
@@ -84,41 +84,15 @@ ATTACKS = {
         make.lora(**{"extra.safetensors": make.safetensors({"x": (1,)})}), "files.unused", "belongs to no adapter"),
 }  # fmt: skip
 
-_LORAS = [f"bert.encoder.layer.{layer}.attention.self.{name}" for layer in (0, 1) for name in ("query", "value")]
-_WORDS = f"{PREFIX}bert.embeddings.word_embeddings"
 # understood, with every tensor in its place, and not run here: refused when it is to run, and told when it is only read
 NOT_RUN = {
-    "bias=lora_only, declared": (
-        make.lora({"bias": "lora_only"}, {f"{PREFIX}{name}.base_layer.bias": (8,) for name in _LORAS}), "config.bias", "lora_only"),
-    "bias=all, declared": (
-        make.lora({"bias": "all"}, {f"{PREFIX}bert.encoder.layer.0.output.LayerNorm.bias": (8,)}), "config.bias", "all"),
     "aLoRA": (make.lora({"alora_invocation_tokens": [1]}), "config.unsupported", "aLoRA"),
-    "dora": (
-        make.lora({"use_dora": True}, {f"{PREFIX}{name}.lora_magnitude_vector": (8,) for name in _LORAS}),
-        "config.unsupported", "this hub does not run DoRA yet"),
-    "lora_bias": (
-        make.lora({"lora_bias": True}, {f"{PREFIX}{name}.lora_B.bias": (8,) for name in _LORAS}), "config.unsupported", "lora_bias"),
-    "lora on embeddings": (
-        make.lora({"target_modules": ["query", "value", "word_embeddings"]},
-                  {f"{_WORDS}.lora_embedding_A": (2, 11), f"{_WORDS}.lora_embedding_B": (8, 2)}),
-        "tensors.unsupported", "embeddings"),
-    "trainable tokens": (
-        make.lora({"trainable_token_indices": {"word_embeddings": [1, 2]}}, {f"{_WORDS}.token_adapter.trainable_tokens_delta": (2, 8)}),
-        "config.unsupported", "trainable_token_indices"),
-    "fan_in_fan_out": (make.lora({"fan_in_fan_out": True}), "config.unsupported", "fan_in_fan_out"),
     "a decoder's head": (
         make.lora(shapes=_NO_HEAD | {f"{PREFIX}score.weight": (2, 8)}), "tensors.head_unsupported", "decoder heads"),
     "DistilBERT's head": (
         make.lora(shapes={f"{PREFIX}pre_classifier.weight": (8, 8)}), "tensors.head_unsupported", "DistilBERT"),
     "a task not run yet": (
         make.lora({"task_type": "TOKEN_CLS"}), "config.task_type", "this hub does not run TOKEN_CLS yet"),
-    "a saved embedding": (
-        make.lora({"modules_to_save": ["classifier", "word_embeddings"]}, {f"{_WORDS}.weight": (13, 8)}),
-        "tensors.saved_unsupported", "word_embeddings"),
-    "IA3": (
-        make.peft("IA3", {"target_modules": ["key"], "feedforward_modules": []},
-                  {f"{PREFIX}bert.encoder.layer.{layer}.attention.self.key.ia3_l": (8, 1) for layer in (0, 1)}),
-        "method.unsupported", "this hub does not run IA3 yet"),
     "prefix tuning": (
         make.peft("PREFIX_TUNING", {"num_virtual_tokens": 3}, {"prompt_embeddings": (3, 2 * 2 * 8)}),
         "method.unsupported", "prefix tuning yet"),
@@ -129,6 +103,18 @@ METHODS = {
         make.peft("ADAMSS", {"target_modules": "(([a-z.]+)+)+[0-9]!"}, _UNCHECKED), "config.pattern", "for ever"),
     "patterns of such a method, by module": (
         make.peft("ADAMSS", {"rank_pattern": {"(a|a)*b": 1}}, _UNCHECKED), "config.pattern", "for ever"),
+    "a switch that is none": (make.lora({"use_dora": "perhaps"}), "config.type", "use_dora"),
+    "terms of a series without end": (
+        make.peft("OFT", {"target_modules": ["key"], "num_cayley_neumann_terms": 10**9},
+                  {f"{PREFIX}bert.encoder.layer.{layer}.attention.self.key.oft_R.weight": (2, 6) for layer in (0, 1)}),
+        "config.type", "num_cayley_neumann_terms"),
+    "a seed that is a text": (
+        make.peft("VERA", {"target_modules": ["key"], "r": 2, "projection_prng_key": "x"},
+                  {f"{PREFIX}bert.encoder.layer.{layer}.attention.self.key.{role}": size for layer in (0, 1)
+                   for role, size in (("vera_lambda_b", (8,)), ("vera_lambda_d", (2,)))}), "config.type", "projection_prng_key"),
+    "tokens before the first": (
+        make.lora({"trainable_token_indices": {"word_embeddings": [-1, 2]}},
+                  {f"{PREFIX}bert.embeddings.word_embeddings.token_adapter.trainable_tokens_delta": (2, 8)}), "config.type", "token"),
     "no peft_type": (make.lora({"peft_type": REMOVE}), "config.no_peft_type", "peft_type"),
     "LoRA's tensors under another name": (make.lora({"peft_type": "LOHA"}), "tensors.method", "is of LoRA, the configuration says LoHa"),
     "a task that is none": (make.lora({"task_type": "MAGIC"}), "config.task_type", "no task of PEFT"),

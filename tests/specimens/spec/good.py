@@ -22,6 +22,9 @@ def _linear_head():
     return make.bottleneck(head={"config": {"layers": 1, "use_pooler": True}}, head_tensors=shapes)
 
 
+_LORAS = [f"bert.encoder.layer.{layer}.attention.self.{name}" for layer in (0, 1) for name in ("query", "value")]
+_WORDS = f"{PREFIX}bert.embeddings.word_embeddings"
+
 ALL = {
     "lora": make.lora(),
     "lora of AutoModel, without the bert. prefix": make.lora(
@@ -55,6 +58,19 @@ ALL = {
     "lora with the mapping PEFT writes": make.lora(
         {"auto_mapping": {"base_model_class": "BertModel", "parent_library": "transformers.models.bert.modeling_bert"}}),
     "lora with a key of tomorrow": make.lora({"use_something_new": None}),
+    "lora with its biases": make.lora({"bias": "lora_only"}, {f"{PREFIX}{name}.base_layer.bias": (8,) for name in _LORAS}),
+    "lora with all biases": make.lora({"bias": "all"}, {f"{PREFIX}bert.encoder.layer.0.output.LayerNorm.bias": (8,)}),
+    "dora": make.lora({"use_dora": True}, {f"{PREFIX}{name}.lora_magnitude_vector": (8,) for name in _LORAS}),
+    "lora with biases of its own": make.lora({"lora_bias": True}, {f"{PREFIX}{name}.lora_B.bias": (8,) for name in _LORAS}),
+    "lora on embeddings": make.lora(
+        {"target_modules": ["query", "value", "word_embeddings"]},
+        {f"{_WORDS}.lora_embedding_A": (2, 11), f"{_WORDS}.lora_embedding_B": (8, 2)}),
+    "lora with rows of tokens": make.lora(
+        {"trainable_token_indices": {"word_embeddings": [1, 2]}}, {f"{_WORDS}.token_adapter.trainable_tokens_delta": (2, 8)}),
+    "lora with a whole table": make.lora({"modules_to_save": ["classifier", "word_embeddings"]}, {f"{_WORDS}.weight": (13, 8)}),
+    "ia3": make.peft(
+        "IA3", {"target_modules": ["key"], "feedforward_modules": []},
+        {f"{PREFIX}bert.encoder.layer.{layer}.attention.self.key.ia3_l": (8, 1) for layer in (0, 1)}),
     "houlsby": make.bottleneck(),
     "houlsby without the bert. prefix": make.bottleneck(shapes=make.bottleneck_shapes(prefix="")),
     "pfeiffer": make.bottleneck(

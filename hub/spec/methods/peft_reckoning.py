@@ -1,0 +1,90 @@
+"""What of PEFT's configuration enters the reckoning beside ranks and scales: switches, seeds, factors, rows of tokens.
+
+`hub.runtime.merging` reads them. A key stands here with the values that it may have; any other is a fault of the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+from hub.spec import components, documents
+from hub.spec.methods.layout import Layout
+
+MOST_TOKENS = 20_000
+_SEEDS = (1 << 63) - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """The values that a key may have, and how a person is told."""
+
+    told: str
+    takes: Callable[[Any], bool]
+
+
+def _whole(least: int, most: int) -> _Kind:
+    return _Kind(f"a whole number, {least} to {most}", lambda value: type(value) is int and least <= value <= most)
+
+
+def _number(most: float) -> _Kind:
+    def takes(value: Any) -> bool:
+        real = isinstance(value, int | float) and not isinstance(value, bool)
+        return real and math.isfinite(value) and 0 < abs(value) <= most
+
+    return _Kind(f"a number other than 0, at most {most:g}", takes)
+
+
+def _word(*words: str) -> _Kind:
+    return _Kind(f"one of {', '.join(words)}", lambda value: value in words)
+
+
+def _is_rows(value: Any) -> bool:
+    rows = value if isinstance(value, list) else None
+    return rows is not None and 0 < len(rows) <= MOST_TOKENS and all(type(row) is int and row >= 0 for row in rows)
+
+
+def _is_tokens(value: Any) -> bool:
+    if isinstance(value, dict):
+        return 0 < len(value) <= 8 and all(isinstance(name, str) and _is_rows(rows) for name, rows in value.items())
+    return _is_rows(value)
+
+
+_FLAG = _Kind("true or false", lambda value: isinstance(value, bool))
+_TOKENS = _Kind(f"a list of at most {MOST_TOKENS} token numbers, or one for each table by its name", _is_tokens)
+_SEED = _whole(0, _SEEDS)
+_SWITCHES = ("apply_GS", "block_share", "coft", "decompose_both", "fan_in_fan_out", "lora_bias", "save_only_topk_weights",
+             "save_projection", "sparse", "use_cayley_neumann", "use_dora", "use_effective_conv2d", "very_sparse")  # fmt: skip
+KINDS: dict[str, _Kind] = {
+    **dict.fromkeys(_SWITCHES, _FLAG),
+    "eps": _number(1.0),
+    "group_size": _whole(2, 1 << 20),
+    "init_r": _whole(1, 1024),
+    "num_cayley_neumann_terms": _whole(1, 64),
+    "projection_prng_key": _SEED,
+    "randlora_alpha": _number(1e6),
+    "random_loc_seed": _SEED,
+    "scaling": _number(1e5),
+    "token_indices": _TOKENS,
+    "topk": _whole(1, 1024),
+    "trainable_token_indices": _TOKENS,
+    "variant": _word("road_1", "road_2", "road_4"),
+}
+"""Key -> the values that it may have."""
+
+
+def read(source: components.Source, layout: Layout) -> dict[str, Any]:
+    """Return what a method's configuration says of these; a value that it may not have is a fault, and left out."""
+    named = layout.keys | {knob.key for knob in layout.knobs}
+    found = {}
+    for key in sorted(named & set(KINDS) & set(source.config)):
+        value = source.config[key]
+        if value is None:
+            continue
+        if KINDS[key].takes(value):
+            found[key] = value
+        else:
+            source.config_problem("type", key, f"must be {KINDS[key].told}, not {documents.shorten(value)}")
+    return found

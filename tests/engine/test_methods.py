@@ -1,0 +1,91 @@
+"""Every method that PEFT writes for an encoder answers here as it does in PEFT."""
+
+import copy
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+from hub import runtime
+from hub.spec.methods import peft_table
+from hub.spec.methods.peft import RUNS
+from tests.engine.test_parity import same
+from tests.formats import options, zoo
+
+
+def method(name: str) -> str:
+    """The peft_type of one of PEFT's configuration classes."""
+    return next(str(kind.value) for kind, known in PEFT_TYPE_TO_CONFIG_MAPPING.items() if known.__name__ == name)
+
+
+# without a head there is nothing to compare: PEFT saves none with trainable tokens alone
+NOT_HERE = ("TrainableTokensConfig",)
+OPTIONS = [
+    option
+    for option in options.every()
+    if option[0] == "bert" and option[1] not in NOT_HERE and peft_table.TABLE[method(option[1])].name in RUNS
+]
+STEP = {"FourierFTConfig": 0.005}
+"""How far numbers are moved. FourierFT multiplies by 150: a tenth there would drown the base model."""
+GIVEN = {
+    "input_ids": torch.arange(36).reshape(4, 9) % 37 + 3,
+    "attention_mask": torch.tensor([[1] * 9, [1] * 9, [1] * 5 + [0] * 4, [1] * 9]),
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """(tiny BERT with a head, the folder it lies in with a tokenizer)"""
+    from tests.engine.makers import SPECIMENS
+
+    folder = tmp_path_factory.mktemp("base")
+    model = zoo.make("bert")
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(SPECIMENS / "tiny-bert" / name, folder)
+    return model, folder
+
+
+@pytest.fixture(scope="module")
+def trained(base: tuple[Any, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Any, Path]]:
+    """Let PEFT make an adapter, and move every number it trains: an untrained one changes nothing."""
+    folder = tmp_path_factory.mktemp("trained") / "adapter"
+
+    def made(name: str, settings: dict[str, Any]) -> tuple[Any, Path]:
+        torch.manual_seed(2)
+        model = peft.get_peft_model(copy.deepcopy(base[0]), getattr(peft, name)(**settings))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(torch.randn_like(parameter) * STEP.get(name, 0.1))
+        shutil.rmtree(folder, ignore_errors=True)
+        model.save_pretrained(folder)
+        return model.eval(), folder
+
+    return made
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option[1])
+def test_a_method_answers_as_it_does_in_peft(
+    option: tuple[str, str, dict[str, Any]], base: tuple[Any, Path], trained: Callable[..., tuple[Any, Path]]
+) -> None:
+    _, name, settings = option
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reference, folder = trained(name, {**settings, "task_type": "SEQ_CLS"})
+    model, _ = runtime.load(folder, base[1])
+    with torch.no_grad():
+        theirs, ours = reference(**GIVEN).logits, model(**GIVEN).logits
+        assert same(ours, theirs)
+        model.adapter.enabled = False
+        assert not same(model(**GIVEN).logits, theirs), "the adapter did nothing"
+        model.adapter.enabled = True
+        assert torch.equal(model(**GIVEN).logits, ours), "on again is what it was"
+        model.adapter.detach()
+    assert runtime.rehash(runtime.open_backbone(base[1])) == model.base.fingerprint
