@@ -134,7 +134,12 @@ WHOLE = sum(math.prod(shape) for shape in make.base_shapes().values())
 def with_a_table(table, *, rows=11, key=WORDS, saved=True):
     """A LoRA that brings a table of tokens with these bytes, saved as a whole module or by PEFT's save_embedding_layers."""
     names = ["classifier", "word_embeddings"] if saved else ["classifier"]
-    files = make.lora({"modules_to_save": names}, {key: (rows, 8)})
+    config, adapted = {"modules_to_save": names}, {}
+    if not saved:  # PEFT writes that copy beside a table that is adapted, and only there
+        beside = key.removesuffix("base_layer.weight")
+        config["target_modules"] = ["query", "value", "word_embeddings"]
+        adapted = {f"{beside}lora_embedding_A": (make.RANK, rows), f"{beside}lora_embedding_B": (8, make.RANK)}
+    files = make.lora(config, adapted | {key: (rows, 8)})
     made = make.content(key, rows * 8, "F32")
     assert made in files["adapter_model.safetensors"]
     return files | {"adapter_model.safetensors": files["adapter_model.safetensors"].replace(made, table)}
@@ -186,9 +191,7 @@ def test_a_copy_that_peft_wrote_by_itself_says_how_to_save_without_it(tmp_path, 
     assert found["large"]["sizes"]["copied"] == {"parameters": 88, "bytes": 11 * ROW, "percent": round(8800 / WHOLE, 4)}
 
 
-@pytest.mark.parametrize(
-    ("rows", "same"), [([2, 0, 7], 2), ([2, 1, 7], 1), ([2, 0, 99], 0), ([2, 0], 0), (["2", 0, 7], 0)], ids=str
-)
+@pytest.mark.parametrize(("rows", "same"), [([2, 0, 7], 2), ([2, 1, 7], 1), ([2, 0, 99], 0), ([2, 0], 0)], ids=str)
 def test_rows_of_single_tokens_are_compared_with_those_they_stand_for(rows, same, tmp_path, base, capsys):
     key = f"{make.PREFIX}bert.embeddings.word_embeddings.token_adapter.trainable_tokens_delta"
     table = OWN[2 * ROW : 3 * ROW] + OWN[:ROW] + bytes(ROW)
