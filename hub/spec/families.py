@@ -55,8 +55,16 @@ _MIXTRAL = _renames(
     ("layers.{i}.mlp.gate", "layers.{i}.block_sparse_moe.gate"),
     ("layers.{i}.mlp.experts", "layers.{i}.block_sparse_moe.experts"),
 )
+# models that see and write: transformers 4.52 moved their parts under one more attribute
+_SEEING = _renames(
+    ("model.language_model", "language_model.model"),
+    *((f"model.{part}", part) for part in
+      ("vision_tower", "vision_model", "image_tower", "video_tower", "multi_modal_projector", "image_newline")),
+)  # fmt: skip
+_QWEN_VL = _renames(("model.language_model", "model"), ("model.visual", "visual"))
 _CONV1D = frozenset({"c_attn", "c_proj", "c_fc", "q_attn"})
 _GENERATION = "transformers 5"
+_MOVED = "transformers 4.52"
 
 
 def _vit(prefix: str) -> Family:
@@ -99,6 +107,10 @@ FAMILIES: dict[str, Family] = {
     **{name: _vit(f"{prefix}.") for name, prefix in (
         ("vit", "vit"), ("deit", "deit"), ("vit_mae", "vit"), ("vit_msn", "vit"), ("ijepa", "ijepa"),
         ("audio-spectrogram-transformer", "audio_spectrogram_transformer"))},
+    **dict.fromkeys(
+        ("llava", "llava_next", "llava_onevision", "llava_next_video", "video_llava", "vipllava", "paligemma", "gemma3",
+         "mistral3", "mllama", "internvl", "aya_vision", "got_ocr2"), Family(renames=_SEEING, generation=_MOVED)),
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl"), Family(renames=_QWEN_VL, generation=_MOVED)),
     "wav2vec2": Family("wav2vec2."),
     "hubert": Family("hubert."),
     "wavlm": Family("wavlm."),
@@ -157,6 +169,13 @@ def generation_of(path: str, model_type: str | None) -> str:
     """Return which later generation of a library names a module so; empty where the files do."""
     family = of(model_type)
     return family.generation if strip_prefix(path, model_type) != canonical_path(path, model_type) else ""
+
+
+def moved(path: str) -> str:
+    """Return how a module of a model that sees and writes is called since transformers 4.52, as the end of its path; empty
+    where its name in the file ends so already, or does not say that it is one of these."""
+    rest = path.removeprefix("language_model.model.")
+    return f"language_model.{rest}" if rest != path else ""
 
 
 def canonical_name(name: str, model_type: str | None) -> str | None:

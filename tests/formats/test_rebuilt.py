@@ -71,11 +71,21 @@ def is_targeted(config):
     return isinstance(config.get("target_modules"), list) and config["target_modules"]
 
 
+def seeded(config):
+    """UniLoRA without its positions has one vector for all modules, and none that tells them."""
+    return config["peft_type"] == "UNILORA" and not config["save_indices"]
+
+
 def can_be_written_out(config):
     """Beside parameters that are named without their module, or tied tables, the tensors do not say what a pattern means;
     LLaMA-Adapter has no patterns."""
     alone = all("." in name for name in config.get("target_parameters") or ())
-    return is_targeted(config) and alone and config["peft_type"] not in ("ADAPTION_PROMPT", "TRAINABLE_TOKENS")
+    return (
+        is_targeted(config)
+        and alone
+        and not seeded(config)
+        and config["peft_type"] not in ("ADAPTION_PROMPT", "TRAINABLE_TOKENS")
+    )
 
 
 def loaded(files, model, place):
@@ -117,6 +127,9 @@ def becomes_what_it_meant(option, files, model):
         wanted = meant(sent, model)
         served = json.loads(rebuilt(with_config(files, by_pattern(sent))))
         assert meant(served, model) == set(served["target_modules"]) == wanted, option
+    elif seeded(sent):
+        found = read(with_config(files, by_pattern(sent)))
+        assert [problem.code for problem in found.problems] == ["config.pattern"], option
 
 
 @pytest.mark.parametrize("option", FIRST, ids=named)

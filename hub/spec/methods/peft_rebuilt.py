@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from hub.spec import components, documents
+from hub.spec import components, documents, families
 from hub.spec.methods import peft_config, peft_keys, peft_modules, peft_table, rewriting
 from hub.spec.methods.layout import Layout
 from hub.spec.methods.rewriting import GONE, PLACE
@@ -132,9 +132,11 @@ class _Writer:
             self.put("feedforward_modules", self.feedforward(modules), "feed-forward modules")
 
     def put(self, key: str, modules: list[str], what: str) -> None:
-        """Set a key to a list of modules."""
-        self.config[key] = modules
-        self.changes[key] = f"the list of the {len(modules)} {what} that the tensors prove"
+        """Set a key to a list of modules. PEFT renames the tensors of old files, and never a whole name in a list."""
+        moved = [later for name in modules if (later := families.moved(name))]
+        self.config[key] = [*modules, *moved]
+        also = ", by their names since transformers 4.52, too" if moved else ""
+        self.changes[key] = f"the list of the {len(modules)} {what} that the tensors prove{also}"
 
     def says_it_otherwise(self) -> bool:
         """Tell whether a pattern, a rule of PEFT's or nothing at all says which modules are adapted. Beside parameters
@@ -151,14 +153,14 @@ class _Writer:
 
     def modules(self) -> list[str] | None:
         """The adapted modules by the names that the file has for them; None where they cannot be told from parameters
-        that are adapted besides, or from places that a table of tokens is tied to."""
+        that are adapted besides, from places that a table of tokens is tied to, or where a seed says it (UniLoRA)."""
         names = peft_config.names_of(self.source.config.get("target_parameters"))
         owners = frozenset(name.rpartition(".")[0] for name in names)
         proven = self.proven()
         if self.row.name == "trainable_tokens" and len(proven) > 1 and not peft_modules.TIED.isdisjoint(proven):
             said = self.source.config.get("target_modules")  # PEFT writes the table's whole name where it was told none
             return [said] if said in proven else None
-        if not all(owners):
+        if not all(owners) or not proven:
             return None
         return [name for name in proven if not peft_config.named(name.removesuffix(peft_keys.NESTED), owners)]
 
