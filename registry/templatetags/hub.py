@@ -116,16 +116,17 @@ def size(count: int) -> str:
     if value is None:
         return "–"
     if value < 1000:
-        return f"{value:.0f} B"
+        return f"{value:.0f}\N{NO-BREAK SPACE}B"
     power = min(3, int(math.log(value, 1000) + 1e-9))
-    return f"{value / 1000**power:.1f} {('KB', 'MB', 'GB')[power - 1]}"
+    return f"{value / 1000**power:.1f}\N{NO-BREAK SPACE}{('KB', 'MB', 'GB')[power - 1]}"
 
 
 @register.filter
 def percent(value: float) -> str:
     """A share with two decimals; what is not nothing is never written as 0.00."""
     known = number(value)
-    return "–" if known is None else "< 0.01 %" if 0 < known < 0.005 else f"{known:.2f} %"
+    text = "–" if known is None else "< 0.01 %" if 0 < known < 0.005 else f"{known:.2f} %"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 @register.filter

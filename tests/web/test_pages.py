@@ -241,11 +241,9 @@ def strip_csrf(page: str) -> str:
     return re.sub(r'name="csrfmiddlewaretoken" value="[^"]*"', "", page)
 
 
-def test_sizes_and_shares_are_written_as_the_command_line_writes_them() -> None:
-    assert [hub.size(n) for n in (178, 303_284, 22_713_216, 5 * 10**12)] == [
-        "178 B",
-        "303.3 KB",
-        "22.7 MB",
-        "5000.0 GB",
-    ]
-    assert [hub.percent(n) for n in (0.0, 0.0034, 0.32)] == ["0.00 %", "< 0.01 %", "0.32 %"]
+def test_sizes_and_shares_are_written_as_the_command_line_writes_them_and_never_broken() -> None:
+    sizes = [hub.size(n) for n in (178, 303_284, 22_713_216, 5 * 10**12)]
+    shares = [hub.percent(n) for n in (0.0, 0.0034, 0.32)]
+    assert not any(" " in text for text in sizes + shares), "a figure and its unit stand on one line"
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in sizes] == ["178 B", "303.3 KB", "22.7 MB", "5000.0 GB"]
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in shares] == ["0.00 %", "< 0.01 %", "0.32 %"]
