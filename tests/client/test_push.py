@@ -192,7 +192,8 @@ def test_unknown_names_are_answered_with_likely_ones(sim: Simulator, owner: Clie
 
 
 def test_a_base_model_known_by_its_headers_only_is_told_as_that(sim: Simulator, owner: Client, folder: Path) -> None:
-    sim.bases["located"] = {"fingerprint": None, "name": "org/big", "state": "located", "tensors": [], "config": {}}
+    sim.bases["located"] = {"fingerprint": None, "name": "org/big", "state": "located", "config": {}}
+    sim.bases["located"]["tensors"] = [["encoder.layer.0.output.dense.weight", "F32", [4, 4]]]
     with pytest.raises(errors.NotFound, match="nobody has hashed it"):
         owner.push(folder, "owner/sentiment", base="org/big")
     assert sim.versions == []

@@ -40,6 +40,13 @@ _NOT_RUN: dict[str, str] = {
     "target_parameters": "target_parameters",
     "alora_invocation_tokens": "aLoRA (alora_invocation_tokens)",
 }
+# key -> what it is: run where the method has it, and nowhere else
+_OF_SOME: dict[str, str] = {
+    "use_dora": "DoRA",
+    "lora_bias": "a bias in LoRA's own layers (lora_bias)",
+    "trainable_token_indices": "rows of tokens (trainable_token_indices)",
+    "fan_in_fan_out": "transposed layers (fan_in_fan_out)",
+}
 # key -> what it is: grows the base model, or a variant with other arithmetic on the same tensors
 _NEVER: dict[str, str] = {
     "layer_replication": "layer_replication, which grows the base model",
@@ -60,7 +67,7 @@ _SET_ASIDE = frozenset(
     {"peft_type", "peft_version", "inference_mode", "revision", "base_model_name_or_path", "auto_mapping"}
 )
 
-COMMON = frozenset(_READ | _SET_ASIDE | set(_NEVER) | set(_NOT_RUN))
+COMMON = frozenset(_READ | _SET_ASIDE | set(_NEVER) | set(_NOT_RUN) | set(_OF_SOME))
 """Keys that are judged for every method."""
 
 
@@ -128,7 +135,7 @@ def read(source: components.Source, layout: Layout) -> Settings:
     config = source.config
     _refuse_attacks(source)
     _refuse_bombs(source, layout)
-    _judge_features(source)
+    _judge_features(source, layout)
     _judge_keys(source, layout)
     _judge_lookups(source, layout)
     targets, all_linear = _targets(source)
@@ -178,11 +185,11 @@ def _refuse_mapping(source: components.Source, mapping: Any) -> None:
         source.config_problem("import", "auto_mapping", message, "remove the key")
 
 
-def _judge_features(source: components.Source) -> None:
+def _judge_features(source: components.Source, layout: Layout) -> None:
     for key, what in _NEVER.items():
         if source.config.get(key) not in OFF:
             source.config_problem("unsupported", key, f"this hub does not run {what} yet")
-    for key, what in _NOT_RUN.items():
+    for key, what in (_NOT_RUN | {key: what for key, what in _OF_SOME.items() if key not in layout.keys}).items():
         if source.config.get(key) not in OFF:
             source.not_run("config.unsupported", f"{source.config_path}: {key}", f"this hub does not run {what} yet")
 
