@@ -22,6 +22,7 @@ CHECKS = (
     "config",
     "scan",
     "shapes",
+    "load",
     "applied",
     "effect",
     "frozen",
@@ -29,6 +30,8 @@ CHECKS = (
     "tokenizer",
     "finite",
     "benchmark",
+    "parity",
+    "drift",
 )
 STATUSES = ("passed", "failed", "warning", "skipped")
 VERDICTS = ("passed", "failed", "error")

@@ -193,7 +193,7 @@ def test_positions_out_of_range_are_refused_and_named(
 ) -> None:
     folder = makers.shira(tiny, tmp_path / "shira")
     found = judged(makers.assignment(folder, makers.TINY), backbone, tmp_path)
-    assert check(found, "applied")["status"] == "passed", "the control: as PEFT wrote it, it is put on"
+    assert check(found, "load")["status"] == "passed", "the control: as PEFT wrote it, it is put on"
 
     def moved(found: dict[str, torch.Tensor]) -> None:
         key = next(key for key in found if "shira_indices" in key)
@@ -202,5 +202,5 @@ def test_positions_out_of_range_are_refused_and_named(
 
     tensors(moved)(folder)
     found = judged(makers.assignment(folder, makers.TINY), backbone, tmp_path)
-    assert check(found, "applied")["status"] == "failed"
-    assert "of 32" in check(found, "applied")["message"]
+    assert check(found, "load")["status"] == "failed"
+    assert "of 32" in check(found, "load")["message"]

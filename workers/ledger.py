@@ -1,11 +1,26 @@
 """The report's list of checks while it is being written."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from hub.spec import report
 
 _WEIGHT = {"skipped": 0, "passed": 1, "warning": 2, "failed": 3}
+LISTED = 3
+"""Names told before "and N more"."""
+DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check has to say. `status` is one of `report.STATUSES`; `evidence` is the same at every replay."""
+
+    check: str
+    status: str
+    message: str = ""
+    hint: str = ""
+    evidence: dict[str, Any] = field(default_factory=dict)
 
 
 class Ledger:
@@ -18,6 +33,10 @@ class Ledger:
         """Take over checks that are already in the report's shape."""
         for found in checks:
             self.note(found["name"], found["status"], found["message"], found["hint"], found["evidence"])
+
+    def add(self, finding: Finding, folder: str = "") -> None:
+        """Note what a check found about the adapter in a folder."""
+        self.note(finding.check, finding.status, finding.message, finding.hint, finding.evidence, folder)
 
     def note(
         self,
@@ -55,3 +74,14 @@ class Ledger:
             if name not in self._found:
                 self.note(name, "skipped", "not reached: the checks before it failed")
         return [self._found[name] for name in report.CHECKS]
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return (", ".join(names[:LISTED]) or "none") + more
+
+
+def significant(value: float) -> float:
+    """A measured number as reports show it: rounded to a few significant digits."""
+    return float(f"{value:.{DIGITS}g}")

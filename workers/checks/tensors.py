@@ -1,0 +1,69 @@
+"""Are the values numbers, does the adapter go on its base model, and is every tensor at work?"""
+
+from collections.abc import Mapping
+
+import torch
+
+from hub import errors, runtime
+from hub.runtime import weights
+from hub.runtime.attach import Attached
+from hub.runtime.base import Backbone
+from hub.spec.components import Component
+from hub.spec.snapshot import Snapshot
+from workers.errors import Rejected
+from workers.ledger import LISTED, Finding, listed
+
+DIVERGED = "training diverged: lower the learning rate, look for a loss of NaN, save again"
+IDLE = "save the adapter without tensors that belong to nothing"
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+def finite(snapshot: Snapshot, component: Component) -> tuple[dict[str, torch.Tensor], Finding]:
+    """Read the component's tensors, none of them with values that training does not leave behind. Raises Rejected."""
+    try:
+        tensors = runtime.tensors_of(snapshot, component)
+    except ValueError as error:
+        raise Rejected("finite", f"the weights cannot be read: {error}", "save the adapter again") from error
+    wrong = weights.unsound(tensors)
+    if wrong:
+        told = listed([f"{item.name} {item.reason}" for item in wrong])
+        message = f"{len(wrong)} of {len(tensors)} tensors are unsound: {told}"
+        raise Rejected("finite", message, DIVERGED, {"unsound": [item.name for item in wrong[:LISTED]]})
+    return tensors, Finding("finite", "passed", f"{len(tensors)} tensors", evidence={"tensors": len(tensors)})
+
+
+def load(backbone: Backbone, component: Component, tensors: Tensors) -> Attached:
+    """The component on the backbone. Raises Rejected where the two do not go together."""
+    try:
+        return runtime.attach(backbone, component, _of_adapter(component, tensors))
+    except errors.HubError as error:
+        raise Rejected("load", error.message, error.hint) from error
+
+
+def loaded(component: Component) -> Finding:
+    """What has been put on the backbone, by kind of part."""
+    kinds: dict[str, int] = {}
+    for part in component.parts:
+        kinds[part.kind] = kinds.get(part.kind, 0) + 1
+    told = ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
+    return Finding("load", "passed", f"{component.method}: {told}", evidence={"parts": kinds})
+
+
+def applied(component: Component, attached: Attached, tensors: Tensors) -> Finding:
+    """Every tensor of the upload is at work, in the adapter or in the head."""
+    in_head = set() if component.head is None else set(component.head.tensors.values())
+    used = set(attached.applied[0]) | in_head
+    idle = sorted(set(tensors) - used)
+    message = f"{len(used)} of {len(tensors)} tensors at work"
+    evidence = {"consumed": len(used), "tensors": len(tensors)}
+    if not idle and attached.applied[0]:
+        return Finding("applied", "passed", message, evidence=evidence)
+    message += f"; unused: {listed(idle)}; used: {listed(sorted(used))}"
+    return Finding("applied", "failed", message, IDLE, evidence | {"idle": idle[:LISTED]})
+
+
+def _of_adapter(component: Component, tensors: Tensors) -> dict[str, torch.Tensor]:
+    """Only what the component's parts name: nothing else of an upload comes near the backbone."""
+    wanted = {key for part in component.parts for key in part.tensors.values()}
+    return {key: tensor for key, tensor in tensors.items() if key in wanted}
