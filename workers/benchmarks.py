@@ -28,7 +28,7 @@ from workers.assignment import BenchmarkFiles
 from workers.errors import Fault
 from workers.statistics import Labels
 
-EDITION = 3
+EDITION = 4
 """Raised when what is cached, or how it is computed, changes."""
 FIRST_ROWS = 8
 
@@ -98,7 +98,7 @@ def prepare(backbone: Backbone, files: BenchmarkFiles, scratch: Path, tell: Call
 def in_memory(backbone: Backbone, texts: Sequence[str]) -> Batch:
     """The first rows where there is no benchmark: any sentences do to see whether an adapter does anything."""
     encoded = predict.tokenise(backbone.tokenizer, texts, None, backbone.max_length)
-    return predict.batches(encoded, _pad(backbone), len(encoded))[0]
+    return predict.one_batch(encoded, _pad(backbone))
 
 
 def _rows(benchmark: Benchmark, path: Path, name: str) -> list[Row]:
@@ -132,7 +132,7 @@ def _prepared(
     facts: dict[str, Any],
 ) -> Prepared:
     pad = _pad(backbone)
-    first = predict.batches(rows[:FIRST_ROWS], pad, FIRST_ROWS)[0]
+    first = predict.one_batch(rows[:FIRST_ROWS], pad)
     return Prepared(benchmark, tuple(predict.batches(rows, pad)), first, truth, base, probed, facts)
 
 

@@ -38,6 +38,8 @@ class Backbone:
     folder: Path
     buffers: dict[str, torch.Tensor]
     """What the non-persistent buffers (position ids and the like) have to hold."""
+    own: dict[str, torch.nn.Parameter]
+    """The model's parameters as it was opened; while an adapter is on, some modules hold others."""
 
     def is_transposed(self, path: str) -> bool:
         """Whether the module's weight lies [in, out]."""
@@ -94,7 +96,7 @@ def open_backbone(folder: str | Path, *, fingerprint: str | None = None, writabl
     model = _body(folder, base, writable)
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    return Backbone(model, tokenizer, base, folder, buffers)
+    return Backbone(model, tokenizer, base, folder, buffers, dict(model.named_parameters()))
 
 
 def rehash(backbone: Backbone) -> str:

@@ -1,5 +1,6 @@
 """From sentences to logits: tokens, batches, the adapted model."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,12 @@ from torch.nn import functional
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hub import errors
+from hub.runtime import encoder
 from hub.runtime.attach import Attached
 from hub.runtime.base import Backbone
 from hub.runtime.heads import ClassificationHead
 
-BATCH_ROWS = 32
+BATCH_TOKENS = 2048
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of nearly equal length, padded to the longest. Tensors are int64 [rows, tokens]."""
+    """Rows in one call of the model, padded to the longest. Tensors are int64 [rows, tokens]."""
 
     rows: tuple[int, ...]
     input_ids: torch.Tensor
@@ -44,11 +46,17 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class States:
-    """What heads and probes read, by row: first token, pooler (where the base has one), mean over tokens."""
+class Pooled:
+    """What heads read, by row, each [rows, hidden]: first token, pooler (where the base has one)."""
 
     first: torch.Tensor
     pooler: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class States(Pooled):
+    """What probes read besides: mean over tokens [rows, hidden]."""
+
     mean: torch.Tensor
 
 
@@ -105,13 +113,18 @@ def tokenise(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, 
     return [Encoded(tuple(i), tuple(t)) for i, t in zip(found["input_ids"], types, strict=True)]
 
 
-def batches(rows: Sequence[Encoded], pad: int, size: int = BATCH_ROWS) -> list[Batch]:
-    """Cut rows into batches: by token count (ties by row number), `size` at a time, padded to the longest.
+def batches(rows: Sequence[Encoded], pad: int) -> list[Batch]:
+    """Cut rows into batches of equally long ones: by token count (ties by row number), up to 2 048 tokens in each.
 
-    The rule is part of the protocol: equal rows always meet in equal batches, so a replay gives equal bits.
+    Without padding nothing is computed in vain and nothing has to be masked. The rule is part of the protocol: equal rows always
+    meet in equal batches, so a replay gives equal bits.
     """
     order = sorted(range(len(rows)), key=lambda i: (len(rows[i].ids), i))
-    return [_batch(rows, order[at : at + size], pad) for at in range(0, len(order), size)]
+    found = []
+    for length, same in itertools.groupby(order, lambda i: len(rows[i].ids)):
+        size, alike = max(1, BATCH_TOKENS // max(1, length)), list(same)
+        found += [one_batch(rows, pad, alike[at : at + size]) for at in range(0, len(alike), size)]
+    return found
 
 
 def states(backbone: Backbone, cut: Sequence[Batch]) -> States:
@@ -140,6 +153,25 @@ def fill(backbone: Backbone, cut: Sequence[Batch], found: States) -> None:
                 found.pooler[place] = output.pooler_output.float()
 
 
+def first_tokens(backbone: Backbone, cut: Sequence[Batch]) -> Pooled:
+    """What a head reads of rows that are batched by length, in row order, by the shortest way there is."""
+    if not encoder.reads_first(backbone):
+        return states(backbone, cut)
+    found = [_first(backbone, batch) for batch in cut]
+    rows = torch.tensor([row for batch in cut for row in batch.rows]).argsort()
+    first = torch.cat([first for first, _ in found])[rows]
+    poolers = [pooler for _, pooler in found if pooler is not None]
+    return Pooled(first, torch.cat(poolers)[rows] if poolers else None)
+
+
+def _first(backbone: Backbone, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
+    body = backbone.model
+    with torch.inference_mode():
+        first = encoder.first_states(body, encoder.embedded(body, batch.input_ids, batch.token_type_ids))
+        pooler = body.pooler(first[:, None]).float() if backbone.pools else None
+    return first.float(), pooler
+
+
 def hidden(backbone: Backbone, batch: Batch) -> torch.Tensor:
     """Last hidden states [rows, tokens, hidden] of one batch."""
     with torch.inference_mode():
@@ -154,7 +186,7 @@ def outputs(backbone: Backbone, batch: Batch) -> tuple[torch.Tensor, ...]:
     return (found.last_hidden_state,) if pooled is None else (found.last_hidden_state, pooled)
 
 
-def logits(head: ClassificationHead, seen: States) -> torch.Tensor:
+def logits(head: ClassificationHead, seen: Pooled) -> torch.Tensor:
     """Logits [rows, labels] of a head over features."""
     with torch.inference_mode():
         return head(seen.first, seen.pooler)
@@ -171,7 +203,7 @@ def classify(
             hint="model, tokenizer = adapter.load() gives the encoder with the adapter on it",
         )
     found: list[dict[str, Any]] = [{} for _ in texts]
-    for batch in batches(tokenise(tokenizer, texts, pairs, model.max_length), tokenizer.pad_token_id or 0):
+    for batch in batches(tokenise(tokenizer, texts, pairs, model.max_length), 0):
         with torch.inference_mode():
             chances = torch.softmax(model(**batch.inputs).logits, dim=-1)
         for row, chance in zip(batch.rows, chances, strict=True):
@@ -185,7 +217,9 @@ def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (states * weight).sum(1) / weight.sum(1)
 
 
-def _batch(rows: Sequence[Encoded], chosen: Sequence[int], pad: int) -> Batch:
+def one_batch(rows: Sequence[Encoded], pad: int, chosen: Sequence[int] | None = None) -> Batch:
+    """The chosen rows (all, if none are) in one batch."""
+    chosen = range(len(rows)) if chosen is None else chosen
     width = max(len(rows[i].ids) for i in chosen)
     ids = torch.full((len(chosen), width), pad, dtype=torch.long)
     types = torch.zeros_like(ids)

@@ -9,7 +9,7 @@ import torch
 from hub.runtime import predict
 from hub.runtime.base import Backbone
 from hub.runtime.heads import ClassificationHead
-from hub.runtime.predict import States
+from hub.runtime.predict import Pooled
 from hub.spec import policy
 from workers import labels, statistics
 from workers.benchmarks import Prepared
@@ -57,7 +57,7 @@ def score(
     """
     mapping = labels.match(declared, head.num_labels, prepared.benchmark.labels)
     place = np.array(mapping.to_benchmark, dtype=np.int64)
-    predicted = place[_answers(head, predict.states(backbone, prepared.batches))]
+    predicted = place[_answers(head, predict.first_tokens(backbone, prepared.batches))]
     off = _answers(head, prepared.base)
     baselines = _baselines(prepared, place[off])
     measured = _measured(prepared, predicted, baselines, previous)
@@ -76,7 +76,7 @@ def score(
     )
 
 
-def _answers(head: ClassificationHead, states: States) -> Labels:
+def _answers(head: ClassificationHead, states: Pooled) -> Labels:
     logits = predict.logits(head, states)
     if not bool(torch.isfinite(logits).all()):
         raise FloatingPointError("the head's logits are NaN or infinite for some rows")

@@ -1,0 +1,122 @@
+"""The pass that reads the first token only gives what the whole pass gives."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hub import runtime
+from hub.runtime import encoder, predict
+from hub.spec import validation
+from tests.engine.makers import SPECIMENS
+
+IDS = torch.arange(60).reshape(4, 15) % 80 + 5
+TYPES = torch.zeros_like(IDS)
+
+
+def both(body: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    with torch.inference_mode():
+        whole = body(input_ids=IDS, token_type_ids=TYPES, attention_mask=torch.ones_like(IDS))
+        return encoder.first_states(body, encoder.embedded(body, IDS, TYPES)), whole.last_hidden_state[:, 0]
+
+
+def near(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    return bool((ours - theirs).abs().max() <= 1e-5 * theirs.abs().max() + 1e-6)
+
+
+def test_the_plain_encoder(minilm: Path) -> None:
+    ours, theirs = both(runtime.open_backbone(minilm).model)
+    assert near(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "names", [["query", "value"], ["key"], ["query", "key", "value", "dense"]], ids=lambda names: "+".join(names)
+)
+def test_an_encoder_with_merged_weights(names: list[str], tiny: Path, save_lora: Callable[..., Path]) -> None:
+    plain, _ = both(runtime.open_backbone(tiny).model)
+    model, _ = runtime.load(save_lora(target_modules=names, std=0.5), tiny)
+    ours, theirs = both(model.backbone)
+    assert near(ours, theirs)
+    assert not near(ours, plain), "the adapter did nothing"
+
+
+@pytest.mark.parametrize("name", ["double_seq_bn", "post_add", "seq_bn_leave_out"])
+def test_an_encoder_with_hooked_blocks(name: str, tiny: Path) -> None:
+    model, _ = runtime.load(SPECIMENS / "adapterhub" / name, tiny)
+    ours, theirs = both(model.backbone)
+    assert near(ours, theirs)
+
+
+def test_keys_and_values_that_are_hooked_are_asked_for(tiny: Path) -> None:
+    body = runtime.open_backbone(tiny).model
+    last = body.encoder.layer[-1].attention.self
+    handles = [module.register_forward_hook(lambda m, a, out: out * 1.5 + a[0]) for module in (last.key, last.value)]
+    ours, theirs = both(body)
+    assert near(ours, theirs)
+    for handle in handles:
+        handle.remove()
+    plain, _ = both(body)
+    assert not near(ours, plain), "the hooks did nothing"
+
+
+# --- what is touched, and what is not ---------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [({"layers_to_transform": [1]}, 1), ({}, 0), ({"target_modules": ["word_embeddings"]}, 0), (None, 2)],
+    ids=["the upper layer", "every layer", "the embeddings", "nothing"],
+)
+def test_the_layers_below_the_first_one_that_an_adapter_touches_are_known(
+    more: dict[str, Any] | None, expected: int, tiny: Path, save_lora: Callable[..., Path]
+) -> None:
+    backbone = runtime.open_backbone(tiny)
+    if more is None:
+        assert encoder.untouched(backbone) == expected
+        return
+    with on(backbone, save_lora(**{"target_modules": ["query"], **more})) as attached:
+        assert encoder.untouched(backbone) == expected
+        attached.enabled = False
+    assert encoder.untouched(backbone) == 2, "what was taken off is gone"
+
+
+def test_a_hook_anywhere_is_seen(tiny: Path) -> None:
+    backbone = runtime.open_backbone(tiny)
+    layer = backbone.model.encoder.layer[1]
+    for module, expected in ((layer.output.dense, 1), (backbone.model.embeddings, 0), (backbone.model, 0)):
+        handle = module.register_forward_pre_hook(lambda module, args: None)
+        assert encoder.untouched(backbone) == expected
+        handle.remove()
+        assert encoder.untouched(backbone) == 2
+
+
+def test_a_hook_on_the_body_has_the_whole_pass_made(tiny: Path) -> None:
+    backbone = runtime.open_backbone(tiny)
+    rows = predict.tokenise(backbone.tokenizer, ["one", "two of them", "three of them now"], None, 20)
+    cut = predict.batches(rows, 0)
+    plain = predict.first_tokens(backbone, cut).first
+    assert near(plain, predict.states(backbone, cut).first)
+
+    def doubled(module: Any, args: Any, out: Any) -> Any:
+        out.last_hidden_state = out.last_hidden_state * 2
+        return out
+
+    handle = backbone.model.register_forward_hook(doubled)
+    assert near(predict.first_tokens(backbone, cut).first, plain * 2)
+    handle.remove()
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+def test_rows_meet_in_batches_of_their_length_and_nothing_is_padded() -> None:
+    rows = [predict.Encoded((1,) * length, (0,) * length) for length in (5, 3, 5, 1200, 3, 5, 1200)]
+    cut = predict.batches(rows, 0)
+    assert [batch.rows for batch in cut] == [(1, 4), (0, 2, 5), (3,), (6,)], "1 200 tokens twice are more than 2 048"
+    assert all(bool(batch.attention_mask.all()) for batch in cut)
+
+
+def on(backbone: Any, folder: Path) -> Any:
+    snapshot = runtime.open_snapshot(folder)
+    (component,) = validation.inspect(snapshot, backbone.base).components
+    tensors = runtime.tensors_of(snapshot, component)
+    used = {key for part in component.parts for key in part.tensors.values()}
+    return runtime.attach(backbone, component, {key: tensors[key] for key in used})
