@@ -104,7 +104,7 @@ def test_a_killed_child_is_a_fault_and_no_verdict(
 def test_a_run_beyond_its_time_is_a_fault(process: BackboneProcess, long: Assignment) -> None:
     process.judge(long, lambda stage: None)
     with pytest.raises(Fault, match="time limit"):
-        process.judge(replace(long, limits=Limits(seconds=0.3)), lambda stage: None)
+        process.judge(replace(long, limits=Limits(seconds=0.05)), lambda stage: None)
     assert not children(process)
 
 
