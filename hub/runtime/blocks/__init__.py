@@ -1,0 +1,13 @@
+"""Adapters that are computed beside the base model's own layers, since no weight can say them: a file a method."""
+
+from hub.runtime.blocks.block import Block, Tensors
+from hub.runtime.blocks.bottleneck import bottleneck
+from hub.runtime.blocks.lora import lora
+
+__all__ = ["BLOCKS", "Block", "Tensors"]
+
+BLOCKS: dict[str, Block] = {
+    "lora": lora,
+    "bottleneck": bottleneck,
+}
+"""`Part.kind` -> what sets its hooks."""
