@@ -8,7 +8,7 @@ from typing import Any
 
 from hub import base_folder, bases, config, errors, locating, stored
 from hub.locating import Located
-from hub.spec import benchmark, documents, policy
+from hub.spec import benchmark, documents, policy, rows
 from hub.spec.base_model import BaseModel
 from hub.spec.errors import SpecError
 from hub.transfer import huggingface
@@ -155,7 +155,7 @@ def read_benchmark(source: Path) -> tuple[bytes, dict[str, bytes]]:
         digests = {name: hashlib.sha256(content).hexdigest() for name, content in data.items()}
         meant = benchmark.parse(definition, digests)
         for name, content in data.items():
-            benchmark.read_rows(content, meant, name)
+            rows.read(content, meant, name)
     except OSError as error:
         raise errors.UsageError(f"{error.filename or source} cannot be read: {error.strerror}") from None
     except SpecError as error:

@@ -1,8 +1,9 @@
 """What the base model alone says about a benchmark: worked out once, kept on disk and in memory.
 
 Everything here depends on the base model, its tokenizer and the benchmark, and on no adapter: token ids,
-batches, truth, the features that heads read, and the probe. A forked child writes it to `scratch` and the
-backbone process reads it back, so that the process itself never parses a benchmark's data.
+batches, truth, the features that heads read, and the probe, as the evaluator of the ML task makes them. A forked
+child writes it to `scratch` and the backbone process reads it back, so that the process itself never parses a
+benchmark's data.
 """
 
 import hashlib
@@ -10,55 +11,43 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from hub.runtime import predict, weights
 from hub.runtime.base import Backbone
-from hub.runtime.predict import Batch, Encoded, States
-from hub.spec import benchmark as benchmarks
-from hub.spec.benchmark import Benchmark, Row
-from workers import features, probe
+from hub.runtime.predict import Batch, Encoded
+from hub.spec import rows as examples
+from hub.spec.benchmark import Benchmark
+from workers import evaluators, features
 from workers.assignment import BenchmarkFiles
 from workers.errors import Fault
-from workers.statistics import Labels
+from workers.evaluation import Prepared
+from workers.probe import Probe
 
-EDITION = 4
+EDITION = 5
 """Raised when what is cached, or how it is computed, changes."""
 FIRST_ROWS = 8
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A benchmark made ready for one base model."""
-
-    benchmark: Benchmark
-    batches: tuple[Batch, ...]
-    first_rows: Batch
-    """The benchmark's first rows in one batch, for the check that an adapter does anything."""
-    truth: Labels
-    base: States
-    """Features of the base model without an adapter, by row."""
-    probe: Labels | None
-    probe_facts: dict[str, Any]
+_ROWS = ("ids", "types", "lengths")
+_OWN = "of/"
+"""Before the names of an evaluator's own tensors."""
 
 
 def key(backbone: Backbone, benchmark: Benchmark) -> str:
     """What the cached values depend on, as one hex digest."""
     base = backbone.base
-    same = [base.fingerprint, base.architecture, base.tokenizer_digest, benchmark.digest, limit(backbone, benchmark)]
+    same = [
+        base.fingerprint,
+        base.architecture,
+        base.tokenizer_digest,
+        benchmark.digest,
+        features.limit(backbone, benchmark),
+    ]
     versions = [torch.__version__, *map(version, ("transformers", "tokenizers", "scikit-learn", "numpy"))]
     return hashlib.sha256(json.dumps([EDITION, *same, *versions]).encode()).hexdigest()
-
-
-def limit(backbone: Backbone, benchmark: Benchmark) -> int:
-    """Tokens per row: what the benchmark says, or what the base model can take if that is less."""
-    return min(benchmark.max_length, backbone.max_length)
 
 
 def cached(backbone: Backbone, benchmark: Benchmark, scratch: Path) -> Prepared | None:
@@ -67,77 +56,42 @@ def cached(backbone: Backbone, benchmark: Benchmark, scratch: Path) -> Prepared 
     if not path.exists():
         return None
     stored = weights.mapped(path)
-    facts = json.loads(bytes(stored["facts"].tolist()))
-    rows = _unpack(stored["ids"], stored["types"], stored["lengths"])
-    base = States(stored["first"], stored.get("pooler"), stored["mean"])
-    probed = stored["probe"].numpy() if "probe" in stored else None
-    return _prepared(backbone, benchmark, rows, stored["truth"].numpy(), base, probed, facts)
+    facts = json.loads(stored["facts"].numpy().tobytes())
+    encoded = _unpack(*(stored[name] for name in _ROWS))
+    tensors = {name.removeprefix(_OWN): tensor for name, tensor in stored.items() if name.startswith(_OWN)}
+    probed = Probe(stored["probe"].numpy(), facts["probe"]) if "probe" in stored else None
+    fill = features.pad(backbone)
+    first = predict.one_batch(encoded[:FIRST_ROWS], fill)
+    return Prepared(benchmark, tuple(predict.batches(encoded, fill)), first, tensors, probed, facts["texts"])
 
 
 def prepare(backbone: Backbone, files: BenchmarkFiles, scratch: Path, tell: Callable[[str], None]) -> None:
     """Work out what `cached` gives, and write it. `tell` hears the stage."""
     tell("benchmark")
-    rows = _rows(files.benchmark, files.data, files.benchmark.data)
-    encoded, truth = _encoded(backbone, files.benchmark, rows), _truth(rows)
-    base = _states(backbone, encoded)
-    found = None
-    if files.train is not None:
-        tell("probe")
-        train = _rows(files.benchmark, files.train, files.benchmark.train or "train")
-        known = _states(backbone, _encoded(backbone, files.benchmark, train))
-        asked = files.benchmark
-        found = probe.fit(known, _truth(train), base, asked.metric, len(asked.labels))
-    facts = {} if found is None else found.facts
-    tensors = _pack(encoded) | _tensors(base) | {"truth": torch.from_numpy(truth)}
-    tensors["facts"] = torch.tensor(list(json.dumps(facts).encode()), dtype=torch.uint8)
-    if found is not None:
-        tensors["probe"] = torch.from_numpy(found.predictions)
-    _write(_path(backbone, files.benchmark, scratch), tensors)
+    benchmark = files.benchmark
+    rows = _rows(benchmark, files.data, benchmark.data)
+    train = None if files.train is None else _rows(benchmark, files.train, benchmark.train or "train")
+    made = evaluators.of(benchmark.task).prepare(backbone, benchmark, rows, train, tell)
+    facts = {"probe": made.probe.facts if made.probe else {}, "texts": made.texts}
+    tensors = _pack(made.encoded) | {f"{_OWN}{name}": tensor for name, tensor in made.tensors.items()}
+    tensors["facts"] = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
+    if made.probe is not None:
+        tensors["probe"] = torch.from_numpy(made.probe.predictions)
+    _write(_path(backbone, benchmark, scratch), tensors)
 
 
 def in_memory(backbone: Backbone, texts: Sequence[str]) -> Batch:
     """The first rows where there is no benchmark: any sentences do to see whether an adapter does anything."""
     encoded = predict.tokenise(backbone.tokenizer, texts, None, backbone.max_length)
-    return predict.one_batch(encoded, _pad(backbone))
+    return predict.one_batch(encoded, features.pad(backbone))
 
 
-def _rows(benchmark: Benchmark, path: Path, name: str) -> list[Row]:
+def _rows(benchmark: Benchmark, path: Path, name: str) -> list[Any]:
     try:
-        rows = benchmarks.read_rows(path.read_bytes(), benchmark, name)
+        found = examples.read(path.read_bytes(), benchmark, name)
     except ValueError as error:
         raise Fault(f"benchmark {benchmark.name}: {error}") from error
-    return rows
-
-
-def _encoded(backbone: Backbone, benchmark: Benchmark, rows: Sequence[Row]) -> list[Encoded]:
-    pairs = [row.pair or "" for row in rows] if any(row.pair is not None for row in rows) else None
-    return predict.tokenise(backbone.tokenizer, [row.text for row in rows], pairs, limit(backbone, benchmark))
-
-
-def _truth(rows: Sequence[Row]) -> Labels:
-    return np.array([row.label for row in rows], dtype=np.int64)
-
-
-def _states(backbone: Backbone, encoded: Sequence[Encoded]) -> States:
-    return features.states(backbone, predict.batches(encoded, _pad(backbone)))
-
-
-def _prepared(
-    backbone: Backbone,
-    benchmark: Benchmark,
-    rows: list[Encoded],
-    truth: Labels,
-    base: States,
-    probed: Labels | None,
-    facts: dict[str, Any],
-) -> Prepared:
-    pad = _pad(backbone)
-    first = predict.one_batch(rows[:FIRST_ROWS], pad)
-    return Prepared(benchmark, tuple(predict.batches(rows, pad)), first, truth, base, probed, facts)
-
-
-def _pad(backbone: Backbone) -> int:
-    return int(backbone.tokenizer.pad_token_id or 0)
+    return found
 
 
 def _pack(rows: Sequence[Encoded]) -> dict[str, torch.Tensor]:
@@ -154,11 +108,6 @@ def _unpack(ids: torch.Tensor, types: torch.Tensor, lengths: torch.Tensor) -> li
         rows.append(Encoded(tuple(flat[at : at + length]), tuple(kinds[at : at + length])))
         at += length
     return rows
-
-
-def _tensors(base: States) -> dict[str, torch.Tensor]:
-    found = {"first": base.first, "mean": base.mean}
-    return found if base.pooler is None else found | {"pooler": base.pooler}
 
 
 def _path(backbone: Backbone, benchmark: Benchmark, scratch: Path) -> Path:

@@ -16,24 +16,22 @@ from typing import Any
 import torch
 
 from hub import errors, runtime
-from hub.runtime import predict
+from hub.runtime import heads, predict
 from hub.runtime.attach import Attached
 from hub.runtime.base import Backbone
-from hub.runtime.heads import ClassificationHead
 from hub.runtime.predict import Batch
-from hub.spec import benchmark, manifest, report, scan, tasks, validation
+from hub.spec import benchmark, manifest, policy, report, scan, tasks, validation
 from hub.spec.components import Component
 from hub.spec.snapshot import MemorySnapshot, Snapshot
 from hub.spec.validation import Inspection
-from workers import benchmarks, labels, refusals
+from workers import benchmarks, evaluators, labels, refusals
 from workers.assignment import Assignment
-from workers.benchmarks import Prepared
 from workers.checks.effect import effect
 from workers.checks.frozen import frozen
 from workers.checks.tensors import DIVERGED, applied, finite, load, loaded
 from workers.environment import environment
 from workers.errors import Rejected
-from workers.evaluators.text_classification import Outcome, Previous
+from workers.evaluation import Outcome, Prepared, Previous, Subject
 from workers.ledger import Finding, Ledger
 
 SENTENCES = (
@@ -42,6 +40,7 @@ SENTENCES = (
 )
 """The rows to look at where there is no benchmark."""
 NO_HEAD = 'train with one: task_type="SEQ_CLS" in PEFT, add_classification_head in AdapterHub'
+OTHER_TASK = "choose benchmarks of the head's ML task"
 RELABEL = 'name the labels in the head\'s order: "labels" in hub.json, or --labels'
 
 
@@ -86,10 +85,10 @@ class Run:
             self.tell("attach")
             with load(self.backbone, component, tensors) as attached:
                 self._looked_at(component, attached, tensors)
-                head = self._head(component, tensors)
+                subject = self._subject(component, attached, tensors)
                 for digest, prepared in self.prepared.items():
                     with self._refusals(component):
-                        judged["scores"].append(self._score(component, head, digest, prepared))
+                        judged["scores"].append(self._score(component, subject, digest, prepared))
 
     def _looked_at(self, component: Component, attached: Attached, tensors: Mapping[str, torch.Tensor]) -> None:
         """What can be said of an adapter before anything is scored."""
@@ -111,30 +110,32 @@ class Run:
             found = refused.problem
             self._note(found.check, "failed", component, found.message, found.hint, refused.evidence)
 
-    def _head(self, component: Component, tensors: Mapping[str, torch.Tensor]) -> ClassificationHead | None:
+    def _subject(self, component: Component, attached: Attached, tensors: Mapping[str, torch.Tensor]) -> Subject:
+        head = self._head(component, tensors)
+        return Subject(self.backbone, head, self._declared(component), lambda: _switched_off(attached))
+
+    def _head(self, component: Component, tensors: Mapping[str, torch.Tensor]) -> Any:
         if component.head is not None:
             try:
-                return ClassificationHead(component.head, tensors, self.backbone.pools)
+                return heads.build(component.head, tensors, self.backbone.pools)
             except errors.HubError as error:
                 raise Rejected("head", error.message, error.hint) from error
-        if self.prepared:
+        if any(tasks.get(prepared.benchmark.task).needs_head for prepared in self.prepared.values()):
             raise Rejected("head", "the adapter brings no head, and the benchmarks of its plan need one", NO_HEAD)
         return None
 
-    def _score(
-        self, component: Component, head: ClassificationHead | None, digest: str, prepared: Prepared
-    ) -> dict[str, Any]:
-        assert component.head is not None, "without a head there is nothing to score"
-        name = prepared.benchmark.name
+    def _score(self, component: Component, subject: Subject, digest: str, prepared: Prepared) -> dict[str, Any]:
+        asked, name = prepared.benchmark.task, prepared.benchmark.name
+        if component.task not in (None, asked):
+            raise Rejected("head", f"{name} is for {asked}, the adapter's head for {component.task}", OTHER_TASK)
         self.tell(f"score {name}")
-        evaluator = importlib.import_module(f"workers.evaluators.{tasks.get(prepared.benchmark.task).evaluator}")
-        gates, previous = self.assignment.plan["gates"], self._previous(digest, component.folder)
         try:
-            outcome = evaluator.score(self.backbone, head, self._declared(component), prepared, gates, previous)
+            outcome = evaluators.of(asked).score(subject, prepared, self._previous(digest, component.folder))
         except labels.Mismatch as error:
             raise Rejected("head", f"{name}: {error}", RELABEL) from error
         except FloatingPointError as error:
             raise Rejected("finite", f"{name}: {error}", DIVERGED) from error
+        outcome.score["gates"] = policy.decide(outcome.score, self.assignment.plan["gates"])
         self._keep(digest, component, prepared, outcome)
         return dict(outcome.score)
 
@@ -162,7 +163,7 @@ class Run:
         if given is None or answers is None:
             return None
         found = answers.get("folders", {}).get(folder, answers["labels"]) if isinstance(answers, dict) else answers
-        return Previous(str(given["adapter_digest"]), [int(label) for label in found])
+        return Previous(str(given["adapter_digest"]), list(found))
 
     def _found(self, finding: Finding, component: Component | None = None) -> None:
         self.ledger.add(finding, component.folder if component else "")
@@ -229,5 +230,14 @@ def warm(backbone: Backbone) -> None:
     """Have everything imported that a run or a probe needs: a child may not be able to open files."""
     predict.hidden(backbone, benchmarks.in_memory(backbone, SENTENCES))
     importlib.import_module("sklearn.linear_model")
-    for task in tasks.TASKS.values():
-        importlib.import_module(f"workers.evaluators.{task.evaluator}")
+    for task in tasks.TASKS:
+        evaluators.of(task)
+
+
+@contextlib.contextmanager
+def _switched_off(attached: Attached) -> Iterator[None]:
+    attached.enabled = False
+    try:
+        yield
+    finally:
+        attached.enabled = True

@@ -10,14 +10,16 @@ import mmap
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 
 from hub.runtime import predict
 from hub.runtime.base import Backbone
-from hub.runtime.predict import Batch, States
+from hub.runtime.predict import Batch, Encoded, States
+from hub.spec.benchmark import Benchmark
+from hub.spec.rows import Text
 from workers import sandbox
 from workers.errors import Fault
 
@@ -27,6 +29,34 @@ MOST = 8
 """Processes at once."""
 SMALLEST_SHARE = 8
 """Batches below which another process is not worth its fork."""
+
+
+def limit(backbone: Backbone, benchmark: Benchmark) -> int:
+    """Tokens per row: what the benchmark says, or what the base model can take if that is less."""
+    return min(benchmark.max_length, backbone.max_length)
+
+
+def pad(backbone: Backbone) -> int:
+    """The id that fills a batch up."""
+    return int(backbone.tokenizer.pad_token_id or 0)
+
+
+def of_texts(backbone: Backbone, benchmark: Benchmark, rows: Sequence[Text]) -> tuple[list[Encoded], States]:
+    """Token ids of texts or pairs of texts, and what heads and probes read of them."""
+    pairs = [row.pair or "" for row in rows] if any(row.pair is not None for row in rows) else None
+    encoded = predict.tokenise(backbone.tokenizer, [row.text for row in rows], pairs, limit(backbone, benchmark))
+    return encoded, states(backbone, predict.batches(encoded, pad(backbone)))
+
+
+def tensors_of(found: States) -> dict[str, torch.Tensor]:
+    """States by name, as they are kept on disk; `states_of` reads them back."""
+    named = {"first": found.first, "mean": found.mean}
+    return named if found.pooler is None else named | {"pooler": found.pooler}
+
+
+def states_of(tensors: Mapping[str, torch.Tensor]) -> States:
+    """What `tensors_of` wrote."""
+    return States(tensors["first"], tensors.get("pooler"), tensors["mean"])
 
 
 def states(backbone: Backbone, cut: Sequence[Batch], processes: int | None = None) -> States:

@@ -6,7 +6,7 @@ On SST-2 (10 000 training rows, all-MiniLM-L6-v2) the mean over tokens reaches 0
 first token 0.75, the pooler 0.74; a probe held to the first token would flatter every adapter.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from hub.runtime.predict import States
 from workers import statistics
-from workers.statistics import Labels
+from workers.statistics import Labels, Values
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+PENALTIES = (1e4, 1e3, 1e2, 10.0, 1.0)
 FOLDS = 3
 ITERATIONS = 300
 TOLERANCE = 1e-3
@@ -29,7 +30,7 @@ Features = NDArray[np.float64]
 class Probe:
     """Predictions of the fitted head for the rows that are scored, and how it was chosen."""
 
-    predictions: Labels
+    predictions: NDArray[Any]
     facts: dict[str, Any]
 
 
@@ -49,6 +50,40 @@ def fit(train: States, truth: Labels, scored: States, metric: str, classes: int)
     model = LogisticRegression(C=strength, max_iter=ITERATIONS, tol=TOLERANCE).fit(known, truth)
     facts = {"features": name, "C": strength, "cross_validated": round(value, 6), "train_rows": len(truth)}
     return Probe(np.asarray(model.predict(asked), dtype=np.int64), facts)
+
+
+def fit_numbers(
+    train: States, truth: Values, scored: States, measure: Callable[[Values, Values], float]
+) -> Probe | None:
+    """Fit a ridge regression on the train split and predict the numbers of the scored rows; None for a split too small.
+
+    Features and penalty are chosen as for classes: by `measure(truth, answers)`, cross-validated.
+    """
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import KFold
+
+    if len(truth) < 2 * FOLDS or len(np.unique(truth)) < 2:
+        return None
+    cuts, best = list(KFold(FOLDS, shuffle=True, random_state=0).split(truth)), None
+    for name, found in _features(train).items():
+        for penalty in PENALTIES:
+            answers = np.empty_like(truth)
+            for known, asked in cuts:
+                seen, held = _standard(found[known], found[asked])
+                answers[asked] = Ridge(alpha=penalty).fit(seen, truth[known]).predict(held)
+            value = measure(truth, answers)
+            if best is None or value > best[0]:
+                best = value, name, penalty
+    assert best is not None, "there are always features"
+    value, name, penalty = best
+    known, asked = _standard(_features(train)[name], _features(scored)[name])
+    facts = {"features": name, "alpha": penalty, "cross_validated": round(value, 6), "train_rows": len(truth)}
+    return Probe(Ridge(alpha=penalty).fit(known, truth).predict(asked), facts)
+
+
+def facts_of(probe: Probe | None) -> dict[str, Any]:
+    """Return how a probe was chosen as evidence of a check; empty where there is none."""
+    return {} if probe is None else {"probe": probe.facts}
 
 
 def _candidates(train: States, truth: Labels, metric: str, classes: int) -> Iterator[tuple[float, str, float]]:

@@ -15,7 +15,10 @@ RESAMPLES = 10_000
 LEVEL = 0.95
 Z = 1.959963984540054
 METHOD = f"paired bootstrap over rows, {RESAMPLES} resamples, percentile"
-_CHUNK = 4_000_000
+ROUNDING = 1e-9
+"""Resamples of one metric that are no farther apart are the same."""
+CHUNK = 4_000_000
+"""Numbers that a chunk of resamples holds at once."""
 
 Labels = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -78,14 +81,37 @@ def estimate(name: str, truth: Labels, predicted: Labels, classes: int, seed: in
     if name == "accuracy":
         return Estimate(value, *wilson(int((truth == predicted).sum()), len(truth)))
     draws, _ = _resampled(name, truth, predicted, predicted, classes, seed)
-    return Estimate(value, *_bounds(draws))
+    return Estimate(value, *interval(draws, len(truth), ENDS[name]))
 
 
 def difference(name: str, truth: Labels, predicted: Labels, other: Labels, classes: int, seed: int) -> Estimate:
     """How much better `predicted` is than `other` on the same rows, with its paired interval."""
     value = measure(name, truth, predicted, classes) - measure(name, truth, other, classes)
+    if np.array_equal(predicted, other):
+        return Estimate(0.0, 0.0, 0.0)
     ours, theirs = _resampled(name, truth, predicted, other, classes, seed)
-    return Estimate(value, *_bounds(ours - theirs))
+    low, high = ENDS[name]
+    return Estimate(value, *interval(ours - theirs, len(truth), (low - high, high - low)))
+
+
+@dataclass(frozen=True)
+class Classes:
+    """A `comparing.Yardstick` for predicted classes [rows] of a truth [rows]."""
+
+    truth: Labels
+    classes: int
+
+    def value(self, name: str, answers: Labels) -> float:
+        """See `measure`."""
+        return measure(name, self.truth, answers, self.classes)
+
+    def estimate(self, name: str, answers: Labels, seed: int) -> Estimate:
+        """See `estimate`."""
+        return estimate(name, self.truth, answers, self.classes, seed)
+
+    def difference(self, name: str, answers: Labels, others: Labels, seed: int) -> Estimate:
+        """See `difference`."""
+        return difference(name, self.truth, answers, others, self.classes, seed)
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
@@ -114,7 +140,7 @@ def _resampled(
     is_true, ours_said, theirs_said = (_places(labels, classes) for labels in (y, a, b))
     generator = np.random.Generator(np.random.PCG64(seed))
     ours, theirs = np.empty(RESAMPLES), np.empty(RESAMPLES)
-    step = max(1, _CHUNK // (len(kinds) + 5 * classes))
+    step = max(1, CHUNK // (len(kinds) + 5 * classes))
     for at in range(0, RESAMPLES, step):
         size = min(step, RESAMPLES - at)
         drawn = generator.multinomial(len(truth), shares, size=size).astype(np.float64)
@@ -130,10 +156,20 @@ def _places(labels: Labels, classes: int) -> Values:
     return np.eye(classes)[labels]
 
 
-def _bounds(draws: Values) -> tuple[float, float]:
+def interval(draws: Values, n: int, ends: tuple[float, float]) -> tuple[float, float]:
+    """The interval that resamples of `n` rows give for a metric that lies between `ends`.
+
+    Where no two resamples differ (nothing is wrong, or all is the same) the rows cannot say how much another sample would
+    differ, and percentiles would fall on one point. What `n` equal rows do say is that other rows are, at this level, at most
+    a share of 1 - (0.025)^(1/n): the exact bound of C. J. Clopper and E. S. Pearson (Biometrika 26, 1934) for none of n. So
+    each bound moves by that share of the way to its end.
+    """
     edge = (1 - LEVEL) / 2
-    low, high = np.quantile(draws, [edge, 1 - edge])
-    return float(low), float(high)
+    low, high = (float(bound) for bound in np.quantile(draws, [edge, 1 - edge]))
+    if float(draws.max() - draws.min()) > ROUNDING:
+        return low, high
+    unseen = 1 - edge ** (1 / n)
+    return low - unseen * (low - ends[0]), high + unseen * (ends[1] - high)
 
 
 def _share(above: Values, below: Values) -> Values:
@@ -158,4 +194,6 @@ def _matthews(counts: Counts) -> Values:
     return _share(above, below)
 
 
+ENDS = {"accuracy": (0.0, 1.0), "f1": (0.0, 1.0), "matthews": (-1.0, 1.0)}
+"""The lowest and the highest value of each metric."""
 _METRICS = {"accuracy": _accuracy, "f1": _f1, "matthews": _matthews}

@@ -53,3 +53,8 @@ class ClassificationHead(nn.Module):
 
     def _role(self, role: str) -> Any:
         return getattr(self, role, None)
+
+
+def build(head: Head, tensors: Mapping[str, torch.Tensor], base_pools: bool) -> ClassificationHead:
+    """The module that a head is, over the tensors of its file. Raises HubError where a pooler is missing."""
+    return ClassificationHead(head, tensors, base_pools)

@@ -197,7 +197,7 @@ def _from_readme(data: bytes, said: _Said) -> dict[str, Any]:
 
 def _from_adapter_config(config: dict[str, Any], said: _Said) -> dict[str, Any]:
     if "peft_type" in config:
-        by_type = {task.peft: name for name, task in tasks.TASKS.items()}
+        by_type = {task.peft: name for name, task in reversed(tasks.TASKS.items())}
         task_type = config.get("task_type")
         base = said.base(config.get("base_model_name_or_path"))
         return {"library": "peft", "base": base, "task": by_type.get(task_type) if isinstance(task_type, str) else None}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from hub.spec import base_model, errors
+from hub.spec import base_model, errors, tasks
 from hub.spec.tensors import Tensor
 
 Shape = tuple[int, ...]
@@ -45,7 +45,7 @@ class Head:
 
     `linear` is weight [C, d], bias [C]; `tanh_mlp` is dense_weight [d, d], dense_bias [d], out_weight [C, d],
     out_bias [C]. `pooling` says what it reads: the pooler's output or the first token. pooler_weight [d, d] and
-    pooler_bias [d] are there when the adapter brings a pooler of its own.
+    pooler_bias [d] are there when the adapter brings a pooler of its own. `task` is the ML task that it answers.
     """
 
     kind: Literal["linear", "tanh_mlp"]
@@ -55,6 +55,7 @@ class Head:
     num_labels: int
     labels: tuple[str, ...] | None
     shapes: dict[str, Shape] = dataclasses.field(default_factory=dict)
+    task: str = tasks.TEXT_CLASSIFICATION.name
 
     @property
     def needs(self) -> dict[str, dict[str, int]]:
@@ -114,7 +115,7 @@ class Component:
     @property
     def task(self) -> str | None:
         """The ML task that the head proves, whatever the files say; None where there is no head."""
-        return None if self.head is None else "text-classification"
+        return None if self.head is None else self.head.task
 
     @property
     def reads_pooler(self) -> bool:

@@ -232,8 +232,9 @@ def _validate_predictions(predictions: Any, plan: Mapping[str, Any], collector: 
             if isinstance(found, dict) and isinstance(folders, dict)
             else [None]
         )
-        if not all(isinstance(item, list) and all(type(label) is int for label in item) for item in lists):
-            collector.add(_problem("predictions", f"{documents.shorten(key)} holds something other than class numbers"))
+        if not all(isinstance(item, list) and all(map(_prediction, item)) for item in lists):
+            message = f"{documents.shorten(key)} holds something other than numbers, texts, or lists of class numbers"
+            collector.add(_problem("predictions", message))
 
 
 def _validate_verdict(report: Mapping[str, Any], plan: Mapping[str, Any], collector: errors.Collector) -> None:
@@ -259,6 +260,13 @@ def _validate_coverage(component: Mapping[str, Any], wanted: Sequence[str], coll
     if sorted(scored) != sorted(wanted):
         message = f"{len(set(scored))} of {len(wanted)} benchmarks of the plan were scored once"
         collector.add(_problem(f"components[{component['folder']!r}]", message))
+
+
+def _prediction(value: Any) -> bool:
+    """A class, a number, an answer's text, or the classes of a row's words."""
+    if isinstance(value, list):
+        return all(type(label) is int for label in value)
+    return isinstance(value, str) or _number(value)
 
 
 def _number(value: Any) -> bool:

@@ -18,23 +18,43 @@ class Metric:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """An ML task: a title for people, its metrics (the usual one first), the module in `workers.evaluators` that scores it, and the task_type that PEFT gives it."""
+    """An ML task: a title for people, its metrics (the usual one first), the module in `workers.evaluators` that scores
+    it, and the task_type that PEFT gives it.
+
+    `columns` are those that a definition has to name, `optional` those that it may; `labelled` says whether it names
+    classes, `tabular` whether a line of a TSV file can hold a row. `needs_head`: whether an adapter has to bring a head.
+    """
 
     name: str
     title: str
     metrics: dict[str, Metric]
     evaluator: str
     peft: str
+    columns: tuple[str, ...] = ("text", "label")
+    optional: tuple[str, ...] = ("pair",)
+    labelled: bool = True
+    tabular: bool = True
+    needs_head: bool = True
 
 
-_CLASSIFICATION = Task(
+_SHARE = Metric("up", 0, 1)
+_CORRELATION = Metric("up", -1, 1)
+TEXT_CLASSIFICATION = Task(
     "text-classification",
     "Text classification",
-    {"accuracy": Metric("up", 0, 1), "f1": Metric("up", 0, 1), "matthews": Metric("up", -1, 1)},
+    {"accuracy": _SHARE, "f1": _SHARE, "matthews": _CORRELATION},
     "text_classification",
     "SEQ_CLS",
 )
-TASKS: dict[str, Task] = {_CLASSIFICATION.name: _CLASSIFICATION}
+SENTENCE_SIMILARITY = Task(
+    "sentence-similarity",
+    "Sentence similarity",
+    {"pearson_spearman": _CORRELATION, "pearson": _CORRELATION, "spearman": _CORRELATION},
+    "sentence_similarity",
+    "SEQ_CLS",
+    labelled=False,
+)
+TASKS: dict[str, Task] = {task.name: task for task in (TEXT_CLASSIFICATION, SENTENCE_SIMILARITY)}
 
 METRICS: dict[str, Metric] = {name: metric for task in TASKS.values() for name, metric in task.metrics.items()}
 

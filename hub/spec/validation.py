@@ -245,7 +245,7 @@ class _Inspector:
         if where == card.HUB_JSON:
             message = f"says the task {said!r}, but the adapter's head is one for {task}"
             self.problem("config", "facts.task", where, message, "name the task of the head, or leave it out")
-        elif said:
+        elif said and where == card.README:
             self.notices.append(f"{where} names the task {said}; the head is one for {task}, which counts")
         self.facts = dataclasses.replace(self.facts, task=task)
 

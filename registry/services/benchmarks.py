@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from django.db import transaction
 
 from hub.spec import benchmark as spec
+from hub.spec import rows as examples
 from hub.spec.errors import Problem, SpecError
 from registry.errors import Invalid, TooLarge
 from registry.models import Benchmark, Namespace, Scope
@@ -66,7 +67,7 @@ def _read(definition: bytes, files: Mapping[str, bytes]) -> tuple[spec.Benchmark
             raise TooLarge(f"{name} has {len(data)} bytes, more than {MAX_FILE}.")
     try:
         value = spec.parse(definition, {name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
-        rows = {name: len(spec.read_rows(files[name], value, name)) for name in value.files}
+        rows = {name: len(examples.read(files[name], value, name)) for name in value.files}
     except SpecError as error:
         raise Invalid.from_spec(error) from None
     unused = sorted(set(files) - set(value.files))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from hub.spec import components, tensors
+from hub.spec import components, tasks, tensors
 
 # what a saved tensor is called in a BERT-like model -> its role
 PEFT_LINEAR = {"classifier.weight": "weight", "classifier.bias": "bias"}
@@ -35,11 +35,12 @@ def build(
         return None
     out = found["weight" if kind == "linear" else "out_weight"]
     classes, width = out.shape if len(out.shape) == 2 else (0, 0)
+    task = tasks.SENTENCE_SIMILARITY if classes == 1 else tasks.TEXT_CLASSIFICATION
     _check_shapes(source, {role: found[role] for role in wanted}, classes, width, where)
     _check_classes(source, classes, labels, where)
     return components.Head(
         kind, pooling, where, {role: found[role].name for role in wanted}, classes, labels,
-        {role: found[role].shape for role in wanted},
+        {role: found[role].shape for role in wanted}, task.name,
     )  # fmt: skip
 
 
@@ -61,10 +62,7 @@ def _check_shapes(
 
 
 def _check_classes(source: components.Source, classes: int, labels: tuple[str, ...] | None, where: str) -> None:
-    if classes == 1:
-        message = "the head has a single output (regression); this hub does not judge regression yet"
-        source.tensor_problem("head_regression", message, check="head", where=where)
-    elif labels is not None and len(labels) != classes:
+    if labels is not None and len(labels) != classes:
         message = f"the head has {classes} classes, but {len(labels)} labels are named: {', '.join(labels[:10])}"
         hint = "name one label per class, in the order of the head's rows"
         source.tensor_problem("head_labels", message, hint, check="head", where=where)

@@ -156,8 +156,6 @@ SHAPES = {
         make.lora(shapes={f"{PREFIX}bert.pooler.dense.bias": (8,)}), "tensors.backbone", "pooler.dense.bias"),
     "a module to save that is not there": (
         make.lora({"modules_to_save": ["classifier", "encoder.layer.1"]}), "tensors.saved", "encoder.layer.1"),
-    "a regression": (
-        make.lora(shapes={_HEAD[0]: (1, 8), _HEAD[1]: (1,)}), "tensors.head_regression", "regression"),
     "three names for two classes": (
         make.lora(**{"hub.json": b'{"labels": ["a", "b", "c"]}'}), "tensors.head_labels", "2 classes, but 3 labels"),
     "a bottleneck for another base": (

@@ -1,0 +1,145 @@
+"""The examples of a benchmark: read from TSV or JSONL, each held against what its ML task asks of a row."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from hub.spec import benchmark as benchmarks
+from hub.spec import documents, errors, tasks
+from hub.spec.benchmark import Benchmark
+
+MAX_ROWS = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A text, perhaps a second one, and the index of its class, or its value where the ML task is to say a number."""
+
+    text: str
+    pair: str | None
+    label: int | float
+
+
+Row = Text
+"""What any ML task reads."""
+
+
+class Wrong(ValueError):
+    """A row that its ML task cannot read; `hint` says how to mend it."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        self.hint = hint
+        super().__init__(message)
+
+
+def read(data: bytes, benchmark: Benchmark, where: str) -> list[Any]:
+    """Return the examples of a data file (TSV with a header and no quoting, or JSONL, by the suffix of `where`), each as
+    its ML task has it (`READERS`).
+
+    Raises SpecError with the number of every row that is wrong (the first 50): rows count from 1 behind a TSV's header,
+    empty lines included.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        message = f"is not UTF-8 text (byte {error.start})"
+        raise benchmarks.wrong(where, message, "save the file as UTF-8") from error
+    collector = errors.Collector()
+    lines = _jsonl if where.endswith(".jsonl") else _tsv
+    reader = READERS[benchmark.task]
+    rows = []
+    for number, raw in lines(text, benchmark, where, collector):
+        try:
+            rows.append(reader(raw, benchmark))
+        except Wrong as wrong:
+            collector.add(benchmarks.problem(where, f"row {number}: {wrong}", wrong.hint))
+    if not rows and not collector.problems:
+        collector.add(benchmarks.problem(where, "holds no rows", "add examples"))
+    if len(rows) > MAX_ROWS:
+        message = f"holds {len(rows)} rows; at most {MAX_ROWS} are taken"
+        collector.add(benchmarks.problem(where, message, "take a sample"))
+    collector.finalize()
+    return rows
+
+
+def _tsv(text: str, benchmark: Benchmark, where: str, out: errors.Collector) -> Iterator[tuple[int, dict[str, Any]]]:
+    # by hand: GLUE's files are full of lone quotes, and csv stumbles over a carriage return within a text
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    header = lines[0].split("\t")
+    for name in benchmark.columns.values():
+        if header.count(name) != 1:
+            fault = f"has no column {name!r}" if name not in header else f"has the column {name!r} twice"
+            raise benchmarks.wrong(where, fault, f"its columns are {documents.shorten(', '.join(header), 200)}")
+    for number, line in enumerate(lines[1:], 1):
+        cells = line.split("\t")
+        if len(cells) == len(header):
+            yield number, dict(zip(header, cells, strict=True))
+        elif line:
+            message = f"row {number} has {len(cells)} cells, the header has {len(header)}"
+            out.add(benchmarks.problem(where, message, "write one tab between two cells, and none within"))
+
+
+def _jsonl(text: str, benchmark: Benchmark, where: str, out: errors.Collector) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            raw = None
+            with out.collect(), errors.as_check("benchmark"):
+                raw = documents.loads_object(line.encode(), where=f"{where} row {number}")
+            if raw is not None:
+                yield number, raw
+
+
+def _classified(raw: dict[str, Any], benchmark: Benchmark) -> Text:
+    """The label column may hold the class index or its name; a name wins."""
+    text, pair = _texts(raw, benchmark)
+    said = raw.get(benchmark.columns["label"])
+    label = _label(said, benchmark.labels)
+    if label is None:
+        hint = f"labels are {', '.join(benchmark.labels[:10])} or their index from 0"
+        raise Wrong(f"{documents.shorten(said)!r} is not a label of {benchmark.name}", hint)
+    return Text(text, pair, label)
+
+
+def _rated(raw: dict[str, Any], benchmark: Benchmark) -> Text:
+    """The label column holds a number."""
+    text, pair = _texts(raw, benchmark)
+    said = raw.get(benchmark.columns["label"])
+    try:
+        value = math.nan if isinstance(said, bool) or not isinstance(said, str | int | float) else float(said)
+    except (ValueError, OverflowError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise Wrong(f"{documents.shorten(said)!r} is not a number", "write one such as 3.8")
+    return Text(text, pair, value)
+
+
+def _texts(raw: dict[str, Any], benchmark: Benchmark) -> tuple[str, str | None]:
+    columns = benchmark.columns
+    return text_of(raw, columns["text"]), text_of(raw, columns["pair"]) if "pair" in columns else None
+
+
+def text_of(raw: dict[str, Any], column: str) -> str:
+    """Return the text in a column. Raises Wrong."""
+    if not isinstance(text := raw.get(column), str):
+        raise Wrong(f"{column!r} is missing or not text", "write text, or leave the row out")
+    return text
+
+
+def _label(value: Any, labels: tuple[str, ...]) -> int | None:
+    if isinstance(value, str) and value in labels:
+        return labels.index(value)
+    digits = str(value).strip() if type(value) in (int, str) else ""
+    if not re.fullmatch("[0-9]{1,5}", digits) or int(digits) >= len(labels):
+        return None
+    return int(digits)
+
+
+READERS: dict[str, Callable[[dict[str, Any], Benchmark], Any]] = {
+    tasks.TEXT_CLASSIFICATION.name: _classified,
+    tasks.SENTENCE_SIMILARITY.name: _rated,
+}
+"""ML task -> what makes a row of it from an object column -> value; raises Wrong."""

@@ -1,0 +1,85 @@
+"""From answers to a report's score: value, baselines, gain over the strongest of them, change against the version before."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar
+
+from hub.spec.benchmark import Benchmark
+from workers import statistics
+from workers.statistics import Estimate
+
+DIGITS = 6
+BASELINES = ("majority", "probe", "adapter_off")
+STRENGTH = ("probe", "majority", "adapter_off")
+"""In which order equals count as the strongest."""
+
+A_contra = TypeVar("A_contra", contravariant=True)
+A = TypeVar("A")
+
+
+class Yardstick(Protocol[A_contra]):
+    """Measures answers to the rows of one benchmark. Each method takes the metric's name first."""
+
+    def value(self, name: str, answers: A_contra, /) -> float:
+        """Return the metric."""
+        ...
+
+    def estimate(self, name: str, answers: A_contra, seed: int, /) -> Estimate:
+        """Return the metric with its interval."""
+        ...
+
+    def difference(self, name: str, answers: A_contra, others: A_contra, seed: int, /) -> Estimate:
+        """Return how much more the first has than the second, with its paired interval."""
+        ...
+
+
+def compared(
+    benchmark: Benchmark,
+    yardstick: Yardstick[A],
+    n: int,
+    answers: A,
+    baselines: Mapping[str, A],
+    former: tuple[str, A] | None = None,
+) -> dict[str, Any]:
+    """Return a score as a report has it (hub/spec/report.py), but for its gates.
+
+    `n` counts the rows, `baselines` are answers by their name in BASELINES, `former` is (adapter digest, its answers).
+    """
+    name, seed = benchmark.metric, statistics.seed_of(benchmark.digest)
+    sign = 1.0 if benchmark.direction == "up" else -1.0
+    values = {key: yardstick.value(name, other) for key, other in baselines.items()}
+    # The strongest of what needs no adapter, the probe first among equals: a probe that a publisher's own train split
+    # has spoilt, or a head that does all the work by itself, must not make an adapter look useful.
+    over = max((key for key in STRENGTH if key in values), key=lambda key: sign * values[key])
+    value = yardstick.estimate(name, answers, seed)
+    score: dict[str, Any] = {
+        "benchmark": benchmark.name,
+        "digest": f"sha256:{benchmark.digest}",
+        "metric": name,
+        "direction": benchmark.direction,
+        "value": rounded(value.value),
+        "interval": [rounded(value.low), rounded(value.high)],
+        "n": n,
+        "baselines": {key: rounded(values[key]) if key in values else None for key in BASELINES},
+        "gain": _difference(yardstick.difference(name, answers, baselines[over], seed)) | {"over": over},
+        "change": None,
+        "claimed": None,
+        "runtime": "reference",
+        "evidence": "ran",
+    }
+    if former is not None:
+        against, others = former
+        score["change"] = _difference(yardstick.difference(name, answers, others, seed)) | {"against": against}
+    return score
+
+
+def rounded(value: float) -> float:
+    """Return a number as reports write it."""
+    return round(float(value), DIGITS)
+
+
+def _difference(estimate: Estimate) -> dict[str, Any]:
+    return {
+        "value": rounded(estimate.value),
+        "interval": [rounded(estimate.low), rounded(estimate.high)],
+        "method": statistics.METHOD,
+    }

@@ -1,0 +1,103 @@
+"""What the evaluators of ML tasks take and give: one module each in `workers.evaluators`, all with these two functions.
+
+prepare(backbone, benchmark, rows, train, tell) -> Made     once per base model and benchmark, no adapter anywhere
+score(subject, prepared, previous) -> Outcome               once per adapter
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from hub.runtime.base import Backbone
+from hub.runtime.predict import Batch, Encoded
+from hub.spec.benchmark import Benchmark
+from workers.probe import Probe
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A benchmark as an evaluator makes it ready for a base model; all of it is kept on disk."""
+
+    encoded: list[Encoded]
+    """What goes through the model, in order; one row of the data may need several."""
+    tensors: Tensors
+    """Truth, places, features of the plain base, by names of the evaluator's own."""
+    probe: Probe | None = None
+    texts: Any = None
+    """JSON: strings that measuring needs again."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The same as it was read back from disk, cut into batches."""
+
+    benchmark: Benchmark
+    batches: tuple[Batch, ...]
+    first_rows: Batch
+    """The benchmark's first rows in one batch, for the check that an adapter does anything."""
+    tensors: Tensors
+    probe: Probe | None
+    texts: Any = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An adapter that is attached to its base model, ready to answer."""
+
+    backbone: Backbone
+    head: Any
+    """The head it brings, as `hub.runtime.heads` builds it; None only where the ML task needs none."""
+    declared: tuple[str, ...] | None
+    """What it calls its classes, in the head's order."""
+    plain: Callable[[], AbstractContextManager[None]]
+    """Within it the adapter is switched off."""
+
+
+@dataclass(frozen=True)
+class Previous:
+    """What the version behind `latest` answered for the same rows, as `Outcome.predictions` has it."""
+
+    adapter_digest: str
+    predictions: list[Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one component did on one benchmark."""
+
+    score: dict[str, Any]
+    """As `comparing.compared` makes it: all of a report's score but the gates."""
+    predictions: list[Any]
+    """One JSON value a row of the data."""
+    failures: tuple[tuple[str, str], ...] = ()
+    """(message, hint) of what is wrong beyond a gate."""
+    warnings: tuple[str, ...] = ()
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+class Evaluator(Protocol):
+    """A module of `workers.evaluators`."""
+
+    def prepare(
+        self,
+        backbone: Backbone,
+        benchmark: Benchmark,
+        rows: Sequence[Any],
+        train: Sequence[Any] | None,
+        tell: Callable[[str], None],
+    ) -> Made:
+        """Make a benchmark's rows ready, and fit the probe on its train split; `tell` hears the stage `probe`."""
+        ...
+
+    def score(self, subject: Subject, prepared: Prepared, previous: Previous | None) -> Outcome:
+        """Run the adapted base model over a benchmark and measure it. The adapter is attached and enabled.
+
+        Raises `labels.Mismatch` where the adapter's labels are not the benchmark's, FloatingPointError where its answers are
+        not finite.
+        """
+        ...

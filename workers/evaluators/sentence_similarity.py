@@ -1,0 +1,88 @@
+"""Sentence similarity: a head with one output says a number that is to go with the benchmark's (STS-B).
+
+Measured by correlation, so scale and offset of the answers say nothing.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from hub.runtime import predict
+from hub.runtime.base import Backbone
+from hub.runtime.heads import ClassificationHead
+from hub.runtime.predict import Pooled
+from hub.spec.benchmark import Benchmark
+from hub.spec.rows import Text
+from workers import comparing, features, labels, probe
+from workers.evaluation import Made, Outcome, Prepared, Previous, Subject
+from workers.resampling import Numbers
+from workers.statistics import Values
+
+SIGNIFICANT = 9
+"""Digits of an answer that are kept: a float32 has no more."""
+NO_TRAIN_SPLIT = (
+    "the benchmark has no train split, or one too small to fit a probe on: gain is over the same head without the adapter, "
+    "and says nothing about a linear head on the plain base model"
+)
+
+
+def prepare(
+    backbone: Backbone,
+    benchmark: Benchmark,
+    rows: Sequence[Text],
+    train: Sequence[Text] | None,
+    tell: Callable[[str], None],
+) -> Made:
+    """See `evaluation.Evaluator`."""
+    encoded, base = features.of_texts(backbone, benchmark, rows)
+    found = None
+    if train is not None:
+        tell("probe")
+        _, known = features.of_texts(backbone, benchmark, train)
+        found = probe.fit_numbers(
+            known, _truth(train), base, lambda truth, said: Numbers(truth).value(benchmark.metric, said)
+        )
+    return Made(encoded, features.tensors_of(base) | {"truth": torch.from_numpy(_truth(rows))}, found)
+
+
+def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Outcome:
+    """See `evaluation.Evaluator`."""
+    truth, head = prepared.tensors["truth"].numpy(), subject.head
+    if head.num_labels != 1:
+        raise labels.Mismatch(f"the head has {head.num_labels} outputs, a number needs one")
+    predicted = _answers(head, predict.first_tokens(subject.backbone, prepared.batches))
+    off = _answers(head, features.states_of(prepared.tensors))
+    baselines = {"majority": np.full_like(truth, truth.mean()), "adapter_off": off}
+    if prepared.probe is not None:
+        baselines["probe"] = prepared.probe.predictions
+    former = None
+    if previous is not None and len(previous.predictions) == len(truth):
+        former = previous.adapter_digest, np.array(previous.predictions, dtype=np.float64)
+    measured = comparing.compared(prepared.benchmark, Numbers(truth), len(truth), predicted, baselines, former)
+    return Outcome(
+        measured,
+        predicted.tolist(),
+        warnings=_warnings(prepared, predicted),
+        evidence={"rows": len(truth), **probe.facts_of(prepared.probe)},
+    )
+
+
+def _truth(rows: Sequence[Text]) -> Values:
+    return np.array([row.label for row in rows], dtype=np.float64)
+
+
+def _answers(head: ClassificationHead, states: Pooled) -> Values:
+    found = predict.logits(head, states)[:, 0].double().numpy()
+    if not bool(np.isfinite(found).all()):
+        raise FloatingPointError("the head's answers are NaN or infinite for some rows")
+    return np.array([float(f"{value:.{SIGNIFICANT}g}") for value in found])
+
+
+def _warnings(prepared: Prepared, predicted: Values) -> tuple[str, ...]:
+    found = []
+    if len(np.unique(predicted)) == 1:
+        found.append(f"every row is answered with {predicted[0]:g}")
+    if prepared.probe is None:
+        found.append(NO_TRAIN_SPLIT)
+    return tuple(found)
