@@ -83,19 +83,21 @@ class Run:
             if not inspection.ok:
                 return
             self.tell("attach")
-            with load(self.backbone, component, tensors) as attached:
+            with load(self.backbone, component, tensors, inspection.facts.usage.get("task")) as attached:
                 self._looked_at(component, attached, tensors)
                 subject = self._subject(component, attached, tensors)
                 for digest, prepared in self.prepared.items():
                     with self._refusals(component):
-                        judged["scores"].append(self._score(component, subject, digest, prepared))
+                        rows = prepared.within(self.backbone.max_length - attached.taken)
+                        judged["scores"].append(self._score(component, subject, digest, rows))
 
     def _looked_at(self, component: Component, attached: Attached, tensors: Mapping[str, torch.Tensor]) -> None:
         """What can be said of an adapter before anything is scored."""
         self._found(loaded(component), component)
         self._found(applied(component, attached, tensors), component)
         self.tell("effect")
-        self._found(effect(self.backbone, component, attached, tensors, self._rows()), component)
+        rows = predict.within(self._rows(), self.backbone.max_length - attached.taken)
+        self._found(effect(self.backbone, component, attached, tensors, rows), component)
 
     def _rows(self) -> Batch:
         """The first rows of the first benchmark; any sentences where there is none."""

@@ -4,6 +4,7 @@ prepare(backbone, benchmark, rows, train, tell) -> Made     once per base model 
 score(subject, prepared, previous) -> Outcome               once per adapter
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -11,12 +12,16 @@ from typing import Any, Protocol
 
 import torch
 
+from hub.runtime import predict
 from hub.runtime.base import Backbone
 from hub.runtime.predict import Batch, Encoded
 from hub.spec.benchmark import Benchmark
+from workers.errors import Rejected
 from workers.probe import Probe
 
 Tensors = Mapping[str, torch.Tensor]
+_READ_WHOLE = frozenset({"text-classification", "sentence-similarity"})
+"""ML tasks whose answers are about a row as a whole."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,18 @@ class Prepared:
     tensors: Tensors
     probe: Probe | None
     texts: Any = None
+
+    def within(self, tokens: int) -> "Prepared":
+        """The same with no row longer than `tokens`: an adapter may take positions of its own. Raises Rejected where answers
+        lie in the rows, at places that a cut would move."""
+        longest = max(batch.input_ids.shape[1] for batch in self.batches)
+        if longest <= tokens:
+            return self
+        if self.benchmark.task not in _READ_WHOLE:
+            message = f"{self.benchmark.name}: rows have up to {longest} tokens, and beside the adapter's own there is room for {tokens}"
+            raise Rejected("load", message, "train with fewer virtual tokens, or choose a benchmark of shorter rows")
+        cut = tuple(predict.within(batch, tokens) for batch in self.batches)
+        return dataclasses.replace(self, batches=cut, first_rows=predict.within(self.first_rows, tokens))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,10 @@ from typing import Any, Self
 
 import torch
 
+from hub import errors
 from hub.runtime.merging import Layer
+
+_WHICH = 'say {"usage": {"task": 0}} in hub.json; in Python model.adapter.answer_for(0), or task_ids in the call'
 
 
 class Attached:
@@ -15,6 +18,12 @@ class Attached:
     def __init__(self, every: frozenset[str]) -> None:
         self.consumed: frozenset[str] = frozenset()
         self.every = every
+        self.taken = 0
+        """Positions of the base model that belong to the adapter: so much shorter is the longest text."""
+        self.tasks = 1
+        """Tasks that the adapter was trained for, each with numbers of its own."""
+        self.task: int | None = None
+        """Which of them it answers for, where a call does not say (`task_ids`)."""
         self._enabled = True
         self._handles: list[Any] = []
         self._merged: list[tuple[torch.nn.Module, Layer]] = []
@@ -45,6 +54,24 @@ class Attached:
         """Let a module compute with a merged layer from now on."""
         self._merged.append((module, _exchanged(module, merged)))
         self.consumed |= consumed
+
+    def answer_for(self, task: object) -> None:
+        """Choose one of the tasks that the adapter was trained for. Raises UsageError, the adapter taken off."""
+        if type(task) is not int or not 0 <= task < self.tasks:
+            self.detach()
+            message = f"the adapter was trained for tasks 0 to {self.tasks - 1}, and {task!r} is none of them"
+            raise errors.UsageError(message, hint=_WHICH)
+        self.task = task
+
+    def chosen(self, task_ids: torch.Tensor | None, rows: int) -> torch.Tensor:
+        """The task of each row [rows]: as the call says, else the one it answers for, else the only one there is."""
+        if task_ids is None and self.task is None and self.tasks > 1:
+            message = f"the adapter was trained for {self.tasks} tasks, and nothing says which one is asked for"
+            raise errors.UsageError(message, hint=_WHICH)
+        found = torch.full((rows,), self.task or 0) if task_ids is None else task_ids
+        if not 0 <= int(found.min()) <= int(found.max()) < self.tasks:
+            raise errors.UsageError(f"tasks are 0 to {self.tasks - 1}, not {int(found.min())} to {int(found.max())}")
+        return found
 
     def detach(self) -> None:
         """Take everything off; the backbone is then as if nothing had been attached."""

@@ -73,7 +73,7 @@ class AdaptedModel(nn.Module):
         self.labels = tuple(labels)
         self.config = backbone.model.config
         self.base = backbone.base
-        self.max_length = backbone.max_length
+        self.max_length = backbone.max_length - attached.taken
         self.eval()
 
     def forward(
@@ -127,6 +127,18 @@ def batches(rows: Sequence[Encoded], pad: int) -> list[Batch]:
     return found
 
 
+def within(batch: Batch, tokens: int) -> Batch:
+    """The batch with no row longer than `tokens`: longer ones lose what stands before their last token, a separator."""
+    if batch.input_ids.shape[1] <= tokens:
+        return batch
+    last = batch.attention_mask.sum(1).clamp(max=batch.input_ids.shape[1]) - 1
+    cut = {name: tensor[:, :tokens].clone() for name, tensor in batch.inputs.items()}
+    long = last >= tokens
+    for name in ("input_ids", "token_type_ids"):
+        cut[name][long, -1] = batch.inputs[name][long, last[long]]
+    return Batch(batch.rows, **cut)
+
+
 def states(backbone: Backbone, cut: Sequence[Batch]) -> States:
     """One pass of the encoder (with whatever is attached); features [rows, hidden] in row order."""
     found = room(backbone, sum(len(batch.rows) for batch in cut))
@@ -148,7 +160,7 @@ def fill(backbone: Backbone, cut: Sequence[Batch], found: States) -> None:
             output = backbone.model(**batch.inputs)
             place = torch.tensor(batch.rows)
             found.first[place] = output.last_hidden_state[:, 0].float()
-            found.mean[place] = _mean(output.last_hidden_state, batch.attention_mask).float()
+            found.mean[place] = _mean(_of_text(output.last_hidden_state, batch), batch.attention_mask).float()
             if found.pooler is not None:
                 found.pooler[place] = output.pooler_output.float()
 
@@ -175,15 +187,15 @@ def _first(backbone: Backbone, batch: Batch) -> tuple[torch.Tensor, torch.Tensor
 def hidden(backbone: Backbone, batch: Batch) -> torch.Tensor:
     """Last hidden states [rows, tokens, hidden] of one batch."""
     with torch.inference_mode():
-        return backbone.model(**batch.inputs).last_hidden_state
+        return _of_text(backbone.model(**batch.inputs).last_hidden_state, batch)
 
 
 def outputs(backbone: Backbone, batch: Batch) -> tuple[torch.Tensor, ...]:
     """What a head may read of one batch: last hidden states [rows, tokens, hidden], and the pooler's where there is one."""
     with torch.inference_mode():
         found = backbone.model(**batch.inputs)
-    pooled = found.get("pooler_output")
-    return (found.last_hidden_state,) if pooled is None else (found.last_hidden_state, pooled)
+    pooled, states = found.get("pooler_output"), _of_text(found.last_hidden_state, batch)
+    return (states,) if pooled is None else (states, pooled)
 
 
 def logits(head: ClassificationHead, seen: Pooled) -> torch.Tensor:
@@ -210,6 +222,11 @@ def classify(
             best = int(chance.argmax())
             found[row] = {"label": model.labels[best], "score": round(float(chance[best]), 6)}
     return found
+
+
+def _of_text(states: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """The states of the text's own tokens: a prompt's rows stand before them."""
+    return states[:, states.shape[1] - batch.input_ids.shape[1] :]
 
 
 def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -33,12 +33,16 @@ def finite(snapshot: Snapshot, component: Component) -> tuple[dict[str, torch.Te
     return tensors, Finding("finite", "passed", f"{len(tensors)} tensors", evidence={"tensors": len(tensors)})
 
 
-def load(backbone: Backbone, component: Component, tensors: Tensors) -> Attached:
-    """The component on the backbone. Raises Rejected where the two do not go together."""
+def load(backbone: Backbone, component: Component, tensors: Tensors, task: object = None) -> Attached:
+    """The component on the backbone, to answer for one of its tasks where it has several (`usage.task` in hub.json).
+    Raises Rejected where the two do not go together."""
     try:
-        return runtime.attach(backbone, component, _of_adapter(component, tensors))
+        attached = runtime.attach(backbone, component, _of_adapter(component, tensors))
+        if attached.tasks > 1:
+            attached.answer_for(task)
     except errors.HubError as error:
         raise Rejected("load", error.message, error.hint) from error
+    return attached
 
 
 def loaded(component: Component) -> Finding:

@@ -3,11 +3,16 @@
 from hub.runtime.blocks.block import Block, Tensors
 from hub.runtime.blocks.bottleneck import bottleneck
 from hub.runtime.blocks.lora import lora
+from hub.runtime.blocks.prompts import prefix, prompt
 
 __all__ = ["BLOCKS", "Block", "Tensors"]
 
 BLOCKS: dict[str, Block] = {
     "lora": lora,
     "bottleneck": bottleneck,
+    "prompt_tuning": prompt,
+    "p_tuning": prompt,
+    "multitask_prompt_tuning": prompt,
+    "prefix_tuning": prefix,
 }
 """`Part.kind` -> what sets its hooks."""

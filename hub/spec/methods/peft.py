@@ -30,7 +30,8 @@ from hub.spec.methods.peft_modules import Modules
 _ANOTHER_BASE = "is this the base model the adapter was trained on?"
 RUNS = frozenset(
     {"lora", "adalora", "loha", "lokr", "vera", "randlora", "vblora", "delora", "gralora", "miss", "bone", "fourierft",
-     "shira", "c3a", "ia3", "oft", "boft", "hra", "road", "ln_tuning", "trainable_tokens"}
+     "shira", "c3a", "ia3", "oft", "boft", "hra", "road", "ln_tuning", "trainable_tokens", "prompt_tuning", "p_tuning",
+     "multitask_prompt_tuning", "prefix_tuning"}
 )  # fmt: skip
 """Methods that `hub.runtime` runs; all else is understood only."""
 
@@ -279,7 +280,8 @@ class _Reader:
                 continue
             place = f" at {module!r}" if module else ""
             what = "rank" if knob.symbol == "r" else knob.key
-            message = f"{self.source.config_path} says {what} {declared}{place}, the tensors have {what} {shown}"
+            whose = "the tensors have" if module else f"{next(iter(found.values())).name!r} has"
+            message = f"{self.source.config_path} says {what} {declared}{place}, {whose} {what} {shown}"
             self.source.tensor_problem("rank", message, f"{knob.key} must be that of the tensors")
 
     def keep(

@@ -93,9 +93,9 @@ NOT_RUN = {
         make.lora(shapes={f"{PREFIX}pre_classifier.weight": (8, 8)}), "tensors.head_unsupported", "DistilBERT"),
     "a task not run yet": (
         make.lora({"task_type": "TOKEN_CLS"}), "config.task_type", "this hub does not run TOKEN_CLS yet"),
-    "prefix tuning": (
-        make.peft("PREFIX_TUNING", {"num_virtual_tokens": 3}, {"prompt_embeddings": (3, 2 * 2 * 8)}),
-        "method.unsupported", "prefix tuning yet"),
+    "a method not run": (
+        make.peft("CARTRIDGE", {"num_virtual_tokens": 3}, {"prompt_embeddings": (3, 2 * 2 * 8)}),
+        "method.unsupported", "Cartridge yet"),
 }  # fmt: skip
 
 METHODS = {
