@@ -141,7 +141,7 @@ HUB_WORKER_BROKER_URL = text("HUB_WORKER_BROKER_URL") or BROKER_URL
 # Read by other parts of the hub from the same environment; known here so that a typing error is seen.
 OTHERS = (
     *("HUB_DATA", "HUB_EMBEDDED_USER", "HUB_ENDPOINT", "HUB_TOKEN", "HUB_CACHE", "HUB_CONFIG", "HUB_OFFLINE"),
-    *("HUB_BASES", "HUB_SCRATCH", "HUB_WORKER_TOKEN", "HUB_RUN_SECONDS", "HUB_RUN_MEMORY_GB"),
+    *("HUB_BASES", "HUB_SCRATCH", "HUB_WORKER_TOKEN", "HUB_RUN_SECONDS", "HUB_RUN_MEMORY_GB", "HUB_ISOLATION"),
 )
 
 # --- Django ---

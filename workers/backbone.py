@@ -1,7 +1,8 @@
 """The backbone process: holds frozen base models, forks a child per run, never reads an upload itself.
 
-Started by `workers.process` as `python -m workers.backbone READ WRITE PARENT` with an empty environment and no
-descriptors but its two pipes. {"open": {fingerprint: folder}} has base models opened before a run asks for them and is
+Started by `workers.process` as `python -m workers.backbone READ WRITE PARENT SCRATCH ISOLATION` with an empty environment
+and no descriptors but its two pipes. It says first which walls hold here, {"walls": ["network", ...]}, and where its parent
+asks for those that are missing it gets no run. {"open": {fingerprint: folder}} has base models opened before a run asks for them and is
 not answered; an assignment is answered by stages and one result:
 
     {"stage": "score glue/sst2"} ...      then one of
@@ -18,16 +19,18 @@ import collections
 import os
 import select
 import signal
+import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from workers import pipes, sandbox
+from workers import pipes, sandbox, selftest, walls
 from workers.assignment import Assignment, BenchmarkFiles, Limits
 from workers.errors import Fault
-from workers.sandbox import Child
+from workers.sandbox import NOTHING, Child, Reach
+from workers.walls import Isolation
 
 SETTINGS = {
     # One thread: a pool of threads does not survive a fork.
@@ -41,6 +44,10 @@ SETTINGS = {
 """What the libraries read when they are imported; set by `main`, because the environment comes empty."""
 KEPT = 2
 """Base models held at once; the one unused for longest goes first."""
+MOST_SAID = pipes.LARGEST - (1 << 16)
+"""Bytes that a child may say in all: its report, completed here, has to fit into one message."""
+WORDS, TRACE = 500, 8000
+"""Characters that are kept of a stage or a fault, and of a traceback."""
 KEPT_READY = 32
 """Benchmarks held ready at once, over all base models."""
 
@@ -57,10 +64,14 @@ class Cancelled(Exception):
 class Server:
     """One assignment at a time, for as long as the parent lives."""
 
-    def __init__(self, commands: int, answers: int, scratch: Path) -> None:
+    def __init__(
+        self, commands: int, answers: int, scratch: Path, isolation: Isolation, raised: Collection[str] = walls.MEANS
+    ) -> None:
         self.commands = pipes.Reader(commands)
         self.answers = answers
         self.scratch = scratch
+        self.isolation = isolation
+        self.raised = raised
         self.backbones: collections.OrderedDict[str, Any] = collections.OrderedDict()
         self.prepared: collections.OrderedDict[tuple[str, str], Any] = collections.OrderedDict()
 
@@ -71,7 +82,13 @@ class Server:
                 if "open" in message:
                     self._open_ahead(message["open"])
                 elif "run" in message:
-                    pipes.send(self.answers, self._answer(Assignment.from_json(message)))
+                    self._reply(self._answer(Assignment.from_json(message)))
+
+    def _reply(self, answer: Message) -> None:
+        try:
+            pipes.send(self.answers, answer)
+        except ValueError as error:  # too large, or what JSON cannot say
+            pipes.send(self.answers, {"fault": f"the child's result cannot be told: {error}"})
 
     def _answer(self, assignment: Assignment) -> Message:
         started = False
@@ -82,9 +99,9 @@ class Server:
                 for files in assignment.benchmarks
             }
             started = True
-            report = self._in_child(_judging(assignment, backbone, prepared), assignment.limits, writes=False)
+            report = self._in_child(_judging(assignment, backbone, prepared), assignment.limits)
             self._still_frozen(backbone)
-            return {"report": report}
+            return {"report": self._completed(report)}
         except Cancelled:
             return {"cancelled": True}
         except Fault as fault:
@@ -92,6 +109,12 @@ class Server:
         except Exception as error:
             traceback.print_exc()
             return {"fault": f"{type(error).__name__}: {error}", "started": started}
+
+    def _completed(self, report: Any) -> Message:
+        """A child's report with what it cannot know: how it was confined."""
+        if not isinstance(report, dict) or not isinstance(report.get("environment"), dict):
+            raise Fault("the child gave something that is no report")
+        return report | {"environment": report["environment"] | {"isolation": self.isolation.to_json()}}
 
     def _open_ahead(self, folders: dict[str, str]) -> None:
         """Base models that runs will ask for; one that cannot be opened is told to the run that needs it."""
@@ -127,13 +150,21 @@ class Server:
         if place not in self.prepared:
             found = benchmarks.cached(backbone, files.benchmark, self.scratch)
             if found is None:
-                self._in_child(_preparing(backbone, files, self.scratch), limits, writes=True)
+                self._in_child(_preparing(backbone, files, self.scratch), limits, self._to_prepare(files))
                 found = benchmarks.cached(backbone, files.benchmark, self.scratch)
             self.prepared[place] = found
         self.prepared.move_to_end(place)
         while len(self.prepared) > KEPT_READY:
             self.prepared.popitem(last=False)
         return self.prepared[place]
+
+    def _to_prepare(self, files: BenchmarkFiles) -> Reach:
+        from workers import benchmarks
+
+        written = benchmarks.folder(self.scratch)
+        written.mkdir(parents=True, exist_ok=True)
+        read = (files.data,) if files.train is None else (files.data, files.train)
+        return Reach(read, (written,), helpers=True)
 
     def _still_frozen(self, backbone: Any) -> None:
         """The files under the mapping have to be what they were, or no verdict of this process counts."""
@@ -143,44 +174,50 @@ class Server:
             self.backbones.pop(backbone.fingerprint, None)
             raise Fault(f"the base model in {backbone.folder} was changed on disk while it was in use", started=False)
 
-    def _in_child(self, work: Work, limits: Limits, writes: bool) -> Any:
-        """Fork, relay stages, give the result. Raises Fault where the child does not come to one."""
-        ends = (self.commands.descriptor, self.answers)
-        child = sandbox.fork(_talking(work), ends, limits, writes)
+    def _in_child(self, work: Work, limits: Limits, reach: Reach = NOTHING) -> Any:
+        """Fork, relay stages, give the result. Raises Fault where the child does not come to one.
+
+        Nothing of the child is left then: neither its process group nor what slipped out of that.
+        """
+        child = sandbox.fork(_talking(work), limits, reach, self.raised)
         try:
-            return self._listen(child, time.monotonic() + limits.seconds)
+            stage, message = self._listen(child, time.monotonic() + limits.seconds)
         finally:
-            child.kill()
-            os.close(child.pipe)
+            status = child.end()
+            if not sandbox.end_leftovers():
+                raise Fault("what the child has left behind does not end")
+        if message is None:
+            raise Fault(f"{_ending(status)} while {stage}")
+        return _result(message)
 
-    def _listen(self, child: Child, deadline: float) -> Any:
-        reader, stage = pipes.Reader(child.pipe), "start"
-        while not reader.ended:
-            ready, _, _ = select.select(
-                [child.pipe, self.commands.descriptor], [], [], max(0.0, deadline - time.monotonic())
-            )
-            if not ready:
-                child.kill()
-                os.waitpid(child.pid, 0)
-                raise Fault(f"time limit passed while {stage}")
-            if self.commands.descriptor in ready:
-                self._interrupted(child)
-            for message in reader.read() if child.pipe in ready else []:
-                if "stage" in message:
-                    stage = message["stage"]
-                    pipes.send(self.answers, message)
-                else:
-                    os.waitpid(child.pid, 0)
-                    return _result(message)
-        _, status = os.waitpid(child.pid, 0)
-        raise Fault(f"{_ending(status)} while {stage}")
+    def _listen(self, child: Child, deadline: float) -> tuple[str, Message | None]:
+        """Relay what the child says until its result; gives the last stage and the result, None where it ended without.
 
-    def _interrupted(self, child: Child) -> None:
+        Its words are bounded and nothing in them is believed: who is behind the walls may say anything.
+        """
+        reader, stage = pipes.Reader(child.pipe, MOST_SAID), "start"
+        try:
+            while not reader.ended:
+                ready, _, _ = select.select(
+                    [child.pipe, self.commands.descriptor], [], [], max(0.0, deadline - time.monotonic())
+                )
+                if time.monotonic() >= deadline:
+                    raise Fault(f"time limit passed while {stage}")
+                if self.commands.descriptor in ready:
+                    self._interrupted()
+                for message in reader.read() if child.pipe in ready else []:
+                    if "stage" not in message:
+                        return stage, message
+                    stage = _plain(message["stage"])
+                    pipes.send(self.answers, {"stage": stage})
+        except ValueError as error:
+            raise Fault(f"the child said what no child says while {stage}: {error}") from error
+        return stage, None
+
+    def _interrupted(self) -> None:
         """Something came from the parent while a child works: a wish to stop, or its end."""
         messages = self.commands.read()
         if self.commands.ended or any("cancel" in message for message in messages):
-            child.kill()
-            os.waitpid(child.pid, 0)
             raise Cancelled
 
 
@@ -226,16 +263,22 @@ def _outcome(work: Callable[[Tell], Message], tell: Tell) -> Message:
     except MemoryError:
         return {"fault": "out of memory"}
     except Exception as error:
-        traceback.print_exc()
         if "allocate memory" in str(error):
             return {"fault": "out of memory"}
-        return {"fault": f"{type(error).__name__}: {error}"}
+        return {"fault": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
 
 
 def _result(message: Message) -> Any:
     if "result" in message:
         return message["result"]
-    raise Fault(str(message.get("fault", "the child gave no result")))
+    if "trace" in message:
+        print(_plain(message["trace"], TRACE), file=sys.stderr)
+    raise Fault(_plain(message.get("fault", "the child gave no result"), WORDS))
+
+
+def _plain(words: object, most: int = WORDS) -> str:
+    """Words of a child as they may stand in a log or a report: so many, and nothing that moves a terminal's cursor."""
+    return "".join(mark if mark.isprintable() or mark == "\n" else "?" for mark in str(words)[:most])
 
 
 def _ending(status: int) -> str:
@@ -250,19 +293,29 @@ def main() -> None:
     parser.add_argument("answers", type=int)
     parser.add_argument("parent", type=int)
     parser.add_argument("scratch", type=Path)
+    parser.add_argument("isolation", choices=("required", "best", "off"))
     given = parser.parse_args()
     sandbox.die_with_parent(given.parent)
     os.environ.update(SETTINGS)
-    isolated = sandbox.leave_network()
-    sandbox.hide()
+    raised, isolation = _withdraw(given.scratch, asked=given.isolation != "off")
+    pipes.send(given.answers, {"walls": list(isolation.held)})
 
     import torch
 
     torch.set_num_threads(1)
     from workers import engine  # noqa: F401  loads transformers and the engine once, for all children
 
-    pipes.send(given.answers, {"ready": True, "isolated": isolated})
-    Server(given.commands, given.answers, given.scratch).serve()
+    pipes.send(given.answers, {"ready": True})
+    Server(given.commands, given.answers, given.scratch, isolation, raised).serve()
+
+
+def _withdraw(scratch: Path, asked: bool) -> tuple[frozenset[str], Isolation]:
+    """Leave what children must not reach, see which walls hold for them; gives the means to raise them by."""
+    sandbox.adopt_orphans()
+    namespace = asked and sandbox.leave_network()
+    sandbox.hide()
+    raised = sandbox.means() if asked else frozenset()
+    return raised, selftest.run(scratch, raised, namespace) if asked else walls.found((), asked=False)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,11 @@ def prepare(backbone: Backbone, files: BenchmarkFiles, scratch: Path, tell: Call
     _write(_path(backbone, benchmark, scratch), tensors)
 
 
+def folder(scratch: Path) -> Path:
+    """Where `prepare` writes: all that its child has to write to."""
+    return scratch / "prepared"
+
+
 def in_memory(backbone: Backbone, texts: Sequence[str]) -> Batch:
     """The first rows where there is no benchmark: any sentences do to see whether an adapter does anything."""
     encoded = predict.tokenise(backbone.tokenizer, texts, None, backbone.max_length)
@@ -111,7 +116,7 @@ def _unpack(ids: torch.Tensor, types: torch.Tensor, lengths: torch.Tensor) -> li
 
 
 def _path(backbone: Backbone, benchmark: Benchmark, scratch: Path) -> Path:
-    return scratch / "prepared" / f"{key(backbone, benchmark)}.safetensors"
+    return folder(scratch) / f"{key(backbone, benchmark)}.safetensors"
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -56,7 +56,7 @@ class Worker:
         self.name = name
         self.settings = given
         self.registry = Registry(given.endpoint, given.token)
-        self.process = BackboneProcess(given.scratch)
+        self.process = BackboneProcess(given.scratch, given.isolation)
         self._pulled = given.scratch / "runs" / name.replace("/", "_")
         self._starting = True
         self._announced: dict[str, float] = {}
@@ -76,6 +76,9 @@ class Worker:
         # Its libraries take seconds to load: they do so while the registry is being asked.
         self.process.warm({key: known[key].folder for key in sorted(known)[:OPENED_AHEAD]})
         self._announce(known)
+        if not self._has_walls():
+            self._rest()
+            return
         while True:
             lease = self.registry.claim(self.name, sorted(known), run=run_id, starting=self._starting)
             self._starting, run_id = False, None
@@ -85,6 +88,15 @@ class Worker:
                 self._rest()
                 return
             self._stumbled = 0
+
+    def _has_walls(self) -> bool:
+        """Whether runs may be claimed: where the walls do not hold they are left to other workers."""
+        try:
+            self.process.insist_on_walls()
+        except Fault as fault:
+            logger.error("%s claims no run: %s", self.name, fault)
+            return False
+        return True
 
     def _rest(self) -> None:
         first, most = REST_SECONDS

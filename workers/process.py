@@ -1,5 +1,6 @@
 """The worker's end of the backbone process: start it, hand it assignments, end it."""
 
+import collections
 import contextlib
 import logging
 import os
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import workers
-from workers import pipes
+from workers import pipes, walls
 from workers.assignment import Assignment
 from workers.errors import Fault, LeaseLost
+from workers.walls import Isolation
 
 logger = logging.getLogger("workers")
 
@@ -30,12 +32,17 @@ PROMPTLY = 5.0
 class BackboneProcess:
     """One process, started when it is asked for and again whenever it has died."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, asked: str = "required") -> None:
+        """`asked` is HUB_ISOLATION: without the essential walls `required` judges nothing, `best` makes do, `off` raises none."""
         self.scratch = scratch
-        self.isolated = False
+        self.asked = asked
+        self.isolation: Isolation | None = None
+        """Which walls hold around its children, once it has told."""
+        self._told: Isolation | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._commands = -1
         self._answers: pipes.Reader | None = None
+        self._inbox: collections.deque[dict[str, Any]] = collections.deque()
         self._ready = False
 
     @property
@@ -81,18 +88,43 @@ class BackboneProcess:
             pipes.send(self._commands, {"open": {key: str(folder) for key, folder in bases.items()}})
 
     def start(self) -> None:
-        """Start the process unless it runs; returns when it has its libraries loaded."""
+        """Start the process unless it runs; returns when it has its libraries loaded. Raises Fault."""
+        self.insist_on_walls()
+        if not self._ready:
+            self._hear("ready")
+            self._ready = True
+
+    def insist_on_walls(self) -> None:
+        """Have the process started and its walls tried. Raises Fault where an essential one does not hold, unless told otherwise."""
         if not self._alive:
             self._launch()
-        if self._ready:
-            return
-        hello = next(self._messages(time.monotonic() + START_SECONDS, lambda: False), None)
-        if hello is None:
+        if self.isolation is None:
+            self.isolation = walls.found(self._hear("walls")["walls"], asked=self.asked != "off")
+            self._tell(self.isolation)
+        if self.asked == "required" and self.isolation.breaches:
+            missing = ", ".join(self.isolation.breaches)
+            self.stop()
+            hint = "mend what the log says, or accept it by HUB_ISOLATION=best"
+            raise Fault(
+                f"nothing is judged on this machine, for these walls do not hold: {missing}; {hint}", started=False
+            )
+
+    def _hear(self, wanted: str) -> dict[str, Any]:
+        """The next message of a process that starts."""
+        message = next(self._messages(time.monotonic() + START_SECONDS, lambda: False), {})
+        if wanted not in message:
             self.stop()
             raise Fault("the backbone process did not start", started=False)
-        self.isolated, self._ready = bool(hello.get("isolated")), True
-        if not self.isolated:
-            logger.warning("no network namespace can be had here: what judges adapters can reach the network")
+        return message
+
+    def _tell(self, isolation: Isolation) -> None:
+        """Say once which walls hold; again only where that has changed."""
+        if isolation == self._told:
+            return
+        self._told = isolation
+        logger.info("isolation of runs: %s; walls that hold: %s", isolation.level, ", ".join(isolation.held) or "none")
+        for line in isolation.advice():
+            logger.warning("isolation of runs: %s", line)
 
     @property
     def _alive(self) -> bool:
@@ -102,11 +134,12 @@ class BackboneProcess:
         self.stop()
         theirs, self._commands = os.pipe()
         answers, theirs_too = os.pipe()
-        self._answers, self._ready = pipes.Reader(answers), False
+        self._answers, self._ready, self.isolation = pipes.Reader(answers), False, None
+        self._inbox.clear()
         command = [sys.executable, "-m", "workers.backbone", str(theirs), str(theirs_too), str(os.getpid())]
         self.scratch.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(  # noqa: S603  our own module, by absolute path
-            [*command, str(self.scratch.resolve())],
+            [*command, str(self.scratch.resolve()), self.asked],
             env={},
             cwd=Path(workers.__file__).parents[1],
             stdin=subprocess.DEVNULL,
@@ -133,7 +166,10 @@ class BackboneProcess:
         """What the process says, until it ends. Watches the clock and the lease between messages."""
         assert self._answers is not None, "started"
         cancelled = False
-        while not self._answers.ended:
+        while self._inbox or not self._answers.ended:
+            if self._inbox:
+                yield self._inbox.popleft()
+                continue
             if not cancelled and lost():
                 cancelled, deadline = True, time.monotonic() + PROMPTLY
                 with contextlib.suppress(BrokenPipeError):
@@ -143,7 +179,7 @@ class BackboneProcess:
                 raise _overdue(cancelled)
             ready, _, _ = select.select([self._answers.descriptor], [], [], BEAT)
             if ready:
-                yield from self._answers.read()
+                self._inbox += self._answers.read()
 
     @staticmethod
     def _patience(assignment: Assignment) -> float:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from workers.assignment import Limits
 
+ISOLATION = ("required", "best", "off")
 BROKER = "redis://127.0.0.1:6379/0"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """HUB_ENDPOINT, HUB_WORKER_TOKEN, HUB_WORKER_BROKER_URL, HUB_BASES, HUB_SCRATCH and the limits of a run."""
+    """HUB_ENDPOINT, HUB_WORKER_TOKEN, HUB_WORKER_BROKER_URL, HUB_BASES, HUB_SCRATCH, the limits of a run and its walls."""
 
     endpoint: str | None
     token: str | None
@@ -21,6 +22,8 @@ class Settings:
     """Folders to look for base models in."""
     scratch: Path
     limits: Limits
+    isolation: str = "required"
+    """`required`: nothing is judged unless the essential walls hold. `best`: with those that do. `off`: without any."""
 
 
 def read(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -38,4 +41,11 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
         bases=tuple(Path(folder) for folder in given.get("HUB_BASES", "").split(os.pathsep) if folder),
         scratch=Path(scratch).expanduser().resolve(),
         limits=limits,
+        isolation=_isolation(given.get("HUB_ISOLATION", "required")),
     )
+
+
+def _isolation(word: str) -> str:
+    if word not in ISOLATION:
+        raise ValueError(f"HUB_ISOLATION is {word!r}: say {', '.join(ISOLATION[:-1])} or {ISOLATION[-1]}")
+    return word

@@ -87,8 +87,17 @@ def readable(found: dict[str, Any]) -> dict[str, Any]:
             for part in _objects(found.get("components"))
         ],
         "checks": _objects(found.get("checks")),
-        "environment": list(environment.items()) if isinstance(environment, dict) else [],
+        "environment": [(key, _level(value)) for key, value in _items(environment)],
     }
+
+
+def _items(value: Any) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []
+
+
+def _level(value: Any) -> Any:
+    """How a run was confined is told in a word; the walls one by one stand in the report itself."""
+    return value.get("level", value) if isinstance(value, dict) else value
 
 
 def scores(found: dict[str, Any]) -> list[dict[str, Any]]:

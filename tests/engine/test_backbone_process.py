@@ -188,16 +188,16 @@ process.judge(given, lambda stage: print(process.pid, stage, flush=True))
     assert all(gone(member) for member in family)
 
 
-def end_of(work: object, writes: bool = False) -> int:
-    """Status of a forked child that does `work()`; negative is a signal's number."""
+def end_of(work: object, *writes: Path) -> int:
+    """Status of a forked child that does `work()`; negative is a signal's number. It may write below `writes`."""
 
     def quietly(pipe: int) -> None:
         faulthandler.disable()
         work()  # type: ignore[operator]
 
-    child = sandbox.fork(lambda: quietly, (), Limits(seconds=20), writes)
-    os.close(child.pipe)
-    return os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
+    child = sandbox.fork(lambda: quietly, Limits(seconds=20), sandbox.Reach(writes=writes), sandbox.means())
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    return os.waitstatus_to_exitcode(child.end())
 
 
 def test_a_write_into_the_backbone_kills_the_child_and_nobody_else(backbone: Backbone) -> None:
@@ -264,7 +264,7 @@ def test_a_child_cannot_write_files_or_start_processes(tmp_path: Path) -> None:
         (tmp_path / "file").write_text("text")
 
     assert end_of(write) != 0
-    assert end_of(write, writes=True) == 0
+    assert end_of(write, tmp_path) == 0
     assert end_of(os.fork) == 1 or os.geteuid() != 0
 
 
