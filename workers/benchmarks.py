@@ -28,7 +28,7 @@ from workers.errors import Fault
 from workers.evaluation import Prepared
 from workers.probe import Probe
 
-EDITION = 5
+EDITION = 6
 """Raised when what is cached, or how it is computed, changes."""
 FIRST_ROWS = 8
 _ROWS = ("ids", "types", "lengths")

@@ -1,7 +1,7 @@
 """What heads and probes read of the frozen base model, computed by several processes at once.
 
 A run takes one thread, so that workers fill a machine side by side. Making a benchmark ready happens once per base model
-and is what a first publisher waits for: there every core may help. Whole batches are dealt out, so each is computed
+and is what a first publisher waits for: there every core may help. Whole bundles are dealt out, so each is computed
 as one process alone would compute it, and the bits are the same whatever the number of processes.
 """
 
@@ -27,8 +27,8 @@ Work = Callable[[int], None]
 
 MOST = 8
 """Processes at once."""
-SMALLEST_SHARE = 8
-"""Batches below which another process is not worth its fork."""
+SMALLEST_SHARE = 2
+"""Bundles of batches below which another process is not worth its fork."""
 
 
 def limit(backbone: Backbone, benchmark: Benchmark) -> int:
@@ -61,13 +61,14 @@ def states_of(tensors: Mapping[str, torch.Tensor]) -> States:
 
 def states(backbone: Backbone, cut: Sequence[Batch], processes: int | None = None) -> States:
     """What `predict.states` gives, in the same bits. The caller has to be single-threaded, and outside the walls."""
-    count = min(processes or _cores(), MOST, len(cut) // SMALLEST_SHARE)
+    bundles = predict.bundles(cut)
+    count = min(processes or _cores(), MOST, len(bundles) // SMALLEST_SHARE)
     if count < 2:
         return predict.states(backbone, cut)
     found = predict.room(backbone, sum(len(batch.rows) for batch in cut), _shared)
-    # Batches go from short to long: dealt out in turn, every process gets as much to do.
-    with _helped(lambda share: predict.fill(backbone, cut[share::count], found), count):
-        predict.fill(backbone, cut[0::count], found)
+    # Bundles go from short rows to long ones: dealt out in turn, every process gets as much to do.
+    with _helped(lambda share: predict.fill(backbone, bundles[share::count], found), count):
+        predict.fill(backbone, bundles[0::count], found)
     return found
 
 

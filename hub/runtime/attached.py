@@ -1,8 +1,8 @@
 """What attaching leaves behind: hooks and merged layers that can be switched off, and taken off."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 
@@ -10,6 +10,13 @@ from hub import errors
 from hub.runtime.merging import Layer
 
 _WHICH = 'say {"usage": {"task": 0}} in hub.json; in Python model.adapter.answer_for(0), or task_ids in the call'
+Hook = TypeVar("Hook", bound=Callable[..., Any])
+
+
+def token_wise(hook: Hook) -> Hook:
+    """Mark a forward hook that treats every token by itself: it may be given the tokens of all rows in one, or some of them."""
+    hook.token_wise = True  # type: ignore[attr-defined]
+    return hook
 
 
 class Attached:

@@ -70,12 +70,15 @@ class Backbone:
         return getattr(self.model, "pooler", None) is not None
 
     @property
+    def first_position(self) -> int:
+        """The position id of a row's first token: RoBERTa's family counts from the padding index on."""
+        config = self.model.config
+        return 0 if config.model_type == "bert" else int(config.pad_token_id) + 1
+
+    @property
     def max_length(self) -> int:
         """Longest input in tokens that the position embeddings allow."""
-        config = self.model.config
-        # RoBERTa's family counts positions from the padding index on
-        taken = 0 if config.model_type == "bert" else int(config.pad_token_id) + 1
-        return int(config.max_position_embeddings) - taken
+        return int(self.model.config.max_position_embeddings) - self.first_position
 
 
 def open_backbone(folder: str | Path, *, fingerprint: str | None = None, writable: bool = False) -> Backbone:

@@ -1,9 +1,9 @@
 """From sentences to logits: tokens, batches, the adapted model."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -43,6 +43,9 @@ class Batch:
             "token_type_ids": self.token_type_ids,
             "attention_mask": self.attention_mask,
         }
+
+
+Bundle: TypeAlias = tuple[Batch, ...]
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,23 @@ def within(batch: Batch, tokens: int) -> Batch:
     return Batch(batch.rows, **cut)
 
 
+def bundles(cut: Sequence[Batch]) -> list[Bundle]:
+    """Batches that go through the model together, in their order, up to 2 048 tokens in each: part of the protocol, too."""
+    found: list[Bundle] = []
+    room = 0
+    for batch in cut:
+        if batch.input_ids.numel() > room:
+            found.append(())
+            room = BATCH_TOKENS
+        found[-1] += (batch,)
+        room -= batch.input_ids.numel()
+    return found
+
+
 def states(backbone: Backbone, cut: Sequence[Batch]) -> States:
     """One pass of the encoder (with whatever is attached); features [rows, hidden] in row order."""
     found = room(backbone, sum(len(batch.rows) for batch in cut))
-    fill(backbone, cut, found)
+    fill(backbone, bundles(cut), found)
     return found
 
 
@@ -153,35 +169,44 @@ def room(backbone: Backbone, rows: int, allocate: Callable[[int, int], torch.Ten
     return States(allocate(rows, width), pooler, allocate(rows, width))
 
 
-def fill(backbone: Backbone, cut: Sequence[Batch], found: States) -> None:
+def fill(backbone: Backbone, given: Sequence[Bundle], found: States) -> None:
     """Compute the rows of some batches and put them in their places."""
     with torch.inference_mode():
-        for batch in cut:
-            output = backbone.model(**batch.inputs)
-            place = torch.tensor(batch.rows)
-            found.first[place] = output.last_hidden_state[:, 0].float()
-            found.mean[place] = _mean(_of_text(output.last_hidden_state, batch), batch.attention_mask).float()
-            if found.pooler is not None:
-                found.pooler[place] = output.pooler_output.float()
+        for bundle in given:
+            for batch, last, pooled in _passed(backbone, bundle):
+                place = torch.tensor(batch.rows)
+                found.first[place] = last[:, 0].float()
+                found.mean[place] = _mean(_of_text(last, batch), batch.attention_mask).float()
+                if found.pooler is not None:
+                    found.pooler[place] = pooled.float()
+
+
+def _passed(backbone: Backbone, bundle: Bundle) -> Iterator[tuple[Batch, torch.Tensor, torch.Tensor]]:
+    """Each batch with its last states [rows, tokens, hidden] and what the pooler says of them (None without one)."""
+    if encoder.packs(backbone):
+        packed = encoder.pack(backbone, bundle)
+        every = encoder.climbed(backbone, packed, encoder.embedded(backbone, packed))
+        for batch, group in zip(bundle, packed.groups, strict=True):
+            last = group.of(every)
+            yield batch, last, backbone.model.pooler(last) if backbone.pools else None
+        return
+    for batch in bundle:
+        output = backbone.model(**batch.inputs)
+        yield batch, output.last_hidden_state, output.get("pooler_output")
 
 
 def first_tokens(backbone: Backbone, cut: Sequence[Batch]) -> Pooled:
     """What a head reads of rows that are batched by length, in row order, by the shortest way there is."""
-    if not encoder.reads_first(backbone):
+    if not encoder.packs(backbone):
         return states(backbone, cut)
-    found = [_first(backbone, batch) for batch in cut]
-    rows = torch.tensor([row for batch in cut for row in batch.rows]).argsort()
-    first = torch.cat([first for first, _ in found])[rows]
-    poolers = [pooler for _, pooler in found if pooler is not None]
-    return Pooled(first, torch.cat(poolers)[rows] if poolers else None)
-
-
-def _first(backbone: Backbone, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
-    body = backbone.model
     with torch.inference_mode():
-        first = encoder.first_states(body, encoder.embedded(body, batch.input_ids, batch.token_type_ids))
-        pooler = body.pooler(first[:, None]).float() if backbone.pools else None
-    return first.float(), pooler
+        first = torch.cat([_first_of(backbone, encoder.pack(backbone, bundle)) for bundle in bundles(cut)])
+        first = first[torch.tensor([row for batch in cut for row in batch.rows]).argsort()]
+        return Pooled(first.float(), backbone.model.pooler(first[:, None]).float() if backbone.pools else None)
+
+
+def _first_of(backbone: Backbone, packed: encoder.Pack) -> torch.Tensor:
+    return encoder.first_states(backbone, packed, encoder.embedded(backbone, packed))
 
 
 def hidden(backbone: Backbone, batch: Batch) -> torch.Tensor:

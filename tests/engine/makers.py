@@ -35,6 +35,17 @@ def lora_model(base: Path, seed: int = 0, std: float = 0.5, labels: int = 2, **o
     return found.eval()
 
 
+def roberta(folder: Path, family: str = "roberta") -> Path:
+    """A tiny base model of RoBERTa's kin with random weights, whose positions count from its padding index on."""
+    config = transformers.AutoConfig.for_model(
+        family, vocab_size=90, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=66, initializer_range=0.2, pad_token_id=1,
+    )  # fmt: skip
+    transformers.AutoModel.from_config(config).save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(SPECIMENS / "tiny-bert").save_pretrained(folder)
+    return folder
+
+
 def edit_json(path: Path, **changes: Any) -> None:
     """Change keys of a JSON file; None removes one."""
     value = json.loads(path.read_text()) | changes

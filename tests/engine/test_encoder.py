@@ -9,17 +9,26 @@ import torch
 
 from hub import runtime
 from hub.runtime import encoder, predict
+from hub.runtime.attached import token_wise
+from hub.runtime.base import Backbone
 from hub.spec import validation
-from tests.engine.makers import SPECIMENS
+from tests.engine.makers import SPECIMENS, roberta
 
-IDS = torch.arange(60).reshape(4, 15) % 80 + 5
-TYPES = torch.zeros_like(IDS)
+ROWS = [
+    predict.Encoded(tuple((31 * at + 7 * i) % 80 + 5 for i in range(length)), (0,) * length)
+    for at, length in enumerate((15, 3, 15, 8, 3, 21, 1))
+]
 
 
-def both(body: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def both(backbone: Backbone) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first tokens' last states of rows of several lengths: by the short way, and by the body's own pass a row."""
+    cut = predict.batches(ROWS, 0)
+    assert encoder.packs(backbone)
     with torch.inference_mode():
-        whole = body(input_ids=IDS, token_type_ids=TYPES, attention_mask=torch.ones_like(IDS))
-        return encoder.first_states(body, encoder.embedded(body, IDS, TYPES)), whole.last_hidden_state[:, 0]
+        whole = [backbone.model(**predict.one_batch([row], 0).inputs).last_hidden_state[0, 0] for row in ROWS]
+    ours, all_states = predict.first_tokens(backbone, cut).first, predict.states(backbone, cut).first
+    assert near(all_states, torch.stack(whole))
+    return ours, torch.stack(whole)
 
 
 def near(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
@@ -27,7 +36,7 @@ def near(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
 
 
 def test_the_plain_encoder(minilm: Path) -> None:
-    ours, theirs = both(runtime.open_backbone(minilm).model)
+    ours, theirs = both(runtime.open_backbone(minilm))
     assert near(ours, theirs)
 
 
@@ -35,30 +44,66 @@ def test_the_plain_encoder(minilm: Path) -> None:
     "names", [["query", "value"], ["key"], ["query", "key", "value", "dense"]], ids=lambda names: "+".join(names)
 )
 def test_an_encoder_with_merged_weights(names: list[str], tiny: Path, save_lora: Callable[..., Path]) -> None:
-    plain, _ = both(runtime.open_backbone(tiny).model)
-    model, _ = runtime.load(save_lora(target_modules=names, std=0.5), tiny)
-    ours, theirs = both(model.backbone)
+    backbone = runtime.open_backbone(tiny)
+    plain, _ = both(backbone)
+    with on(backbone, save_lora(target_modules=names, std=0.5)):
+        ours, theirs = both(backbone)
     assert near(ours, theirs)
     assert not near(ours, plain), "the adapter did nothing"
 
 
 @pytest.mark.parametrize("name", ["double_seq_bn", "post_add", "seq_bn_leave_out"])
 def test_an_encoder_with_hooked_blocks(name: str, tiny: Path) -> None:
-    model, _ = runtime.load(SPECIMENS / "adapterhub" / name, tiny)
-    ours, theirs = both(model.backbone)
+    backbone = runtime.open_backbone(tiny)
+    plain, _ = both(backbone)
+    with on(backbone, SPECIMENS / "adapterhub" / name):
+        ours, theirs = both(backbone)
     assert near(ours, theirs)
+    assert not near(ours, plain), "the adapter did nothing"
 
 
 def test_keys_and_values_that_are_hooked_are_asked_for(tiny: Path) -> None:
-    body = runtime.open_backbone(tiny).model
-    last = body.encoder.layer[-1].attention.self
-    handles = [module.register_forward_hook(lambda m, a, out: out * 1.5 + a[0]) for module in (last.key, last.value)]
-    ours, theirs = both(body)
+    backbone = runtime.open_backbone(tiny)
+    plain, _ = both(backbone)
+    last = backbone.model.encoder.layer[-1].attention.self
+    hook = token_wise(lambda module, args, out: out * 1.5 + args[0])
+    handles = [module.register_forward_hook(hook) for module in (last.key, last.value)]
+    ours, theirs = both(backbone)
     assert near(ours, theirs)
+    assert not near(ours, plain), "the hooks did nothing"
     for handle in handles:
         handle.remove()
-    plain, _ = both(body)
-    assert not near(ours, plain), "the hooks did nothing"
+
+
+def test_positions_of_another_family_count_from_its_padding_index_on(tmp_path: Path) -> None:
+    ours, theirs = both(runtime.open_backbone(roberta(tmp_path)))
+    assert near(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "place", ["", "encoder", "encoder.layer.1", "encoder.layer.0.attention.self", "embeddings.LayerNorm"]
+)
+def test_a_hook_on_what_is_passed_over_has_the_whole_pass_made(place: str, tiny: Path) -> None:
+    backbone = runtime.open_backbone(tiny)
+    hook = token_wise(lambda module, args: None)
+    handle = backbone.model.get_submodule(place).register_forward_pre_hook(hook)
+    assert not encoder.packs(backbone)
+    handle.remove()
+    assert encoder.packs(backbone)
+
+
+def test_a_hook_that_looks_at_a_row_as_a_whole_is_given_whole_rows(tiny: Path) -> None:
+    """AdapterHub's gates take the mean over a row's tokens."""
+    backbone = runtime.open_backbone(tiny)
+    cut = predict.batches(ROWS, 0)
+    handle = backbone.model.encoder.layer[1].output.register_forward_hook(
+        lambda m, a, out: out * out.mean(1, keepdim=True)
+    )
+    seen = predict.first_tokens(backbone, cut).first
+    with torch.inference_mode():
+        whole = [backbone.model(**predict.one_batch([row], 0).inputs).last_hidden_state[0, 0] for row in ROWS]
+    assert near(seen, torch.stack(whole))
+    handle.remove()
 
 
 # --- what is touched, and what is not ---------------------------------------------------------------------------------
@@ -84,7 +129,7 @@ def test_a_hook_anywhere_is_seen(tiny: Path) -> None:
     backbone = runtime.open_backbone(tiny)
     layer = backbone.model.encoder.layer[1]
     for module, expected in ((layer.output.dense, 1), (backbone.model.embeddings, 0), (backbone.model, 0)):
-        handle = module.register_forward_pre_hook(lambda module, args: None)
+        handle = module.register_forward_pre_hook(token_wise(lambda module, args: None))
         assert encoder.untouched(backbone) == expected
         handle.remove()
         assert encoder.untouched(backbone) == 2

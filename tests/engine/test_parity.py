@@ -12,7 +12,7 @@ import transformers
 
 from hub import runtime
 from hub.runtime import predict
-from tests.engine.makers import SPECIMENS, lora_model
+from tests.engine.makers import SPECIMENS, lora_model, roberta
 
 SENTENCES = [
     "a charming and often affecting journey",
@@ -105,13 +105,7 @@ def test_plain_encoder_equals_transformers_bit_for_bit(minilm: Path) -> None:
 
 @pytest.mark.parametrize("family", ["roberta", "xlm-roberta", "camembert"])
 def test_roberta_and_its_kin_equal_peft(family: str, tmp_path: Path, save_lora: Callable[..., Path]) -> None:
-    base = tmp_path / family
-    config = transformers.AutoConfig.for_model(
-        family, vocab_size=90, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-        max_position_embeddings=66, initializer_range=0.2, pad_token_id=1,
-    )  # fmt: skip
-    transformers.AutoModel.from_config(config).save_pretrained(base)
-    transformers.AutoTokenizer.from_pretrained(SPECIMENS / "tiny-bert").save_pretrained(base)
+    base = roberta(tmp_path / family, family)
     torch.manual_seed(3)
     given = {"input_ids": torch.randint(3, 90, (4, 12)), "attention_mask": torch.ones(4, 12, dtype=torch.long)}
     given["input_ids"][2, 7:], given["attention_mask"][2, 7:] = 1, 0

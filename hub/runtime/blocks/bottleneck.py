@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 from transformers.activations import ACT2FN
 
-from hub.runtime.attached import Attached
+from hub.runtime.attached import Attached, token_wise
 from hub.runtime.base import Backbone
 from hub.runtime.blocks.block import Tensors
 from hub.spec.components import Component, Part
@@ -20,10 +20,12 @@ def bottleneck(attached: Attached, backbone: Backbone, component: Component, par
     order = component.config
     inner: list[torch.Tensor] = []
 
+    @token_wise
     def keep(module: Any, args: Any, output: torch.Tensor) -> None:
         if attached.enabled:
             inner.append(output)
 
+    @token_wise
     def hook(module: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
         if not attached.enabled:
             return None

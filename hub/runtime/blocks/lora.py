@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from hub.runtime.attached import Attached
+from hub.runtime.attached import Attached, token_wise
 from hub.runtime.base import Backbone
 from hub.runtime.blocks.block import Tensors
 from hub.spec.components import Component, Part
@@ -15,6 +15,7 @@ def lora(attached: Attached, backbone: Backbone, component: Component, part: Par
     down, up = tensors[part.tensors["A"]], tensors[part.tensors["B"]]
     scale = part.scale
 
+    @token_wise
     def hook(module: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
         if not attached.enabled:
             return None
