@@ -12,7 +12,7 @@ from hub import casting, errors
 from hub.folder import FolderSnapshot
 from hub.runtime import weights
 from hub.runtime.attach import Attached, attach
-from hub.runtime.base import BODIES, Backbone, open_backbone, rehash
+from hub.runtime.base import Backbone, open_backbone, rehash
 from hub.runtime.heads import ClassificationHead
 from hub.runtime.predict import AdaptedModel
 from hub.runtime.torch_casting import TorchBench
@@ -21,7 +21,6 @@ from hub.spec.components import Component
 from hub.spec.snapshot import Snapshot
 
 __all__ = [
-    "BODIES",
     "AdaptedModel",
     "Attached",
     "Backbone",

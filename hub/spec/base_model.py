@@ -27,7 +27,7 @@ MAX_LEAVES = 20_000
 CAST_PARTS = ("backbone", "embeddings")
 """The parts of which a cast root is kept besides the whole: an adapter binds to the first, a packer leaves the second alone."""
 _HEADS = re.compile(
-    r"(cls|classifier|score|qa_outputs|lm_head|proj_out|pre_classifier|vocab_transform|vocab_layer_norm|vocab_projector"
+    r"(cls|classifier|score|qa_outputs|lm_head|embed_out|proj_out|pre_classifier|vocab_transform|vocab_layer_norm|vocab_projector"
     r"|discriminator_predictions|generator_predictions|generator_lm_head|mask_predictions|lm_predictions)(\..*)?"
 )
 _READ = "let `hub fingerprint` or `hub base add` read the base model's folder"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+from typing import Any
 
 Renames = tuple[tuple[re.Pattern[str], str, re.Pattern[str], str], ...]
 
@@ -30,6 +31,12 @@ class Family:
     """Names of an expert's gate, up and down projection in the files, where live models hold them fused."""
     runs: bool = False
     """Whether this hub opens such a base model and attaches adapters to it."""
+    blocks: bool = False
+    """Whether its layers end in output blocks as BERT's do, where AdapterHub's bottlenecks sit."""
+    decoder: bool = False
+    """Whether a token sees only those before it: a classifier reads the last one, and the model continues texts."""
+    padded: bool = False
+    """Whether positions are counted from the padding index on, so that the table has rows that no token gets."""
 
 
 def _renames(*rows: tuple[str, str]) -> Renames:
@@ -55,6 +62,7 @@ _MIXTRAL = _renames(
     ("layers.{i}.mlp.gate", "layers.{i}.block_sparse_moe.gate"),
     ("layers.{i}.mlp.experts", "layers.{i}.block_sparse_moe.experts"),
 )
+_NEOX = _renames(("lm_head", "embed_out"))
 # models that see and write: transformers 4.52 moved their parts under one more attribute
 _SEEING = _renames(
     ("model.language_model", "language_model.model"),
@@ -71,33 +79,35 @@ def _vit(prefix: str) -> Family:
     return Family(prefix, renames=_VIT, generation=_GENERATION)
 
 
-_MOE = Family("model.", experts=("gate_proj", "up_proj", "down_proj"))
+def _decoder(prefix: str, **more: Any) -> Family:
+    return Family(prefix, runs=True, decoder=True, **more)
+
+
+_MOE = _decoder("model.", experts=("gate_proj", "up_proj", "down_proj"))
 
 FAMILIES: dict[str, Family] = {
     # encoders of text
-    "bert": Family("bert.", runs=True),
-    "roberta": Family("roberta.", runs=True),
-    "xlm-roberta": Family("roberta.", runs=True),
-    "camembert": Family("roberta.", runs=True),
-    "distilbert": Family("distilbert."),
-    "electra": Family("electra."),
-    "albert": Family("albert."),
-    "mpnet": Family("mpnet."),
-    "deberta": Family("deberta."),
-    "deberta-v2": Family("deberta."),
-    "modernbert": Family("model."),
+    "bert": Family("bert.", runs=True, blocks=True),
+    **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), Family("roberta.", runs=True, blocks=True, padded=True)),
+    "distilbert": Family("distilbert.", runs=True),
+    "electra": Family("electra.", runs=True),
+    "albert": Family("albert.", runs=True),
+    "mpnet": Family("mpnet.", runs=True, padded=True),
+    "deberta": Family("deberta.", runs=True),
+    "deberta-v2": Family("deberta.", runs=True),
+    "modernbert": Family("model.", runs=True),
     # decoders of text
-    "gpt2": Family("transformer.", transposed=_CONV1D, mask=".attn.bias"),
-    "openai-gpt": Family("transformer.", transposed=_CONV1D, mask=".attn.bias"),
-    "gpt_neo": Family("transformer.", mask=".attn.attention.bias"),
-    "gptj": Family("transformer.", mask=".attn.bias"),
-    "gpt_bigcode": Family("transformer."),
-    "gpt_neox": Family("gpt_neox.", mask=".attention.bias"),
-    "bloom": Family("transformer."),
-    "falcon": Family("transformer."),
+    "gpt2": _decoder("transformer.", transposed=_CONV1D, mask=".attn.bias"),
+    "openai-gpt": _decoder("transformer.", transposed=_CONV1D, mask=".attn.bias"),
+    "gpt_neo": _decoder("transformer.", mask=".attn.attention.bias"),
+    "gptj": _decoder("transformer.", mask=".attn.bias"),
+    "gpt_bigcode": _decoder("transformer."),
+    "gpt_neox": _decoder("gpt_neox.", mask=".attention.bias", renames=_NEOX, generation=_GENERATION),
+    "bloom": _decoder("transformer."),
+    "falcon": _decoder("transformer."),
     **dict.fromkeys(
         ("opt", "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "olmo", "olmo2",
-         "stablelm", "starcoder2", "cohere", "granite", "smollm3", "glm", "glm4"), Family("model.")),
+         "stablelm", "starcoder2", "cohere", "granite", "smollm3", "glm", "glm4"), _decoder("model.")),
     **dict.fromkeys(("qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v3"), _MOE),
     "mixtral": dataclasses.replace(_MOE, renames=_MIXTRAL, generation=_GENERATION, experts=("w1", "w3", "w2")),
     # encoder and decoder; T5 keeps its body at the top, but for one that has a classifier
@@ -118,11 +128,12 @@ FAMILIES: dict[str, Family] = {
 }  # fmt: skip
 _PREFIXES = tuple(sorted({family.prefix for family in FAMILIES.values()} - {""}))
 RUNS = tuple(name for name, family in FAMILIES.items() if family.runs)
+BLOCKS = tuple(name for name, family in FAMILIES.items() if family.blocks)
 _UNKNOWN = Family()
 _BUFFERS = re.compile(r"(.*\.)?(position_ids|token_type_ids|masked_bias|inv_freq)")
 _LEGACY_NORM = re.compile(r"(.*LayerNorm)\.(gamma|beta)")
 _EMBEDDINGS = re.compile(
-    r"(.*\.)?([a-z_]*embeddings?|embed_tokens|embed_positions|wte|wpe|shared|tokens_embed|positions_embed"
+    r"(.*\.)?([a-z_]*embeddings?|embed_tokens|embed_positions|embed_in|wte|wpe|shared|tokens_embed|positions_embed"
     r"|relative_attention_bias)"
 )
 

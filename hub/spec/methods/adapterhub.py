@@ -262,9 +262,9 @@ class _Reader:
             )
             return
         kinds = {self.model_type, _text(source.config.get("model_type"))}
-        if foreign := sorted(kinds - set(families.RUNS)):
+        if foreign := sorted(kinds - set(families.BLOCKS)):
             message = f"this hub does not run bottleneck adapters on {documents.shorten(foreign[0] or None)} yet"
-            hint = f"it runs them on {', '.join(families.RUNS)}"
+            hint = f"it runs them on {', '.join(families.BLOCKS)}"
             source.not_run("config.unsupported", f"{source.config_path}: model_type", message, hint)
 
     def built(self, head: components.Head | None, settings: bottleneck.Settings | None) -> components.Component:

@@ -103,7 +103,7 @@ def read(source: components.Source, raw: dict[str, Any]) -> Settings:
 def check_complete(source: components.Source, settings: Settings, found: set[str]) -> None:
     """Every layer that the configuration names has its adapters, and no other: checked for the families that run here."""
     kind = source.model_type or source.config.get("model_type")
-    if kind not in families.RUNS or not found:
+    if kind not in families.BLOCKS or not found:
         return
     places = ["output"] * settings.output + ["attention.output"] * settings.mh
     if source.base is None:
