@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers.activations import ACT2FN
 
 from hub import errors
 from hub.spec.components import Head
@@ -15,8 +16,8 @@ class ClassificationHead(nn.Module):
     """Logits [rows, labels] from pooled features.
 
     `linear`: what `BertForSequenceClassification` does after the pooler, or a one-layer AdapterHub
-    head on the first token; `tanh_mlp`: the dense-tanh-out head of AdapterHub. Dropout is left out:
-    a head here only predicts.
+    head on the first token, or a decoder's `score` on the last one; `mlp`: dense, a non-linearity, out, as AdapterHub's heads,
+    RoBERTa's, ELECTRA's, DistilBERT's and DeBERTa's are. Dropout is left out: a head here only predicts.
     """
 
     def __init__(self, head: Head, tensors: Mapping[str, torch.Tensor], base_pools: bool) -> None:
@@ -24,6 +25,7 @@ class ClassificationHead(nn.Module):
         self.kind = head.kind
         self.num_labels = head.num_labels
         self.pooling = head.pooling
+        self.activation = ACT2FN[head.activation]
         self.consumed = frozenset(head.tensors.values())
         for role, key in head.tensors.items():
             self.register_buffer(role, tensors[key], persistent=True)
@@ -34,8 +36,8 @@ class ClassificationHead(nn.Module):
             )
 
     def pooled(self, first: torch.Tensor, pooler: torch.Tensor | None) -> torch.Tensor:
-        """The features the head reads: the first token's state, or the pooler over it."""
-        if self.pooling == "cls":
+        """The features the head reads: the first token's state (a decoder's last one's), or the pooler over it."""
+        if self.pooling != "pooler":
             return first
         weight = self._role("pooler_weight")
         if weight is not None:
@@ -44,11 +46,11 @@ class ClassificationHead(nn.Module):
         return pooler
 
     def forward(self, first: torch.Tensor, pooler: torch.Tensor | None = None) -> torch.Tensor:
-        """`first`: the first token's last state, `pooler`: the base's pooler output; both [rows, hidden]."""
+        """`first`: the last state of the first token (in a decoder of the last one), `pooler`: the base's pooler output; both [rows, hidden]."""
         x = self.pooled(first, pooler)
         if self.kind == "linear":
             return functional.linear(x, self._role("weight"), self._role("bias"))
-        x = torch.tanh(functional.linear(x, self._role("dense_weight"), self._role("dense_bias")))
+        x = self.activation(functional.linear(x, self._role("dense_weight"), self._role("dense_bias")))
         return functional.linear(x, self._role("out_weight"), self._role("out_bias"))
 
     def _role(self, role: str) -> Any:

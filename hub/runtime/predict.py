@@ -50,7 +50,8 @@ Bundle: TypeAlias = tuple[Batch, ...]
 
 @dataclass(frozen=True)
 class Pooled:
-    """What heads read, by row, each [rows, hidden]: first token, pooler (where the base has one)."""
+    """What heads read, by row, each [rows, hidden]: first token (in a decoder, where that one sees nothing, the last), pooler
+    (where the base has one)."""
 
     first: torch.Tensor
     pooler: torch.Tensor | None
@@ -76,6 +77,7 @@ class AdaptedModel(nn.Module):
         self.labels = tuple(labels)
         self.config = backbone.model.config
         self.base = backbone.base
+        self.is_decoder = backbone.is_decoder
         self.max_length = backbone.max_length - attached.taken
         self.eval()
 
@@ -94,7 +96,8 @@ class AdaptedModel(nn.Module):
         if self.head is None:
             return output
         pooled = output.get("pooler_output")  # heads are float32, whatever the base model is
-        logits = self.head(output.last_hidden_state[:, 0].float(), None if pooled is None else pooled.float())
+        read = _read(output.last_hidden_state, attention_mask, self.is_decoder).float()
+        logits = self.head(read, None if pooled is None else pooled.float())
         loss = None if labels is None else functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(
             loss=loss, logits=logits, hidden_states=output.hidden_states, attentions=output.attentions
@@ -175,7 +178,7 @@ def fill(backbone: Backbone, given: Sequence[Bundle], found: States) -> None:
         for bundle in given:
             for batch, last, pooled in _passed(backbone, bundle):
                 place = torch.tensor(batch.rows)
-                found.first[place] = last[:, 0].float()
+                found.first[place] = _read(last, batch.attention_mask, backbone.is_decoder).float()
                 found.mean[place] = _mean(_of_text(last, batch), batch.attention_mask).float()
                 if found.pooler is not None:
                     found.pooler[place] = pooled.float()
@@ -252,6 +255,18 @@ def classify(
 def _of_text(states: torch.Tensor, batch: Batch) -> torch.Tensor:
     """The states of the text's own tokens: a prompt's rows stand before them."""
     return states[:, states.shape[1] - batch.input_ids.shape[1] :]
+
+
+def _read(states: torch.Tensor, mask: torch.Tensor | None, decoder: bool) -> torch.Tensor:
+    """The states [rows, hidden] of the token that a classifier reads: the first one, in a decoder the last that is no padding,
+    on whichever side that stands."""
+    if not decoder:
+        return states[:, 0]
+    if mask is None:
+        return states[:, -1]
+    states = states[:, states.shape[1] - mask.shape[1] :]  # a prompt's rows stand before the text
+    places = torch.arange(states.shape[1], device=states.device)
+    return states[torch.arange(len(states), device=states.device), (places * (mask != 0)).argmax(-1)]
 
 
 def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

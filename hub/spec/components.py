@@ -43,19 +43,20 @@ class Part:
 class Head:
     """The layer that turns hidden states into logits.
 
-    `linear` is weight [C, d], bias [C]; `tanh_mlp` is dense_weight [d, d], dense_bias [d], out_weight [C, d],
-    out_bias [C]. `pooling` says what it reads: the pooler's output or the first token. pooler_weight [d, d] and
-    pooler_bias [d] are there when the adapter brings a pooler of its own. `task` is the ML task that it answers.
+    `linear` is weight [C, d], bias [C] (a decoder's has none); `mlp` is dense_weight [d, d], dense_bias [d], `activation`,
+    out_weight [C, d], out_bias [C]. `pooling` says what it reads: the pooler's output, the first token, or in a decoder the
+    last one. pooler_weight [d, d] and pooler_bias [d] are there when the adapter brings a pooler of its own. `task` is the ML task that it answers.
     """
 
-    kind: Literal["linear", "tanh_mlp"]
-    pooling: Literal["pooler", "cls"]
+    kind: Literal["linear", "mlp"]
+    pooling: Literal["pooler", "cls", "last"]
     weights: str
     tensors: dict[str, str]
     num_labels: int
     labels: tuple[str, ...] | None
     shapes: dict[str, Shape] = dataclasses.field(default_factory=dict)
     task: str = tasks.TEXT_CLASSIFICATION.name
+    activation: str = "tanh"
 
     @property
     def needs(self) -> dict[str, dict[str, int]]:
@@ -121,7 +122,7 @@ class Component:
     def reads_pooler(self) -> bool:
         """Whether its answers depend on the base model's own pooler: another one gives other answers."""
         head = self.head
-        own = head is not None and (head.pooling == "cls" or "pooler_weight" in head.tensors)
+        own = head is not None and (head.pooling != "pooler" or "pooler_weight" in head.tensors)
         return not own or any(part.module.startswith("pooler.") for part in self.parts)
 
     def to_json(self) -> dict[str, Any]:

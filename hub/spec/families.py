@@ -35,6 +35,8 @@ class Family:
     """Whether its layers end in output blocks as BERT's do, where AdapterHub's bottlenecks sit."""
     decoder: bool = False
     """Whether a token sees only those before it: a classifier reads the last one, and the model continues texts."""
+    head: str = ""
+    """Whose head a sequence classifier of this family has (`hub.spec.methods.heads.FORMS`)."""
     padded: bool = False
     """Whether positions are counted from the padding index on, so that the table has rows that no token gets."""
 
@@ -80,21 +82,21 @@ def _vit(prefix: str) -> Family:
 
 
 def _decoder(prefix: str, **more: Any) -> Family:
-    return Family(prefix, runs=True, decoder=True, **more)
+    return Family(prefix, runs=True, head="score", decoder=True, **more)
 
 
 _MOE = _decoder("model.", experts=("gate_proj", "up_proj", "down_proj"))
 
 FAMILIES: dict[str, Family] = {
     # encoders of text
-    "bert": Family("bert.", runs=True, blocks=True),
-    **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), Family("roberta.", runs=True, blocks=True, padded=True)),
-    "distilbert": Family("distilbert.", runs=True),
-    "electra": Family("electra.", runs=True),
-    "albert": Family("albert.", runs=True),
-    "mpnet": Family("mpnet.", runs=True, padded=True),
-    "deberta": Family("deberta.", runs=True),
-    "deberta-v2": Family("deberta.", runs=True),
+    "bert": Family("bert.", runs=True, head="bert", blocks=True),
+    **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), Family("roberta.", runs=True, head="roberta", blocks=True, padded=True)),
+    "distilbert": Family("distilbert.", runs=True, head="distilbert"),
+    "electra": Family("electra.", runs=True, head="electra"),
+    "albert": Family("albert.", runs=True, head="albert"),
+    "mpnet": Family("mpnet.", runs=True, head="roberta", padded=True),
+    "deberta": Family("deberta.", runs=True, head="deberta"),
+    "deberta-v2": Family("deberta.", runs=True, head="deberta"),
     "modernbert": Family("model.", runs=True),
     # decoders of text
     "gpt2": _decoder("transformer.", transposed=_CONV1D, mask=".attn.bias"),

@@ -53,7 +53,7 @@ def _flexible(source: components.Source, outer: dict[str, Any], config: dict[str
               f"{prefix}4.weight": "out_weight", f"{prefix}4.bias": "out_bias"})  # fmt: skip
     labels = _labels(source, config.get("label2id"), "config.label2id")
     pooling: Literal["pooler", "cls"] = "pooler" if config.get("use_pooler") else "cls"
-    return _build(source, "linear" if layers == 1 else "tanh_mlp", pooling, roles, labels, config.get("num_labels"))
+    return _build(source, "linear" if layers == 1 else "mlp", pooling, roles, labels, config.get("num_labels"))
 
 
 def _static(source: components.Source, outer: dict[str, Any]) -> components.Head | None:
@@ -65,12 +65,12 @@ def _static(source: components.Source, outer: dict[str, Any]) -> components.Head
     labels = _labels(source, outer.get("label2id"), "label2id")
     if model == "BertForSequenceClassification":
         return _build(source, "linear", "pooler", heads.PEFT_LINEAR, labels, outer.get("num_labels"))
-    return _build(source, "tanh_mlp", "cls", heads.PEFT_MLP, labels, outer.get("num_labels"))
+    return _build(source, "mlp", "cls", heads.PEFT_MLP, labels, outer.get("num_labels"))
 
 
 def _build(
     source: components.Source,
-    kind: Literal["linear", "tanh_mlp"],
+    kind: Literal["linear", "mlp"],
     pooling: Literal["pooler", "cls"],
     roles: dict[str, str],
     labels: tuple[str, ...] | None,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Literal
 
-from hub.spec import components, tasks, tensors
+from hub.spec import components, families, tasks, tensors
 
 # what a saved tensor is called in a BERT-like model -> its role
 PEFT_LINEAR = {"classifier.weight": "weight", "classifier.bias": "bias"}
@@ -17,21 +18,76 @@ _LINEAR_ROLES = ("weight", "bias")
 _MLP_ROLES = ("dense_weight", "dense_bias", "out_weight", "out_bias")
 
 
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """The head of transformers' sequence classifiers of some families: saved tensor -> role, and how it computes.
+
+    `also`: tensors of the base model's that a file may bring along. `modules`: what modules_to_save has to name.
+    """
+
+    kind: Literal["linear", "mlp"]
+    pooling: Literal["pooler", "cls", "last"]
+    roles: dict[str, str]
+    modules: tuple[str, ...] = ("classifier",)
+    activation: str = "tanh"
+    also: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def _two(first: str, second: str) -> dict[str, str]:
+    """The roles of a head of two layers by the names of their modules."""
+    return {
+        f"{module}.{leaf}": f"{role}_{leaf}"
+        for module, role in ((first, "dense"), (second, "out"))
+        for leaf in ("weight", "bias")
+    }
+
+
+FORMS: dict[str, Form] = {
+    "score": Form("linear", "last", {"score.weight": "weight"}, ("score",)),
+    "distilbert": Form("mlp", "cls", _two("pre_classifier", "classifier"), ("pre_classifier", "classifier"), "relu"),
+    "roberta": Form("mlp", "cls", PEFT_MLP),
+    "electra": Form("mlp", "cls", PEFT_MLP, activation="gelu"),
+    "deberta": Form("mlp", "cls", _two("pooler.dense", "classifier"), ("pooler", "classifier"), "gelu"),
+    "albert": Form(
+        "linear", "pooler", PEFT_LINEAR, also={"pooler.weight": "pooler_weight", "pooler.bias": "pooler_bias"}
+    ),
+    "bert": Form("linear", "pooler", PEFT_LINEAR, also=POOLER),
+}
+"""`families.Family.head` -> the head. Where no base is known, the first one that has a saved tensor in it alone."""
+_TOLD_BY = {"score": "score.weight", "distilbert": "pre_classifier.weight", "roberta": "classifier.out_proj.weight"}
+
+
+def form(source: components.Source, saved: dict[str, tensors.Tensor]) -> Form | None:
+    """The head that a base model's family has; what the saved tensors look like where no base model is known."""
+    if source.base is None:
+        told = next((name for name, key in _TOLD_BY.items() if key in saved), "bert")
+        return FORMS[told]
+    found = FORMS.get(families.of(source.base.model_type).head)
+    activation = source.base.config.get("pooler_hidden_act")
+    if found is FORMS["deberta"] and isinstance(activation, str):
+        return dataclasses.replace(found, activation=activation)
+    return found
+
+
 def build(
     source: components.Source,
-    kind: Literal["linear", "tanh_mlp"],
-    pooling: Literal["pooler", "cls"],
+    kind: Literal["linear", "mlp"],
+    pooling: Literal["pooler", "cls", "last"],
     found: dict[str, tensors.Tensor],
     labels: tuple[str, ...] | None,
     where: str,
+    activation: str = "tanh",
+    hint: str = "save the whole head",
 ) -> components.Head | None:
     """Return a head from its tensors by role; notes missing tensors, wrong shapes and label counts."""
     wanted: tuple[str, ...] = _LINEAR_ROLES if kind == "linear" else _MLP_ROLES
+    if pooling == "last":
+        wanted = ("weight",)
     wanted += tuple(role for role in POOLER.values() if set(POOLER.values()) & set(found))
     missing = [role for role in wanted if role not in found]
     if missing:
         message = f"the head lacks {', '.join(missing)}"
-        source.tensor_problem("head_missing", message, "save the whole head", check="head", where=where)
+        source.tensor_problem("head_missing", message, hint, check="head", where=where)
         return None
     out = found["weight" if kind == "linear" else "out_weight"]
     classes, width = out.shape if len(out.shape) == 2 else (0, 0)
@@ -40,7 +96,7 @@ def build(
     _check_classes(source, classes, labels, where)
     return components.Head(
         kind, pooling, where, {role: found[role].name for role in wanted}, classes, labels,
-        {role: found[role].shape for role in wanted}, task.name,
+        {role: found[role].shape for role in wanted}, task.name, activation,
     )  # fmt: skip
 
 

@@ -17,10 +17,11 @@ _HEADS = (
     "proj_out",
 )
 _NOT_RUN = {
-    "score": "decoder heads (score)",
-    "pre_classifier": "DistilBERT's heads",
+    "score": "a decoder's head (score)",
+    "pre_classifier": "DistilBERT's head (pre_classifier)",
     "classification_head": "heads of encoder-decoders (classification_head)",
     "logits_proj": "XLNet's heads (logits_proj)",
+    "classifier": "this classifier",
 }
 _CLASSIFIERS = ("classifier", "score", "classification_head", "logits_proj")
 # what PEFT adds by itself for a task, whether or not the model has it
@@ -48,18 +49,22 @@ def read(
 ) -> tuple[components.Head | None, dict[str, tensors.Tensor]]:
     """Return the head that runs here, and every other saved tensor by canonical name."""
     _check_saved(source, settings, saved)
+    form = heads.form(source, saved) if settings.task_type in (None, "SEQ_CLS", "FEATURE_EXTRACTION") else None
+    if form and set(form.roles) & set(saved) - set(heads.POOLER):
+        found = {role: saved[key] for key, role in (form.roles | form.also).items() if key in saved}
+        hint = f"save the whole head: modules_to_save={list(form.modules)}".replace("'", '"')
+        head = heads.build(
+            source, form.kind, form.pooling, found, source.labels, source.weights, form.activation, hint
+        )  # fmt: skip
+        used = set(head.tensors.values()) if head else set()
+        return head, {key: tensor for key, tensor in saved.items() if tensor.name not in used}
     for name, what in _NOT_RUN.items():
         if any(key.startswith(f"{name}.") for key in saved):
-            message = f"this hub does not run {what} yet"
-            source.not_run("tensors.head_unsupported", source.weights, message, "it runs BERT's and RoBERTa's", "head")
+            place = f" on {source.model_type}" if source.model_type else ""
+            message = f"this hub does not run {what}{place} yet"
+            hint = "docs/formats.md tells which head each family has"
+            source.not_run("tensors.head_unsupported", source.weights, message, hint, "head")
             return None, dict(saved)
-    for kind, table in (("linear", heads.PEFT_LINEAR), ("tanh_mlp", heads.PEFT_MLP)):
-        if set(table) & set(saved) and settings.task_type in (None, "SEQ_CLS", "FEATURE_EXTRACTION"):
-            found = {role: saved[key] for key, role in (table | heads.POOLER).items() if key in saved}
-            pooling = "cls" if kind == "tanh_mlp" else "pooler"
-            head = heads.build(source, kind, pooling, found, source.labels, source.weights)  # type: ignore[arg-type]
-            used = set(head.tensors.values()) if head else {tensor.name for tensor in found.values()}
-            return head, {key: tensor for key, tensor in saved.items() if tensor.name not in used}
     if settings.task_type == "SEQ_CLS":
         message = "task_type is SEQ_CLS, but the file holds no classifier"
         hint = f"name the model's head in modules_to_save ({', '.join(_CLASSIFIERS)}): one that is not saved is made up at random"
