@@ -111,7 +111,7 @@ def test_the_parts_of_a_houlsby_adapter(base):
     assert component.parts[0].module == "encoder.layer.0.attention.output"
     assert component.parts[0].shapes["down_weight"] == (2, 8)
     assert component.parts[0].activation == "swish"
-    assert (component.head.kind, component.head.pooling) == ("tanh_mlp", "cls")
+    assert (component.head.kind, component.head.pooling) == ("mlp", "cls")
     assert component.head.labels == ("negative", "positive")
 
 

@@ -50,6 +50,12 @@ def read(
     """Return the head that runs here, and every other saved tensor by canonical name."""
     _check_saved(source, settings, saved)
     form = heads.form(source, saved) if settings.task_type in (None, "SEQ_CLS", "FEATURE_EXTRACTION") else None
+    if foreign := _foreign(form, saved):
+        place = f" on {source.model_type}" if source.model_type else ""
+        message = f"this hub does not run {foreign}{place} yet"
+        hint = "docs/validation.md tells which head each family has"
+        source.not_run("tensors.head_unsupported", source.weights, message, hint, "head")
+        return None, dict(saved)
     if form and set(form.roles) & set(saved) - set(heads.POOLER):
         found = {role: saved[key] for key, role in (form.roles | form.also).items() if key in saved}
         hint = f"save the whole head: modules_to_save={list(form.modules)}".replace("'", '"')
@@ -58,18 +64,20 @@ def read(
         )  # fmt: skip
         used = set(head.tensors.values()) if head else set()
         return head, {key: tensor for key, tensor in saved.items() if tensor.name not in used}
-    for name, what in _NOT_RUN.items():
-        if any(key.startswith(f"{name}.") for key in saved):
-            place = f" on {source.model_type}" if source.model_type else ""
-            message = f"this hub does not run {what}{place} yet"
-            hint = "docs/formats.md tells which head each family has"
-            source.not_run("tensors.head_unsupported", source.weights, message, hint, "head")
-            return None, dict(saved)
     if settings.task_type == "SEQ_CLS":
         message = "task_type is SEQ_CLS, but the file holds no classifier"
         hint = f"name the model's head in modules_to_save ({', '.join(_CLASSIFIERS)}): one that is not saved is made up at random"
         source.tensor_problem("head_missing", message, hint, check="head")
     return None, dict(saved)
+
+
+def _foreign(form: heads.Form | None, saved: dict[str, tensors.Tensor]) -> str:
+    """What people call a head among the saved tensors that is not the base model's family's; empty where there is none."""
+    for name, what in _NOT_RUN.items():
+        held = {key for key in saved if key.startswith(f"{name}.")}
+        if held and not (form and held & set(form.roles)):
+            return what
+    return ""
 
 
 def _check_saved(source: components.Source, settings: Settings, saved: dict[str, tensors.Tensor]) -> None:

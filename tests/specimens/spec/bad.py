@@ -88,7 +88,7 @@ ATTACKS = {
 NOT_RUN = {
     "aLoRA": (make.lora({"alora_invocation_tokens": [1]}), "config.unsupported", "aLoRA"),
     "a decoder's head": (
-        make.lora(shapes=_NO_HEAD | {f"{PREFIX}score.weight": (2, 8)}), "tensors.head_unsupported", "decoder heads"),
+        make.lora(shapes=_NO_HEAD | {f"{PREFIX}score.weight": (2, 8)}), "tensors.head_unsupported", "a decoder's head"),
     "DistilBERT's head": (
         make.lora(shapes={f"{PREFIX}pre_classifier.weight": (8, 8)}), "tensors.head_unsupported", "DistilBERT"),
     "a task not run yet": (
