@@ -61,7 +61,7 @@ def _merge(
     layer = _layer(module, turned)
     for part in parts:
         own = {role: tensors[key] for role, key in (shared | part.tensors).items()}
-        said = Said(component.config, part.scale, *_widest(component), path)
+        said = Said(component.config, part.scale, *_widest(component), path, _adapted(backbone, component))
         try:
             layer = MERGES[part.kind](layer, own, said)
         except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
@@ -69,6 +69,13 @@ def _merge(
             raise errors.HubError(message, hint="save the adapter again; it may be damaged") from error
     used = frozenset(key for part in parts for key in part.tensors.values()) | frozenset(shared.values())
     attached.put(module, Layer(layer.weight.T.contiguous() if turned else layer.weight, layer.bias), used)
+
+
+def _adapted(backbone: Backbone, component: Component) -> tuple[str, ...]:
+    """The modules that the method adapts, in the model's own order."""
+    of_method = [part for part in component.parts if part.kind.partition(".")[0] == component.method]
+    adapted = {part.module for part in of_method if part.module}
+    return tuple(name for name in backbone.modules if name in adapted)
 
 
 def _layer(module: Any, turned: bool) -> Layer:

@@ -30,7 +30,9 @@ class Attached:
         self.tasks = 1
         """Tasks that the adapter was trained for, each with numbers of its own."""
         self.task: int | None = None
-        """Which of them it answers for, where a call does not say (`task_ids`)."""
+        """Which of them it answers for, where a call does not say."""
+        self.asked: torch.Tensor | None = None
+        """The task of each row of the call that is under way, where it says."""
         self._enabled = True
         self._handles: list[Any] = []
         self._merged: list[tuple[torch.nn.Module, Layer]] = []
@@ -70,12 +72,12 @@ class Attached:
             raise errors.UsageError(message, hint=_WHICH)
         self.task = task
 
-    def chosen(self, task_ids: torch.Tensor | None, rows: int) -> torch.Tensor:
+    def chosen(self, rows: int) -> torch.Tensor:
         """The task of each row [rows]: as the call says, else the one it answers for, else the only one there is."""
-        if task_ids is None and self.task is None and self.tasks > 1:
+        if self.asked is None and self.task is None and self.tasks > 1:
             message = f"the adapter was trained for {self.tasks} tasks, and nothing says which one is asked for"
             raise errors.UsageError(message, hint=_WHICH)
-        found = torch.full((rows,), self.task or 0) if task_ids is None else task_ids
+        found = torch.full((rows,), self.task or 0) if self.asked is None else self.asked
         if not 0 <= int(found.min()) <= int(found.max()) < self.tasks:
             raise errors.UsageError(f"tasks are 0 to {self.tasks - 1}, not {int(found.min())} to {int(found.max())}")
         return found

@@ -87,9 +87,14 @@ class AdaptedModel(nn.Module):
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        task_ids: torch.Tensor | None = None,
         **more: Any,
     ) -> Any:
-        """Logits [rows, labels] in a `SequenceClassifierOutput`; without a head, the encoder's output."""
+        """Logits [rows, labels] in a `SequenceClassifierOutput`; without a head, the encoder's output.
+
+        `task_ids` [rows]: for adapters of several tasks, which one is asked for.
+        """
+        self.adapter.asked = task_ids
         output = self.backbone(
             input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids, **more
         )

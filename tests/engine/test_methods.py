@@ -26,11 +26,37 @@ def method(name: str) -> str:
 
 # without a head there is nothing to compare: PEFT saves none with trainable tokens alone
 NOT_HERE = ("TrainableTokensConfig",)
+
+
+def cannot(option: options.Option) -> bool:
+    """Whether PEFT itself cannot run it (Poly on a pooler, which reads no row of tokens), or the file leaves out what it takes
+    to run it (UniLoRA's places)."""
+    _, name, settings = option
+    pooled = name == "PolyConfig" and "dense" in settings["target_modules"]
+    return pooled or (name == "UniLoraConfig" and not settings["save_indices"])
+
+
+BESIDE: list[options.Option] = [
+    ("bert", "PolyConfig", {"r": 2, "n_tasks": 2, "n_skills": 2, "n_splits": 2, "target_modules": ["query", "output.dense"]}),
+    ("bert", "DeftConfig", {"r": 3, "decomposition_method": "qr", "alpha": 5, "target_modules": ["query", "dense"]}),
+    ("bert", "PsoftConfig", {"r": 4, "use_cayley_neumann": True, "cayley_neumann_eps": 0.3, "num_cayley_neumann_terms": 3,
+                             "ab_svd_init": "pissa_init", "target_modules": ["query", "dense"]}),
+    ("bert", "PsoftConfig", {"r": 4, "psoft_svd": "lowrank", "psoft_alpha": 5, "target_modules": ["value"]}),
+    ("bert", "PeanutConfig", {"r": 4, "depth": 2, "act_fn": "gelu", "scaling": 0.5, "target_modules": ["query", "dense"]}),
+    ("bert", "LilyConfig", {"r": 4, "num_B": 3, "scaling": 2.0, "target_modules": ["query", "dense"]}),
+    ("bert", "WaveFTConfig", {"n_frequency": 40, "use_idwt": False, "scaling": 3.0, "target_modules": ["query", "dense"]}),
+    ("bert", "TinyLoraConfig", {"r": 3, "u": 8, "weight_tying": 0.6, "projection_seed": 5, "save_projection": False,
+                                "target_modules": ["query", "key", "dense", "word_embeddings"]}),
+    ("bert", "SupertuningConfig", {"r": 3, "lora_alpha": 5, "select_top": False, "save_precomputed_indices": False,
+                                   "target_modules": ["query", "dense"]}),
+]  # fmt: skip
+"""Settings that change what is reckoned, and not what is in the file."""
 OPTIONS = [
     option
     for option in options.every()
     if option[0] == "bert" and option[1] not in NOT_HERE and peft_table.TABLE[method(option[1])].name in RUNS
-]
+    if not cannot(option)
+] + BESIDE
 STEP = {"FourierFTConfig": 0.005}
 """How far numbers are moved. FourierFT multiplies by 150: a tenth there would drown the base model."""
 GIVEN = {

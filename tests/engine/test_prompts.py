@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from hub import errors, runtime
-from hub.runtime import encoder, predict
+from hub.runtime import predict
 from hub.runtime.base import Backbone
 from hub.spec import validation
 from tests.engine import makers
@@ -143,15 +143,6 @@ def test_states_are_those_of_the_text_and_the_head_reads_what_peft_reads(name: s
     theirs = answer(reference, inputs(makers.TINY))
     assert same(predict.logits(model.head, seen), theirs), "PEFT's classifiers read the first row, a prompt's own"
     assert same(predict.logits(model.head, heads_see), theirs)
-
-
-def test_a_prefix_leaves_the_short_way_open(save: Callable[..., Saved]) -> None:
-    _, folder = save("PrefixTuningConfig", {"num_virtual_tokens": 5})
-    backbone = runtime.open_backbone(makers.TINY)
-    snapshot = runtime.open_snapshot(folder)
-    (found,) = validation.inspect(snapshot, backbone.base).components
-    with runtime.attach(backbone, found, runtime.tensors_of(snapshot, found)):
-        assert encoder.reads_first(backbone) and encoder.untouched(backbone) == 0
 
 
 def test_sentences_are_cut_where_the_prompt_leaves_room(save: Callable[..., Saved], tiny: Path) -> None:

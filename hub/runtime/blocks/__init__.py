@@ -4,6 +4,7 @@ from hub.runtime.blocks.block import Block, Tensors
 from hub.runtime.blocks.bottleneck import bottleneck
 from hub.runtime.blocks.lora import lora
 from hub.runtime.blocks.prompts import prefix, prompt
+from hub.runtime.blocks.routed import lily, poly
 
 __all__ = ["BLOCKS", "Block", "Tensors"]
 
@@ -14,5 +15,7 @@ BLOCKS: dict[str, Block] = {
     "p_tuning": prompt,
     "multitask_prompt_tuning": prompt,
     "prefix_tuning": prefix,
+    "poly": poly,
+    "lily": lily,
 }
 """`Part.kind` -> what sets its hooks."""

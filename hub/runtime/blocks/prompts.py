@@ -38,13 +38,12 @@ def prompt(attached: Attached, backbone: Backbone, component: Component, part: P
         attached.tasks = len(cols)
 
     def before(given: Inputs) -> None:
-        tasks = given.pop("task_ids", None)
         embedded = given.get("inputs_embeds")
         if embedded is None:
             embedded = words(given.pop("input_ids"))
         many = rows[None]
         if cols is not None and across is not None:
-            chosen = attached.chosen(tasks, len(embedded))
+            chosen = attached.chosen(len(embedded))
             many = rows * (cols[chosen] @ across[chosen])
         given["inputs_embeds"] = torch.cat([many.to(embedded.dtype).expand(len(embedded), -1, -1), embedded], dim=1)
         given["attention_mask"] = _lengthened(given.get("attention_mask"), count, 1)
@@ -99,13 +98,13 @@ def _moved(attached: Attached, backbone: Backbone, count: int) -> Any:
 
 
 def _on_inputs(attached: Attached, backbone: Backbone, change: Callable[[Inputs], None]) -> Any:
-    """Change what the base model is called with, as long as the adapter is on; `task_ids` are never its own."""
+    """Change what the base model is called with, as long as the adapter is on."""
 
-    def hook(module: Any, args: tuple[Any, ...], kwargs: Inputs) -> tuple[tuple[Any, ...], Inputs]:
+    def hook(module: Any, args: tuple[Any, ...], kwargs: Inputs) -> tuple[tuple[Any, ...], Inputs] | None:
+        if not attached.enabled:
+            return None
         given = dict(zip(_INPUTS, args, strict=False)) | kwargs
-        if attached.enabled:
-            change(given)
-        given.pop("task_ids", None)
+        change(given)
         return (), given
 
     return backbone.model.register_forward_pre_hook(hook, with_kwargs=True)

@@ -5,7 +5,7 @@ what it is given. All reckoning is in float32, in the order of PEFT 0.21's own m
 answers differ by rounding only (docs/validation.md has the measured distances).
 """
 
-from hub.runtime.merging import low_rank, replacing, turning
+from hub.runtime.merging import later, low_rank, replacing, taking_apart, turning
 from hub.runtime.merging.layer import Layer, Merge, Said, Tensors
 
 __all__ = ["MERGES", "Layer", "Merge", "Said", "Tensors"]
@@ -38,6 +38,22 @@ MERGES: dict[str, Merge] = {
     "hra": turning.hra,
     "hra.conv": turning.hra,
     "road": turning.road,
+    "beft": later.beft,
+    "hira": later.hira,
+    "hira.conv": later.hira,
+    "hira.embedding": later.hira_embedding,
+    "glora": later.glora,
+    "peanut": later.peanut,
+    "pvera": later.pvera,
+    "supertuning": later.supertuning,
+    "unilora": later.unilora,
+    "waveft": later.waveft,
+    "deft": taking_apart.deft,
+    "osf": taking_apart.osf,
+    "psoft": taking_apart.psoft,
+    "tinylora": taking_apart.tinylora,
+    "tinylora.embedding": taking_apart.tinylora,
+    "frod": taking_apart.frod,
     "ln_tuning.norm": replacing.ln_tuning,
     "saved": replacing.saved,
     "copy": replacing.saved,

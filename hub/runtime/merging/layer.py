@@ -36,19 +36,21 @@ class Layer:
 @dataclass(frozen=True)
 class Said:
     """What the configuration says beside the tensors. `scale`: the factor before a low-rank product. `wide`, `high`: the
-    largest input and output width of all adapted layers. `module`: the layer's path."""
+    largest input and output width of all adapted layers. `module`: the layer's path. `adapted`: the paths of all adapted
+    layers in the model's own order."""
 
     config: Mapping[str, Any]
     scale: float = 1.0
     wide: int = 0
     high: int = 0
     module: str = ""
+    adapted: tuple[str, ...] = ()
 
 
 Merge: TypeAlias = Callable[[Layer, Tensors, Said], Layer]
 
 
-def check_places(places: torch.Tensor, count: int) -> None:
-    """Raise IndexError unless every place is one of `count`: torch would count negative ones from the end."""
+def check_places(places: torch.Tensor, count: int, role: str = "it") -> None:
+    """Raise IndexError, naming the tensor by its role, unless every place is one of `count`: torch would count negative ones from the end."""
     if len(places.flatten()) and not 0 <= int(places.min()) <= int(places.max()) < count:
-        raise IndexError(f"it names place {int(places.min())} to {int(places.max())} of {count}")
+        raise IndexError(f"{role} names place {int(places.min())} to {int(places.max())} of {count}")

@@ -26,9 +26,9 @@ def oft(layer: Layer, own: Tensors, said: Said) -> Layer:
     size = (1 + math.isqrt(1 + 8 * upper.shape[1])) // 2
     if said.config.get("coft"):
         upper = _constrained(upper, size, float(said.config.get("eps", 6e-5)))
-    skew = _skew(upper, size)
+    turned = skew(upper, size)
     neumann = said.config.get("use_cayley_neumann", True)
-    blocks = _neumann(skew, int(said.config.get("num_cayley_neumann_terms", 5))) if neumann else _cayley(skew)
+    blocks = series(turned, int(said.config.get("num_cayley_neumann_terms", 5))) if neumann else cayley(turned)
     flat = layer.flat
     count = flat.shape[1] // size
     turn = torch.block_diag(*(blocks.expand(count, size, size) if len(blocks) == 1 else blocks))
@@ -40,7 +40,7 @@ def boft(layer: Layer, own: Tensors, said: Said) -> Layer:
     if len(own["boft_R"]) > 1:
         raise ValueError("more than one butterfly factor, which PEFT itself runs on CUDA only")
     data = own["boft_R"][0]
-    turn = torch.block_diag(*_cayley(0.5 * (data - data.transpose(1, 2))))
+    turn = torch.block_diag(*cayley(0.5 * (data - data.transpose(1, 2))))
     return layer.of((layer.flat @ turn.T) * own["boft_s"].view(-1, 1))
 
 
@@ -81,7 +81,7 @@ def _columns(variant: str, theta: torch.Tensor, alpha: torch.Tensor, half: int) 
     return alpha * theta.cos(), alpha * theta.sin()
 
 
-def _skew(upper: torch.Tensor, size: int) -> torch.Tensor:
+def skew(upper: torch.Tensor, size: int) -> torch.Tensor:
     """Skew-symmetric matrices [count, size, size] of their halves above the diagonal [count, size (size - 1) / 2]."""
     rows, columns = torch.triu_indices(size, size, 1)
     found = upper.new_zeros(len(upper), size, size)
@@ -89,25 +89,26 @@ def _skew(upper: torch.Tensor, size: int) -> torch.Tensor:
     return found - found.transpose(1, 2)
 
 
-def _cayley(skew: torch.Tensor) -> torch.Tensor:
-    one = torch.eye(skew.shape[-1]).expand_as(skew)
-    return torch.linalg.solve(one + skew, one - skew, left=False)
+def cayley(turned: torch.Tensor) -> torch.Tensor:
+    """(1 - Q)(1 + Q)^-1 of skew-symmetric matrices."""
+    one = torch.eye(turned.shape[-1]).expand_as(turned)
+    return torch.linalg.solve(one + turned, one - turned, left=False)
 
 
-def _neumann(skew: torch.Tensor, terms: int) -> torch.Tensor:
+def series(turned: torch.Tensor, terms: int) -> torch.Tensor:
     """(1 + Q)(1 - Q)^-1 by its first terms: 1 + 2 Q + 2 Q^2 + ... + Q^(terms - 1), as PEFT cuts the series."""
-    found = torch.eye(skew.shape[-1]).repeat(len(skew), 1, 1)
-    power = skew
+    found = torch.eye(turned.shape[-1]).repeat(len(turned), 1, 1)
+    power = turned
     for at in range(1, terms):
         last = at == terms - 1 and at > 2
         found = found + (power if last else 2 * power)
-        power = power @ skew
+        power = power @ turned
     return found
 
 
 def _constrained(upper: torch.Tensor, size: int, eps: float) -> torch.Tensor:
     """Halves of matrices whose norm is at most eps / sqrt(count)."""
-    norm = torch.norm(_skew(upper, size), dim=(1, 2))[:, None]
+    norm = torch.norm(skew(upper, size), dim=(1, 2))[:, None]
     most = eps / math.sqrt(len(upper))
     return torch.where(norm <= most, upper, most * upper / norm)
 

@@ -31,7 +31,8 @@ _ANOTHER_BASE = "is this the base model the adapter was trained on?"
 RUNS = frozenset(
     {"lora", "adalora", "loha", "lokr", "vera", "randlora", "vblora", "delora", "gralora", "miss", "bone", "fourierft",
      "shira", "c3a", "ia3", "oft", "boft", "hra", "road", "ln_tuning", "trainable_tokens", "prompt_tuning", "p_tuning",
-     "multitask_prompt_tuning", "prefix_tuning"}
+     "multitask_prompt_tuning", "prefix_tuning", "beft", "hira", "glora", "peanut", "pvera", "supertuning", "unilora", "waveft",
+     "deft", "osf", "psoft", "tinylora", "frod", "poly", "lily"}
 )  # fmt: skip
 """Methods that `hub.runtime` runs; all else is understood only."""
 
@@ -377,6 +378,7 @@ class _Reader:
                 "docs/formats.md tells of every method whether it runs",
             )
         else:
+            peft_reckoning.say_what_is_not_run(source, self.row, self.parts)
             for kind in sorted(kind for kind in kinds if kind.endswith(".experts")):
                 place = kind.partition(".")[2]
                 message = f"this hub does not run {self.row.title} on {_PLACES.get(place, place)} yet"
@@ -447,7 +449,9 @@ class _Reader:
                 "modules_to_save": sorted(settings.saved),
             }
         value |= self.reckoned | {
-            key: settings.alpha for key in ("alpha", "lora_alpha") if key in self.row.keys & set(self.source.config)
+            key: settings.alpha
+            for key in ("alpha", "lora_alpha")
+            if key in self.row.keys and self.source.config.get(key) is not None
         }
         if self.row.name == "lora":
             value |= {

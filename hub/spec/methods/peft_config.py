@@ -33,6 +33,8 @@ _OF_MODULES = re.compile("modules|layers|pattern")
 # starts from noise: loading such a file leaves the base alone
 _HARMLESS_INIT = (True, False, None, "true", "false", "True", "False", "gaussian", "orthogonal", "eva", "mica")
 _INIT_HINT = "convert it: save_pretrained(..., path_initial_model_for_weight_conversion=...) writes a plain LoRA"
+_ALPHA_OR_NOT = frozenset({"deft", "supertuning"})
+"""Methods whose alpha may be null: nothing is scaled."""
 OFF: tuple[Any, ...] = (None, False, "", [], {})
 """Values that say nothing."""
 # key -> what it is: understood, and not run here yet
@@ -271,6 +273,8 @@ def _numbers(source: components.Source, knob: Knob) -> dict[str, int]:
 
 def _alpha_key(layout: Layout, config: dict[str, Any]) -> tuple[str, Any]:
     key = "lora_alpha" if "lora_alpha" in layout.keys else "alpha"
+    if layout.name in _ALPHA_OR_NOT and config.get(key) is None:
+        return key, 8
     return key, config.get(key, 8) if key in layout.keys else 1.0
 
 

@@ -56,9 +56,15 @@ _FLAG = _Kind("true or false", lambda value: isinstance(value, bool))
 _TOKENS = _Kind(f"a list of at most {MOST_TOKENS} token numbers, or one for each table by its name", _is_tokens)
 _SEED = _whole(0, _SEEDS)
 _SWITCHES = ("apply_GS", "block_share", "coft", "decompose_both", "fan_in_fan_out", "lora_bias", "save_only_topk_weights",
-             "save_projection", "sparse", "use_cayley_neumann", "use_dora", "use_effective_conv2d", "very_sparse")  # fmt: skip
+             "para", "proportional_parameters", "sample_at_inference", "save_projection", "select_top", "sparse",
+             "use_cayley_neumann", "use_dora", "use_effective_conv2d", "use_idwt", "very_sparse")  # fmt: skip
 KINDS: dict[str, _Kind] = {
     **dict.fromkeys(_SWITCHES, _FLAG),
+    "ab_svd_init": _word("psoft_init", "pissa_init"),
+    "act_fn": _word("gelu", "gelu_new", "leaky_relu", "linear", "mish", "relu", "sigmoid", "silu", "swish", "tanh"),
+    "cayley_neumann_eps": _number(1e3),
+    "decomposition_method": _word("relu", "qr"),
+    "depth": _whole(0, 64),
     "eps": _number(1.0),
     "group_size": _whole(2, 1 << 20),
     "init_r": _whole(1, 1024),
@@ -67,16 +73,43 @@ KINDS: dict[str, _Kind] = {
     "num_layers": _whole(1, 1024),
     "num_transformer_submodules": _whole(1, 2),
     "projection_prng_key": _SEED,
+    "projection_seed": _SEED,
+    "psoft_alpha": _number(1e5),
+    "psoft_svd": _word("full", "lowrank"),
+    "psoft_svd_lowrank_niter": _whole(0, 100),
     "randlora_alpha": _number(1e6),
     "random_loc_seed": _SEED,
+    "random_seed": _SEED,
     "scaling": _number(1e5),
     "token_indices": _TOKENS,
     "token_dim": _whole(1, 1 << 20),
     "topk": _whole(1, 1024),
     "trainable_token_indices": _TOKENS,
     "variant": _word("road_1", "road_2", "road_4"),
+    "weight_tying": _Kind("a share from 0 to 1", lambda value: type(value) in (int, float) and 0 <= value <= 1),
 }
 """Key -> the values that it may have."""
+
+
+_NOT_RUN: dict[tuple[str, str], tuple[tuple[Any, ...], str]] = {
+    ("waveft", "wavelet_family"): (("db1", "haar"), "WaveFT with other wavelets than Haar's (wavelet_family)"),
+    ("pvera", "sample_at_inference"): ((False,), "PVeRA that answers at random (sample_at_inference)"),
+    ("poly", "poly_type"): (("poly",), "other routers of Poly (poly_type)"),
+}
+"""(method, key) -> (values that are run, what others are)."""
+
+
+def say_what_is_not_run(source: components.Source, layout: Layout, parts: list[components.Part]) -> None:
+    """Note variants of a method whose tensors are understood and whose arithmetic is another one, or not in the file."""
+    for (method, key), (values, what) in _NOT_RUN.items():
+        value = source.config.get(key)
+        if method == layout.name and value is not None and value not in values:
+            source.not_run("config.unsupported", f"{source.config_path}: {key}", f"this hub does not run {what}")
+    if layout.name == "unilora" and not any(part.module for part in parts):
+        message = (
+            "this hub cannot run this UniLoRA: its file does not say which number of the vector each layer takes where"
+        )
+        source.not_run("tensors.missing", source.weights, message, "save it with save_indices=True", "shapes")
 
 
 def read(source: components.Source, layout: Layout) -> dict[str, Any]:

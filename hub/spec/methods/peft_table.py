@@ -226,8 +226,8 @@ ROWS: tuple[Layout, ...] = (
     Layout(
         "DEFT", "deft", "DEFT",
         forms=(form("linear", "deft_P: OUT r", "deft_R: r IN"), form("linear", "deft_P: OUT r", when="para")),
-        knobs=(_PLAIN_RANK,), keys=frozenset({"para", "decomposition_method", "fan_in_fan_out"}),
-        aside=frozenset({"deft_dropout", "init_weights", "init_scale", "alpha"}),
+        knobs=(_PLAIN_RANK,), keys=frozenset({"para", "decomposition_method", "fan_in_fan_out", "alpha"}),
+        aside=frozenset({"deft_dropout", "init_weights", "init_scale"}),
     ),
     Layout(
         "FROD", "frod", "FRoD", forms=(form("linear", "frod_lambda_l: IN", "frod_lambda_s_values: k"),),
@@ -290,8 +290,8 @@ ROWS: tuple[Layout, ...] = (
         forms=(form("linear", "supertuning_values: k", "?!#supertuning_indices: k"),
                form("linear", "supertuning_values: k", "?!#supertuning_indices: k", "supertuning_lora_A.weight: r IN",
                     "supertuning_lora_B.weight: OUT r")),
-        knobs=(Knob("r", "r"),), keys=frozenset({"sparsity", "select_top", "save_precomputed_indices"}),
-        aside=frozenset({"lora_alpha", "lora_dropout", "init_weights"}),
+        knobs=(Knob("r", "r"),), keys=frozenset({"sparsity", "select_top", "save_precomputed_indices", "lora_alpha"}),
+        aside=frozenset({"lora_dropout", "init_weights"}),
     ),
     Layout(
         "TINYLORA", "tinylora", "TinyLoRA",
