@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -178,14 +178,17 @@ def tokenizer_digest(folder: Path | str) -> str | None:
     """
     root = Path(folder)
     if (root / "tokenizer.json").is_file():
-        table = _json(root / "tokenizer.json")
-        kept = {key: value for key, value in table.items() if key not in {"padding", "truncation"}}
-        return _digest_of(kept)
+        return tokenizer_digest_of(_json(root / "tokenizer.json"))
     files = {name: _sha256(root / name) for name in _VOCABULARIES if (root / name).is_file()}
     if not files:
         return None
     settings = _json(root / "tokenizer_config.json") if (root / "tokenizer_config.json").is_file() else {}
     return _digest_of({"files": files, "do_lower_case": settings.get("do_lower_case")})
+
+
+def tokenizer_digest_of(table: Mapping[str, Any]) -> str:
+    """`tokenizer_digest` of what a tokenizer.json holds."""
+    return _digest_of({key: value for key, value in table.items() if key not in {"padding", "truncation"}})
 
 
 def index(folders: Iterable[Path | str], *, cache: Path | None = None) -> dict[str, Path]:

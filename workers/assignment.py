@@ -40,6 +40,8 @@ class Assignment:
     previous: dict[str, Any] | None = None
     """`{adapter_digest, predictions: {benchmark digest: [labels]}}` of the version behind `latest`."""
     limits: Limits = Limits()
+    parity: bool = False
+    """Whether the library that wrote the adapter is asked, too, where it is installed."""
 
     def to_json(self) -> dict[str, Any]:
         found = {**vars(self), "limits": asdict(self.limits)}

@@ -91,9 +91,13 @@ class Server:
             pipes.send(self.answers, {"fault": f"the child's result cannot be told: {error}"})
 
     def _answer(self, assignment: Assignment) -> Message:
+        from workers.checks import parity
+
         started = False
         try:
             backbone = self._backbone(assignment)
+            if assignment.parity:
+                parity.ready()
             prepared = {
                 files.benchmark.digest: self._prepared(backbone, files, assignment.limits)
                 for files in assignment.benchmarks
@@ -144,7 +148,7 @@ class Server:
                 del self.prepared[key]
 
     def _prepared(self, backbone: Any, files: BenchmarkFiles, limits: Limits) -> Any:
-        from workers import benchmarks
+        from workers import benchmarks, engine
 
         place = (backbone.fingerprint, files.benchmark.digest)
         if place not in self.prepared:
@@ -152,6 +156,8 @@ class Server:
             if found is None:
                 self._in_child(_preparing(backbone, files, self.scratch), limits, self._to_prepare(files))
                 found = benchmarks.cached(backbone, files.benchmark, self.scratch)
+            assert found is not None, "the child that prepares it has written it"
+            engine.look_ahead(backbone, found)
             self.prepared[place] = found
         self.prepared.move_to_end(place)
         while len(self.prepared) > KEPT_READY:

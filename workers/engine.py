@@ -7,6 +7,7 @@ found in order.
 
 import contextlib
 import importlib
+import posixpath
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,9 +27,12 @@ from hub.spec.snapshot import MemorySnapshot, Snapshot
 from hub.spec.validation import Inspection
 from workers import benchmarks, evaluators, labels, refusals
 from workers.assignment import Assignment
-from workers.checks.effect import effect
+from workers.checks.drift import sample
 from workers.checks.frozen import frozen
-from workers.checks.tensors import DIVERGED, applied, finite, load, loaded
+from workers.checks.looking import Looked, look
+from workers.checks.parity import NOT_ASKED, parity
+from workers.checks.plain import remember
+from workers.checks.tensors import DIVERGED, finite, load
 from workers.environment import environment
 from workers.errors import Rejected
 from workers.evaluation import Outcome, Prepared, Previous, Subject
@@ -84,20 +88,34 @@ class Run:
                 return
             self.tell("attach")
             with load(self.backbone, component, tensors, inspection.facts.usage.get("task")) as attached:
-                self._looked_at(component, attached, tensors)
+                self.tell("effect")
+                rows = predict.within(self._rows(), self.backbone.max_length - attached.taken)
+                looked = Looked(self.backbone, self.snapshot, inspection, component, tensors, attached)
+                for seen in look(looked, rows, self.assignment.plan["gates"]):
+                    self._found(seen, component)
+                ours = predict.outputs(self.backbone, rows) if self.assignment.parity else None
                 subject = self._subject(component, attached, tensors)
                 for digest, prepared in self.prepared.items():
                     with self._refusals(component):
-                        rows = prepared.within(self.backbone.max_length - attached.taken)
-                        judged["scores"].append(self._score(component, subject, digest, rows))
+                        within = prepared.within(self.backbone.max_length - attached.taken)
+                        judged["scores"].append(self._score(component, subject, digest, within))
+            self._found(self._compared(inspection, component, tensors, rows, ours), component)
 
-    def _looked_at(self, component: Component, attached: Attached, tensors: Mapping[str, torch.Tensor]) -> None:
-        """What can be said of an adapter before anything is scored."""
-        self._found(loaded(component), component)
-        self._found(applied(component, attached, tensors), component)
-        self.tell("effect")
-        rows = predict.within(self._rows(), self.backbone.max_length - attached.taken)
-        self._found(effect(self.backbone, component, attached, tensors, rows), component)
+    def _compared(
+        self,
+        inspection: Inspection,
+        component: Component,
+        tensors: Mapping[str, torch.Tensor],
+        rows: Batch,
+        ours: tuple[torch.Tensor, ...] | None,
+    ) -> Finding:
+        """What the library that wrote the adapter answers to the rows that we have answered."""
+        if ours is None:
+            return Finding("parity", "skipped", NOT_ASKED)
+        path = posixpath.join(component.folder, "adapter_config.json")
+        served = {found.path: found.data for found in inspection.rewritten}
+        config = served.get(path) or self.snapshot.read(path, 0, self.snapshot.files.get(path, 0))
+        return parity(self.backbone, component, config, tensors, ours, rows)
 
     def _rows(self) -> Batch:
         """The first rows of the first benchmark; any sentences where there is none."""
@@ -167,8 +185,9 @@ class Run:
         found = answers.get("folders", {}).get(folder, answers["labels"]) if isinstance(answers, dict) else answers
         return Previous(str(given["adapter_digest"]), list(found))
 
-    def _found(self, finding: Finding, component: Component | None = None) -> None:
-        self.ledger.add(finding, component.folder if component else "")
+    def _found(self, finding: Finding | None, component: Component | None = None) -> None:
+        if finding is not None:
+            self.ledger.add(finding, component.folder if component else "")
 
     def _note(
         self,
@@ -228,10 +247,16 @@ def in_memory(folder: Path) -> MemorySnapshot:
     )
 
 
+def look_ahead(backbone: Backbone, prepared: Prepared) -> None:
+    """Have the base model's own answers to a benchmark's first rows ready, for every run to come."""
+    remember(backbone, prepared.first_rows)
+
+
 def warm(backbone: Backbone) -> None:
     """Have everything imported that a run or a probe needs: a child may not be able to open files."""
-    predict.hidden(backbone, benchmarks.in_memory(backbone, SENTENCES))
-    importlib.import_module("sklearn.linear_model")
+    remember(backbone, sample(backbone))
+    for module in ("sklearn.linear_model", "scipy.stats"):
+        importlib.import_module(module)
     for task in tasks.TASKS:
         evaluators.of(task)
 

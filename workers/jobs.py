@@ -144,6 +144,7 @@ class Worker:
                 base_model=lease.base_model,
                 previous=lease.previous,
                 limits=self.settings.limits,
+                parity=self.settings.parity,
             )
             return self.process.judge(assignment, beating.tell, beating.is_lost)
         finally:

@@ -24,6 +24,8 @@ class Settings:
     limits: Limits
     isolation: str = "required"
     """`required`: nothing is judged unless the essential walls hold. `best`: with those that do. `off`: without any."""
+    parity: bool = False
+    """HUB_PARITY: compare with the library that wrote an adapter, where it is installed."""
 
 
 def read(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -42,6 +44,7 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
         scratch=Path(scratch).expanduser().resolve(),
         limits=limits,
         isolation=_isolation(given.get("HUB_ISOLATION", "required")),
+        parity=given.get("HUB_PARITY", "0").lower() in ("1", "true", "yes", "on"),
     )
 
 

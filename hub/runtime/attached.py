@@ -1,6 +1,6 @@
 """What attaching leaves behind: hooks and merged layers that can be switched off, and taken off."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -81,6 +81,12 @@ class Attached:
         if not 0 <= int(found.min()) <= int(found.max()) < self.tasks:
             raise errors.UsageError(f"tasks are 0 to {self.tasks - 1}, not {int(found.min())} to {int(found.max())}")
         return found
+
+    def layers(self) -> Iterator[tuple[torch.nn.Module, Layer, Layer]]:
+        """(module, its own layer, the merged one) of every layer that is merged, whether the adapter is on or off."""
+        for module, other in self._merged:
+            here = Layer(module.weight, getattr(module, "bias", None))
+            yield (module, other, here) if self._enabled else (module, here, other)
 
     def detach(self) -> None:
         """Take everything off; the backbone is then as if nothing had been attached."""

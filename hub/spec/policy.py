@@ -6,6 +6,8 @@ where it does not, the gate's `undecided` says whether that counts as passed.
     min_gain    gain over the strongest baseline: passed if the whole interval lies above `value`
     max_drop    change against the version behind `latest`: passed if even the worst end drops by at most `value`
     min_value   the metric itself: passed if the whole interval lies at or above `value`
+    min_effect  how far the adapter moves hidden states, in multiples of the noise that the base model itself shows when
+                the same rows stand in other batches. What moves them by less is undecided: a warning, or a refusal
 
 Differences in a score (`gain`, `change`) are plain: this adapter minus the other. `direction` says which sign is good.
 """
@@ -21,6 +23,10 @@ from hub.spec import documents, errors
 
 PROTOCOL = "1"
 GATES = ("min_gain", "max_drop", "min_value")
+RUN_GATES = ("min_effect",)
+"""Gates about a run as a whole, not about a score; a policy that does not name one has its default without writing it."""
+RUN_DEFAULTS: dict[str, dict[str, Any]] = {"min_effect": {"value": 10.0, "undecided": "pass"}}
+"""Ten times: merging a delta that is next to nothing rounds weights anew, and that alone shows as several times the noise."""
 _DEFAULTS: dict[str, dict[str, Any] | None] = {
     "min_gain": {"value": 0.0, "undecided": "fail"},
     "max_drop": {"value": 0.01, "undecided": "pass"},
@@ -45,7 +51,8 @@ class Policy:
 
     def to_json(self) -> dict[str, Any]:
         """The policy as a user would write it."""
-        return {"required": list(self.required), "gates": {name: self.gates.get(name) for name in GATES}}
+        named = {name: self.gates[name] for name in RUN_GATES if name in self.gates}
+        return {"required": list(self.required), "gates": {name: self.gates.get(name) for name in GATES} | named}
 
 
 DEFAULT = Policy((), {name: gate for name, gate in _DEFAULTS.items() if gate is not None})
@@ -60,10 +67,12 @@ def parse(definition: bytes | dict[str, Any]) -> Policy:
     required, gates = raw.get("required") or [], raw.get("gates") or {}
     if not isinstance(required, list) or any(not isinstance(name, str) for name in required):
         raise _error("required", "must be a list of benchmark names", "write names such as glue/sst2")
-    if not isinstance(gates, dict) or set(gates) - set(GATES):
-        raise _error("gates", "must be a mapping of gates that are known", f"known are {', '.join(GATES)}")
+    if not isinstance(gates, dict) or set(gates) - {*GATES, *RUN_GATES}:
+        known = ", ".join((*GATES, *RUN_GATES))
+        raise _error("gates", "must be a mapping of gates that are known", f"known are {known}")
     collector = errors.Collector()
-    found = {name: gate for name in GATES if (gate := _gate(name, gates.get(name, _DEFAULTS[name]), collector))}
+    given = {name: gates.get(name, _DEFAULTS.get(name)) for name in (*GATES, *RUN_GATES)}
+    found = {name: gate for name, raw in given.items() if (gate := _gate(name, raw, collector))}
     collector.finalize()
     return Policy(tuple(dict.fromkeys(required)), found)
 
@@ -94,6 +103,11 @@ def decide(score: Mapping[str, Any], gates: Mapping[str, Any]) -> list[dict[str,
     return [_decide(name, gates[name], score) for name in GATES if gates.get(name) is not None]
 
 
+def run_gate(name: str, gates: Mapping[str, Any]) -> dict[str, Any]:
+    """The {"value", "undecided"} of a gate about the run as a whole, by its default where the plan does not name it."""
+    return dict(gates.get(name) or RUN_DEFAULTS[name])
+
+
 def _decide(name: str, gate: Mapping[str, Any], score: Mapping[str, Any]) -> dict[str, Any]:
     sign = 1.0 if score.get("direction", "up") == "up" else -1.0
     # every gate becomes "more is better, and it must be at least this"
@@ -114,7 +128,7 @@ def _decide(name: str, gate: Mapping[str, Any], score: Mapping[str, Any]) -> dic
 def _gate(name: str, raw: Any, collector: errors.Collector) -> dict[str, Any] | None:
     if raw is None:
         return None
-    fallback = (_DEFAULTS[name] or {"undecided": "fail"})["undecided"]
+    fallback = ((_DEFAULTS | RUN_DEFAULTS)[name] or {"undecided": "fail"})["undecided"]
     gate = raw if isinstance(raw, dict) else {"value": raw}
     value, undecided = gate.get("value"), gate.get("undecided", fallback)
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

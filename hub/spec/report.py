@@ -32,6 +32,7 @@ CHECKS = (
     "benchmark",
     "parity",
     "drift",
+    "merge",
 )
 STATUSES = ("passed", "failed", "warning", "skipped")
 VERDICTS = ("passed", "failed", "error")
