@@ -343,7 +343,7 @@ def test_a_base_in_half_precision_is_judged_and_loaded_alike(
     widened: int, dtype: str, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was published, and then could not be loaded: its head is float32, its states are not."""
-    monkeypatch.setattr("hub.runtime.base.RECORD_IN_FLOAT32", widened)
+    monkeypatch.setattr("hub.runtime.assembly.RECORD_IN_FLOAT32", widened)
     base = makers.copied(tiny, tmp_path / "half")
     tensors = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(base / "model.safetensors").items()}
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
