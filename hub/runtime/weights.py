@@ -62,11 +62,14 @@ def read_only(tensor: torch.Tensor) -> torch.Tensor:
     """The same values in memory that cannot be written."""
     data = bytes_of(tensor)
     descriptor = os.memfd_create("buffer")
+    # Opened anew for reading: mapped by a descriptor that may write, it could be made writable again by mprotect.
+    reading = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY)
     try:
         os.write(descriptor, data)
-        view = mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+        view = mmap.mmap(reading, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
     finally:
         os.close(descriptor)
+        os.close(reading)
     return _tensor(np.frombuffer(view, dtype=np.uint8), tensor.dtype).view(tensor.shape)
 
 

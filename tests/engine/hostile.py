@@ -1,0 +1,370 @@
+"""What a child would do if a fault in a parser gave it to an attacker. Each attack returns what it got: nothing, if it was stopped.
+
+None is a pretence: the tests run each with the walls away, too, and there it gets what it wants.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import mmap
+import os
+import resource
+import signal
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.engine.resident import Attack, Place
+
+PIECE = 1 << 20
+MUCH = 1100 << 20
+"""More memory than the runs here may use."""
+SYS = {
+    "x86_64": {"ptrace": 101, "keyctl": 250, "add_key": 248, "io_uring_setup": 425, "userfaultfd": 323, "process_vm_readv": 310,
+               "unshare": 272, "memfd_create": 319, "tkill": 200, "pidfd_open": 434, "pidfd_send_signal": 424, "prlimit64": 302},
+    "aarch64": {"ptrace": 117, "keyctl": 219, "add_key": 217, "io_uring_setup": 425, "userfaultfd": 282, "process_vm_readv": 270,
+                "unshare": 97, "memfd_create": 279, "tkill": 130, "pidfd_open": 434, "pidfd_send_signal": 424, "prlimit64": 261},
+}[os.uname().machine]  # fmt: skip
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def call(name: str, *arguments: object) -> int:
+    """A system call by its number, past whatever the C library thinks of it."""
+    given = [ctypes.c_long(item) if isinstance(item, int) else item for item in arguments]
+    found = libc.syscall(ctypes.c_long(SYS[name]), *given)
+    if found < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), name)
+    return int(found)
+
+
+def each(*attempts: Callable[[], object]) -> list[int]:
+    """The numbers of the attempts that succeeded."""
+    found = []
+    for number, attempt in enumerate(attempts):
+        with contextlib.suppress(OSError, MemoryError, RuntimeError, ValueError):
+            attempt()
+            found.append(number)
+    return found
+
+
+# --- Out to others -------------------------------------------------------------------------------------------------
+def connect(place: Place) -> object:
+    def ask() -> None:
+        with socket.socket() as line:
+            line.settimeout(2)
+            line.connect(("127.0.0.1", place.more["tcp"]))
+
+    return each(ask)
+
+
+def ask_for_credentials(place: Place) -> object:
+    """As a program in a cloud asks the machine's own address for the keys of its role."""
+    found = []
+    with contextlib.suppress(OSError), socket.socket() as line:
+        line.settimeout(2)
+        line.connect(("169.254.169.254", 80))
+        line.sendall(b"GET /latest/meta-data/iam/security-credentials/ HTTP/1.0\r\n\r\n")
+        found.append(line.recv(100).decode())
+    return found
+
+
+def ask_for_a_name(place: Place) -> object:
+    """Data leaves through names that are looked up."""
+
+    def ask() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
+            line.settimeout(2)
+            line.sendto(b"\x12\x34\x01\x00secret.example", ("127.0.0.1", place.more["udp"]))
+            line.recv(100)
+
+    return each(ask)
+
+
+def command_docker(place: Place) -> object:
+    def ask(path: str) -> None:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(2)
+            line.connect(path)
+            line.sendall(b"POST /containers/create HTTP/1.0\r\n\r\n")
+            line.recv(100)
+
+    return each(lambda: ask(place.more["unix"]))
+
+
+def reach_the_desktop(place: Place) -> object:
+    def ask() -> None:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect("\0" + place.more["abstract"])
+
+    return each(ask)
+
+
+# --- More of itself ------------------------------------------------------------------------------------------------
+def bomb(place: Place) -> object:
+    """Each child would fork again; it is content with thirty that sleep, so that the control can be run."""
+    found = 0
+    for _ in range(30):
+        try:
+            pid = os.fork()
+        except OSError:
+            break
+        if not pid:
+            time.sleep(600)
+            os._exit(0)
+        found += 1
+    return found
+
+
+def detach(place: Place) -> object:
+    """A daemon as daemons are made: twice forked, in a session of its own, and none of its parent's any more."""
+    reading, writing = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError:
+        return 0
+    if not pid:
+        os.setsid()
+        if not os.fork():
+            os.write(writing, str(os.getpid()).encode())
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(600)
+        os._exit(0)
+    return int(os.read(reading, 20))
+
+
+def run_a_program(place: Place) -> object:
+    os.dup2(own_pipe(), 9)  # open on the other side, too: whoever listens takes it for the same process
+    return each(lambda: os.execv("/bin/sh", ["sh", "-c", f"echo run > {place.folder}/ran; sleep 600"]))
+
+
+def threads(place: Place) -> object:
+    def more() -> None:
+        for _ in range(40):
+            threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+
+    return each(more)
+
+
+def leave_the_group(place: Place) -> object:
+    return each(os.setsid, lambda: os.setpgid(0, place.victim), lambda: os.setpgid(0, os.getppid()))
+
+
+def outlive_the_parent(place: Place) -> object:
+    def forget() -> None:
+        if libc.prctl(1, 0, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "refused")
+
+    return each(forget)
+
+
+# --- All of the memory, all of the disk, all of the time -------------------------------------------------------------
+def a_hundred_gigabytes(place: Place) -> object:
+    norm = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000  # MAP_NORESERVE: the control must not need them
+    return each(lambda: mmap.mmap(-1, 100 << 30, flags=norm))
+
+
+def touch(view: "mmap.mmap | bytearray") -> None:
+    for place in range(0, len(view), 4096):
+        view[place] = 1
+
+
+def allocate(place: Place) -> object:
+    return each(lambda: touch(bytearray(MUCH)))
+
+
+def in_small_pieces(place: Place) -> object:
+    return each(lambda: [bytearray(PIECE) for _ in range(MUCH // PIECE)])
+
+
+def share_memory(place: Place) -> object:
+    """Memory that two processes may share counts as no data of either."""
+    return each(lambda: touch(mmap.mmap(-1, MUCH)))
+
+
+def memory_as_a_file(place: Place) -> object:
+    def fill() -> None:
+        descriptor = call("memfd_create", b"much", 0)
+        for _ in range(64):
+            os.write(descriptor, bytes(PIECE))
+
+    return each(fill)
+
+
+def fill_the_disk(place: Place) -> object:
+    def fill(folder: str) -> None:
+        path = Path(folder) / f"filled-{place.folder.name}"
+        with path.open("wb", buffering=0) as file:
+            file.write(bytes(PIECE))
+
+    return each(*(lambda folder=folder: fill(folder) for folder in (str(place.folder), "/tmp", "/dev/shm", "/var/tmp")))
+
+
+def spin(place: Place) -> object:
+    place.tell("spinning")
+    began = time.monotonic()
+    while time.monotonic() - began < 2.0:
+        pass
+    return "spun"
+
+
+def open_files(place: Place) -> object:
+    held = []
+    with contextlib.suppress(OSError):
+        while len(held) < 500:
+            held.append(os.dup(0))
+    return len(held) if len(held) >= 100 else 0
+
+
+def raise_the_limits(place: Place) -> object:
+    most = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    return each(
+        lambda: resource.setrlimit(resource.RLIMIT_DATA, most), lambda: resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    )
+
+
+# --- What belongs to others ------------------------------------------------------------------------------------------
+def read_secrets(place: Place) -> object:
+    return each((place.folder / "token").read_text, lambda: os.listdir(place.folder))
+
+
+def read_an_environment(place: Place) -> object:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{place.victim}/environ").read_bytes().decode()
+    return ""
+
+
+class Vector(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+def read_memory(place: Place) -> object:
+    """By address: it is its parent's child, so it knows where its parent keeps what both had before the fork."""
+    mine = ctypes.create_string_buffer(8)
+    here, there = Vector(ctypes.addressof(mine), 8), Vector(id(None), 8)
+
+    def by_file() -> None:
+        with open(f"/proc/{place.parent}/mem", "rb") as file:
+            file.seek(id(None))
+            file.read(8)
+
+    def by_call() -> None:
+        call("process_vm_readv", place.parent, ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
+
+    return each(by_file, by_call)
+
+
+def trace(place: Place) -> object:
+    return each(lambda: call("ptrace", 0x4206, place.victim, 0, 0))  # PTRACE_SEIZE
+
+
+def kill_others(place: Place) -> object:
+    def by_descriptor() -> None:
+        call("pidfd_send_signal", call("pidfd_open", place.victim, 0), signal.SIGTERM, None, 0)
+
+    return each(by_descriptor, lambda: os.kill(place.victim, signal.SIGTERM), lambda: call("tkill", place.victim, 15))
+
+
+def kill_by_the_kernel(place: Place) -> object:
+    """A pipe's owner is signalled when there is something to read, and anybody may be named its owner."""
+    reading, writing = os.pipe()
+
+    def name_an_owner() -> None:
+        fcntl.fcntl(reading, fcntl.F_SETOWN, place.victim)
+        fcntl.fcntl(reading, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+        os.write(writing, b"!")
+
+    return each(name_an_owner)
+
+
+def starve_others(place: Place) -> object:
+    """Set another process's limits instead of one's own."""
+    limits = (ctypes.c_uint64 * 2)(64, 64)
+    return each(lambda: call("prlimit64", place.victim, resource.RLIMIT_NOFILE, ctypes.byref(limits), None))
+
+
+def write_outside(place: Place) -> object:
+    theirs = place.folder / "theirs"
+    return each(
+        lambda: theirs.write_text("mine now"),
+        lambda: os.truncate(theirs, 0),
+        lambda: os.symlink("/etc", place.folder / "link"),
+        lambda: os.link(theirs, place.folder / "second"),
+        lambda: theirs.chmod(0o777),
+        lambda: os.utime(theirs),
+        lambda: (place.folder / "folder").mkdir(),
+        lambda: theirs.rename(place.folder / "elsewhere"),
+    )
+
+
+def speak_for_the_parent(place: Place) -> object:
+    """The parent's pipes, opened anew: whoever writes there is believed a verdict."""
+    return each(
+        *(lambda number=number: os.open(f"/proc/{place.parent}/fd/{number}", os.O_WRONLY) for number in range(3, 64))
+    )
+
+
+# --- The kernel ------------------------------------------------------------------------------------------------------
+def new_namespaces(place: Place) -> object:
+    return each(lambda: call("unshare", 0x10000000), lambda: call("unshare", 0x40000000))
+
+
+def keys(place: Place) -> object:
+    return each(
+        lambda: call("add_key", b"user", b"left here", b"for the next", 12, -2), lambda: call("keyctl", 0, -3, 1)
+    )
+
+
+def rare_calls(place: Place) -> object:
+    room = ctypes.create_string_buffer(256)
+    return each(lambda: call("io_uring_setup", 4, room), lambda: call("userfaultfd", 0))
+
+
+# --- What it says ----------------------------------------------------------------------------------------------------
+def own_pipe() -> int:
+    """The descriptor that it talks through: the only pipe it holds."""
+    for number in range(3, 64):
+        with contextlib.suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(number).st_mode):
+                return number
+    raise OSError("no pipe")
+
+
+def saying(data: bytes, times: int = 1) -> Attack:
+    """An attack by words: these bytes, so many times, and then nothing more."""
+
+    def say(place: Place) -> object:
+        pipe = own_pipe()
+        for _ in range(times):
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(pipe, rest) :]
+        time.sleep(600)
+        return None
+
+    return say
+
+
+def framed(body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + body
+
+
+def go_quiet(place: Place) -> object:
+    """Close the pipe and live on."""
+    os.close(own_pipe())
+    time.sleep(600)
+    return None
+
+
+def recurse(place: Place) -> object:
+    import sys
+
+    sys.setrecursionlimit(1 << 30)
+
+    class Deep:
+        def __repr__(self) -> str:
+            return repr(self)
+
+    return repr(Deep())
