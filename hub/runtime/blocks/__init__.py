@@ -14,7 +14,9 @@ BLOCKS: dict[str, Block] = {
     "prompt_tuning": prompt,
     "p_tuning": prompt,
     "multitask_prompt_tuning": prompt,
+    "cpt": prompt,
     "prefix_tuning": prefix,
+    "cartridge": prefix,
     "poly": poly,
     "lily": lily,
 }

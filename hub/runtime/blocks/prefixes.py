@@ -19,6 +19,10 @@ Prefix: TypeAlias = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """Hidden states [rows, tokens, hidden] -> keys and values [rows or 1, heads, prefix, head size]: a gate may look at the text."""
 
 
+_PASTS = ("past_key_values", "layer_past")
+"""What transformers calls the keys and values of what was read before."""
+
+
 class _Past:
     """What an attention layer asks for the keys and values of what it has read before: a prefix, then what it had."""
 
@@ -54,6 +58,7 @@ def same(keys: torch.Tensor, values: torch.Tensor) -> Prefix:
 def put(attention: Any, prefix: Prefix, enabled: Callable[[], bool]) -> Any:
     """Let an attention layer look at a prefix, as long as it is enabled; returns the hook's handle."""
     names = _names(attention)
+    past = next(name for name in _PASTS if name in names)
 
     def hook(
         module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -63,7 +68,7 @@ def put(attention: Any, prefix: Prefix, enabled: Callable[[], bool]) -> Any:
         given = dict(zip(names, args, strict=False)) | kwargs
         keys, values = prefix(given["hidden_states"])
         given["attention_mask"] = _visible(module, given.get("attention_mask"), given["hidden_states"], keys.shape[2])
-        given["past_key_values"] = _Past(keys, values, given.get("past_key_values"))
+        given[past] = _Past(keys, values, given.get(past))
         return (), given
 
     return attention.register_forward_pre_hook(hook, with_kwargs=True)
@@ -88,4 +93,5 @@ def _names(module: Any) -> list[str]:
 
 
 def _named(module: Any) -> bool:
-    return {"hidden_states", "attention_mask", "past_key_values"} <= set(_names(module))
+    names = _names(module)
+    return {"hidden_states", "attention_mask"} <= set(names) and any(name in names for name in _PASTS)

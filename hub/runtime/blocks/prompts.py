@@ -22,9 +22,10 @@ from hub.runtime.blocks.block import Tensors
 from hub.spec.components import Component, Part
 
 Inputs = dict[str, Any]
+_COUNTS_TEXT = frozenset({"opt"})
+"""Decoders that leave padding out when they count positions."""
 LEAST_TEXT = 3
 """Tokens that an adapter has to leave: what begins a text, a word, what ends it."""
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds")
 
 
 def prompt(attached: Attached, backbone: Backbone, component: Component, part: Part, tensors: Tensors) -> None:
@@ -47,12 +48,13 @@ def prompt(attached: Attached, backbone: Backbone, component: Component, part: P
             many = rows * (cols[chosen] @ across[chosen])
         given["inputs_embeds"] = torch.cat([many.to(embedded.dtype).expand(len(embedded), -1, -1), embedded], dim=1)
         given["attention_mask"] = _lengthened(given.get("attention_mask"), count, 1)
-        given["token_type_ids"] = _lengthened(given.get("token_type_ids"), count, 0)
+        if given.get("token_type_ids") is not None:
+            given["token_type_ids"] = _lengthened(given["token_type_ids"], count, 0)
         given.pop("position_ids", None)  # PEFT sets them aside too
         _check_length(backbone, given["inputs_embeds"].shape[1], count)
 
     attached.taken += count
-    attached.add(_on_inputs(attached, backbone, before), part.tensors)
+    attached.add(_on_inputs(attached, backbone.model, before), part.tensors)
 
 
 def prefix(attached: Attached, backbone: Backbone, component: Component, part: Part, tensors: Tensors) -> None:
@@ -75,39 +77,51 @@ def prefix(attached: Attached, backbone: Backbone, component: Component, part: P
 
 
 def _moved(attached: Attached, backbone: Backbone, count: int) -> Any:
-    """Have the embeddings count positions from `count` on."""
+    """Have positions counted from `count` on: by the embeddings, where these count them, else by the body."""
     embeddings = getattr(backbone.model, "embeddings", None)
-    names = [] if embeddings is None else list(inspect.signature(type(embeddings).forward).parameters)[1:]
-    if "past_key_values_length" not in names:
+    counts = "past_key_values_length" in names_of(embeddings)
+    if not counts and "position_ids" not in names_of(backbone.model):
         kind = backbone.base.model_type
         raise errors.HubError(f"this hub does not know how the positions of a {kind} move behind a prefix")
 
-    def hook(module: Any, args: tuple[Any, ...], kwargs: Inputs) -> tuple[tuple[Any, ...], Inputs] | None:
+    def before(given: Inputs) -> None:
+        words = given["input_ids"] if given.get("inputs_embeds") is None else given["inputs_embeds"]
+        _check_length(backbone, words.shape[1] + count, count)
+        places = given.get("position_ids")
+        if counts:
+            given["past_key_values_length"] = given.get("past_key_values_length", 0) + count
+        elif places is None:
+            places = _places(backbone, words.shape[1], given.get("attention_mask"))
+        if places is not None:
+            given["position_ids"] = places + count
+
+    return _on_inputs(attached, embeddings if counts else backbone.model, before)
+
+
+def _places(backbone: Backbone, tokens: int, mask: torch.Tensor | None) -> torch.Tensor:
+    """The positions [rows or 1, tokens] that a decoder's body gives by itself."""
+    if backbone.base.model_type in _COUNTS_TEXT and mask is not None:
+        return (mask.cumsum(1) * mask - 1).long()
+    return torch.arange(tokens)[None]
+
+
+def names_of(module: Any) -> list[str]:
+    """What a module's call takes, in order; nothing where there is no module."""
+    return [] if module is None else list(inspect.signature(type(module).forward).parameters)[1:]
+
+
+def _on_inputs(attached: Attached, module: Any, change: Callable[[Inputs], None]) -> Any:
+    """Change what a module is called with, as long as the adapter is on."""
+    names = names_of(module)
+
+    def hook(_: Any, args: tuple[Any, ...], kwargs: Inputs) -> tuple[tuple[Any, ...], Inputs] | None:
         if not attached.enabled:
             return None
         given = dict(zip(names, args, strict=False)) | kwargs
-        words = given["input_ids"] if given.get("inputs_embeds") is None else given["inputs_embeds"]
-        _check_length(backbone, words.shape[1] + count, count)
-        given["past_key_values_length"] = given.get("past_key_values_length", 0) + count
-        if given.get("position_ids") is not None:
-            given["position_ids"] = given["position_ids"] + count
-        return (), given
-
-    assert embeddings is not None
-    return embeddings.register_forward_pre_hook(hook, with_kwargs=True)
-
-
-def _on_inputs(attached: Attached, backbone: Backbone, change: Callable[[Inputs], None]) -> Any:
-    """Change what the base model is called with, as long as the adapter is on."""
-
-    def hook(module: Any, args: tuple[Any, ...], kwargs: Inputs) -> tuple[tuple[Any, ...], Inputs] | None:
-        if not attached.enabled:
-            return None
-        given = dict(zip(_INPUTS, args, strict=False)) | kwargs
         change(given)
         return (), given
 
-    return backbone.model.register_forward_pre_hook(hook, with_kwargs=True)
+    return module.register_forward_pre_hook(hook, with_kwargs=True)
 
 
 def _lengthened(given: torch.Tensor | None, count: int, value: int) -> torch.Tensor | None:

@@ -31,7 +31,7 @@ _ANOTHER_BASE = "is this the base model the adapter was trained on?"
 RUNS = frozenset(
     {"lora", "adalora", "loha", "lokr", "vera", "randlora", "vblora", "delora", "gralora", "miss", "bone", "fourierft",
      "shira", "c3a", "ia3", "oft", "boft", "hra", "road", "ln_tuning", "trainable_tokens", "prompt_tuning", "p_tuning",
-     "multitask_prompt_tuning", "prefix_tuning", "beft", "hira", "glora", "peanut", "pvera", "supertuning", "unilora", "waveft",
+     "multitask_prompt_tuning", "prefix_tuning", "cpt", "cartridge", "beft", "hira", "glora", "peanut", "pvera", "supertuning", "unilora", "waveft",
      "deft", "osf", "psoft", "tinylora", "frod", "poly", "lily"}
 )  # fmt: skip
 """Methods that `hub.runtime` runs; all else is understood only."""

@@ -94,8 +94,7 @@ NOT_RUN = {
     "a task not run yet": (
         make.lora({"task_type": "TOKEN_CLS"}), "config.task_type", "this hub does not run TOKEN_CLS yet"),
     "a method not run": (
-        make.peft("CARTRIDGE", {"num_virtual_tokens": 3}, {"prompt_embeddings": (3, 2 * 2 * 8)}),
-        "method.unsupported", "Cartridge yet"),
+        make.peft("ADAMSS", {}, _UNCHECKED), "method.unsupported", "AdaMSS"),
 }  # fmt: skip
 
 METHODS = {
