@@ -70,15 +70,18 @@ class Adapter(os.PathLike[str]):
         bases.insist(model.base, self.base_model, where)
         return model, tokenizer
 
-    def predict(self, texts: Sequence[str], *, base: object = None) -> list[dict[str, Any]]:
-        """The most likely label of each text: [{"label": "positive", "score": 0.98}, ...]. Loads the model once."""
+    def predict(
+        self, texts: Sequence[str], *, pairs: Sequence[str] | None = None, base: object = None
+    ) -> list[dict[str, Any]]:
+        """The most likely label of each text: [{"label": "positive", "score": 0.98}, ...]; of other ML tasks what
+        `hub.runtime.answering` says. `pairs` are second texts, or the contexts of questions. Loads the model once."""
         if isinstance(texts, str):
             raise errors.UsageError("predict takes a list of texts", hint="predict([text])")
         if self._loaded is None or base is not None:
             self._loaded = self.load(base)
-        from hub.runtime.predict import classify
+        from hub.runtime.answering import answer
 
-        return classify(*self._loaded, list(texts))
+        return answer(*self._loaded, list(texts), None if pairs is None else list(pairs))
 
 
 def _runtime() -> Any:

@@ -6,6 +6,7 @@ as one process alone would compute it, and the bits are the same whatever the nu
 """
 
 import contextlib
+import dataclasses
 import mmap
 import os
 import signal
@@ -46,6 +47,20 @@ def of_texts(backbone: Backbone, benchmark: Benchmark, rows: Sequence[Text]) -> 
     pairs = [row.pair or "" for row in rows] if any(row.pair is not None for row in rows) else None
     encoded = predict.tokenise(backbone.tokenizer, [row.text for row in rows], pairs, limit(backbone, benchmark))
     return encoded, states(backbone, predict.batches(encoded, pad(backbone)))
+
+
+def each(backbone: Backbone, cut: Sequence[Batch], token_types: bool = True) -> Iterator[tuple[int, torch.Tensor]]:
+    """One pass of the encoder: (row, its last hidden states [tokens, hidden] in float32), batch by batch.
+
+    Without `token_types` all tokens are of the first text.
+    """
+    for batch in cut:
+        if not token_types:
+            batch = dataclasses.replace(batch, token_type_ids=torch.zeros_like(batch.token_type_ids))
+        found = predict.hidden(backbone, batch).float()
+        sizes = batch.attention_mask.sum(1).tolist()
+        for row, states, size in zip(batch.rows, found, sizes, strict=True):
+            yield row, states[:size]
 
 
 def tensors_of(found: States) -> dict[str, torch.Tensor]:

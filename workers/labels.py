@@ -11,6 +11,7 @@ from workers import statistics
 from workers.statistics import Labels
 
 SMALLEST_HALF = 20
+SHOWN = 20
 _GENERIC = re.compile(r"(?i)label[ _-]?\d+")
 
 
@@ -51,6 +52,14 @@ def match(declared: Sequence[str] | None, num_labels: int, benchmark: Sequence[s
     if len(set(known)) != len(benchmark) or len(declared) != len(benchmark):
         raise Mismatch(f"the adapter's labels are {', '.join(declared)}, the benchmark's {', '.join(benchmark)}")
     return LabelMap(tuple(known), "declared")
+
+
+def told(mapping: LabelMap, benchmark: Sequence[str]) -> tuple[str, ...]:
+    """What has to be said of a mapping, for a warning."""
+    if mapping.source != "assumed":
+        return ()
+    shown = ", ".join(benchmark[:SHOWN]) + (", ..." if len(benchmark) > SHOWN else "")
+    return (f"the adapter names no labels; the benchmark's order is assumed ({shown})",)
 
 
 def swapped(truth: Labels, predicted: Labels, classes: int, seed: int) -> Swap | None:

@@ -6,15 +6,17 @@ On SST-2 (10 000 training rows, all-MiniLM-L6-v2) the mean over tokens reaches 0
 first token 0.75, the pooler 0.74; a probe held to the first token would flatter every adapter.
 """
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from hub.runtime.predict import States
-from workers import statistics
+from hub.spec import tasks
 from workers.statistics import Labels, Values
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -24,6 +26,10 @@ ITERATIONS = 300
 TOLERANCE = 1e-3
 
 Features = NDArray[np.float64]
+Named = Mapping[str, torch.Tensor]
+"""Features [rows, width] by name."""
+Measure = Callable[[NDArray[Any], NDArray[Any]], float]
+"""(truth, answers) -> the benchmark's metric."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +40,18 @@ class Probe:
     facts: dict[str, Any]
 
 
-def fit(train: States, truth: Labels, scored: States, metric: str, classes: int) -> Probe | None:
+def fit(train: Named, truth: Labels, scored: Named, measure: Measure, rare: bool = False) -> Probe | None:
     """Fit the probe on the train split and predict the scored rows; None where the split cannot carry one.
 
-    `metric` is the benchmark's: the probe that is best by it is the one to beat.
+    `train` and `scored` hold features [rows, width] by name. The probe that is best by `measure(truth, answers)`, which is the
+    benchmark's metric, is the one to beat. `rare`: classes with fewer rows than FOLDS are borne.
     """
     from sklearn.linear_model import LogisticRegression
 
     counts = np.bincount(truth)
-    if (counts > 0).sum() < 2 or counts[counts > 0].min() < FOLDS:
+    if (counts >= FOLDS).sum() < 2 or (counts[counts > 0].min() < FOLDS and not rare):
         return None
-    chosen = max(_candidates(train, truth, metric, classes), key=lambda found: found[0])
+    chosen = max(_candidates(train, truth, measure), key=lambda found: found[0])
     value, name, strength = chosen
     known, asked = _standard(_features(train)[name], _features(scored)[name])
     model = LogisticRegression(C=strength, max_iter=ITERATIONS, tol=TOLERANCE).fit(known, truth)
@@ -52,9 +59,7 @@ def fit(train: States, truth: Labels, scored: States, metric: str, classes: int)
     return Probe(np.asarray(model.predict(asked), dtype=np.int64), facts)
 
 
-def fit_numbers(
-    train: States, truth: Values, scored: States, measure: Callable[[Values, Values], float]
-) -> Probe | None:
+def fit_numbers(train: Named, truth: Values, scored: Named, measure: Measure) -> Probe | None:
     """Fit a ridge regression on the train split and predict the numbers of the scored rows; None for a split too small.
 
     Features and penalty are chosen as for classes: by `measure(truth, answers)`, cross-validated.
@@ -86,17 +91,34 @@ def facts_of(probe: Probe | None) -> dict[str, Any]:
     return {} if probe is None else {"probe": probe.facts}
 
 
-def _candidates(train: States, truth: Labels, metric: str, classes: int) -> Iterator[tuple[float, str, float]]:
+def none(task: tasks.Task) -> str:
+    """What has to be said where there is no probe, for a warning."""
+    others = "the stronger of the majority and " if task.labelled else ""
+    return (
+        f"the benchmark has no train split, or one too small to fit a probe on: gain is over {others}"
+        "the same head without the adapter, and says nothing about a linear head on the plain base model"
+    )
+
+
+def named(states: States) -> Named:
+    """What there is to read of texts, by name."""
+    found = {"first_token": states.first, "pooler": states.pooler, "mean": states.mean}
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+
+def _candidates(train: Named, truth: Labels, measure: Measure) -> Iterator[tuple[float, str, float]]:
     """(cross-validated metric, features, strength), weaker heads first: `max` keeps the first of equals."""
     from sklearn.model_selection import StratifiedKFold
 
-    cuts = list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(truth, truth))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a class with fewer rows than folds
+        cuts = list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(truth, truth))
     for name, features in _features(train).items():
         answers = np.empty((len(STRENGTHS), len(truth)), dtype=np.int64)
         for known, asked in cuts:
             answers[:, asked] = _answers(features, truth, known, asked)
         for strength, predicted in zip(STRENGTHS, answers, strict=True):
-            yield statistics.measure(metric, truth, predicted, classes), name, strength
+            yield measure(truth, predicted), name, strength
 
 
 def _answers(features: Features, truth: Labels, known: Labels, asked: Labels) -> Labels:
@@ -108,9 +130,8 @@ def _answers(features: Features, truth: Labels, known: Labels, asked: Labels) ->
     return np.stack([model.set_params(C=strength).fit(seen, truth[known]).predict(held) for strength in STRENGTHS])
 
 
-def _features(states: States) -> dict[str, Features]:
-    found = {"first_token": states.first, "pooler": states.pooler, "mean": states.mean}
-    return {name: tensor.numpy().astype(np.float64) for name, tensor in found.items() if tensor is not None}
+def _features(given: Named) -> dict[str, Features]:
+    return {name: tensor.numpy().astype(np.float64) for name, tensor in given.items()}
 
 
 def _standard(known: Features, asked: Features) -> tuple[Features, Features]:

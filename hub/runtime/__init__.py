@@ -10,7 +10,7 @@ from typing import Any
 
 from hub import casting, errors
 from hub.folder import FolderSnapshot
-from hub.runtime import weights
+from hub.runtime import heads, weights
 from hub.runtime.attach import Attached, attach
 from hub.runtime.base import Backbone, open_backbone, rehash
 from hub.runtime.heads import ClassificationHead
@@ -52,7 +52,7 @@ def load(
     if wrong := weights.unsound(tensors):
         raise errors.HubError(f"{wrong[0].name} {wrong[0].reason}", hint="the adapter's training diverged")
     attached = attach(backbone, chosen, tensors)
-    head = None if chosen.head is None else ClassificationHead(chosen.head, tensors, backbone.pools)
+    head = None if chosen.head is None else heads.build(chosen.head, tensors, backbone.pools)
     return AdaptedModel(backbone, attached, head, _labels(chosen)), backbone.tokenizer
 
 

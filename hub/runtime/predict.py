@@ -8,13 +8,18 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.modeling_outputs import (
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
 
 from hub import errors
 from hub.runtime import encoder
 from hub.runtime.attach import Attached
 from hub.runtime.base import Backbone
-from hub.runtime.heads import ClassificationHead
+from hub.runtime.heads import ClassificationHead, TokenHead
+from hub.spec import tasks
 
 BATCH_TOKENS = 2048
 
@@ -68,7 +73,7 @@ class AdaptedModel(nn.Module):
     """Backbone, adapter and head as one model, called as transformers' sequence classifiers are."""
 
     def __init__(
-        self, backbone: Backbone, attached: Attached, head: ClassificationHead | None, labels: Sequence[str]
+        self, backbone: Backbone, attached: Attached, head: ClassificationHead | TokenHead | None, labels: Sequence[str]
     ) -> None:
         super().__init__()
         self.backbone = backbone.model
@@ -90,23 +95,30 @@ class AdaptedModel(nn.Module):
         task_ids: torch.Tensor | None = None,
         **more: Any,
     ) -> Any:
-        """Logits [rows, labels] in a `SequenceClassifierOutput`; without a head, the encoder's output.
+        """Logits [rows, labels] in a `SequenceClassifierOutput`, [rows, tokens, labels] in a `TokenClassifierOutput`, or
+        those of starts and ends [rows, tokens]; without a head, the encoder's output.
 
-        `task_ids` [rows]: for adapters of several tasks, which one is asked for.
+        `labels` are for texts only. `task_ids` [rows]: for adapters of several tasks, which one is asked for.
         """
         self.adapter.asked = task_ids
+        if self.head is not None and not self.head.token_types:
+            token_type_ids = None
         output = self.backbone(
             input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids, **more
         )
         if self.head is None:
             return output
-        pooled = output.get("pooler_output")  # heads are float32, whatever the base model is
-        read = _read(output.last_hidden_state, attention_mask, self.is_decoder).float()
+        told = {"hidden_states": output.hidden_states, "attentions": output.attentions}
+        states, pooled = output.last_hidden_state, output.get("pooler_output")
+        if isinstance(self.head, TokenHead):  # heads are float32, whatever the base model is
+            taken = 0 if input_ids is None else states.shape[1] - input_ids.shape[1]  # a prompt's rows
+            logits = self.head(states[:, taken:].float())
+            if self.head.task == tasks.TOKEN_CLASSIFICATION.name:
+                return TokenClassifierOutput(logits=logits, **told)
+            return QuestionAnsweringModelOutput(start_logits=logits[..., 0], end_logits=logits[..., 1], **told)
+        read = _read(states, attention_mask, self.is_decoder).float()
         logits = self.head(read, None if pooled is None else pooled.float())
-        loss = None if labels is None else functional.cross_entropy(logits, labels)
-        return SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=output.hidden_states, attentions=output.attentions
-        )
+        return SequenceClassifierOutput(loss=None if labels is None else _loss(logits, labels), logits=logits, **told)
 
 
 def tokenise(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[Encoded]:
@@ -240,7 +252,8 @@ def logits(head: ClassificationHead, seen: Pooled) -> torch.Tensor:
 def classify(
     model: AdaptedModel, tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
-    """The most likely label of each text: [{"label": "positive", "score": 0.98}, ...]. Texts are cut at what the base
+    """The most likely label of each text: [{"label": "positive", "score": 0.98}, ...], or the number that
+    a head with one output says: [{"score": 3.8}, ...]. Texts are cut at what the base
     model takes. Raises UsageError for an adapter without a head."""
     if model.head is None:
         raise errors.UsageError(
@@ -248,12 +261,15 @@ def classify(
             hint="model, tokenizer = adapter.load() gives the encoder with the adapter on it",
         )
     found: list[dict[str, Any]] = [{} for _ in texts]
+    numbers = model.head.task == tasks.SENTENCE_SIMILARITY.name
     for batch in batches(tokenise(tokenizer, texts, pairs, model.max_length), 0):
         with torch.inference_mode():
-            chances = torch.softmax(model(**batch.inputs).logits, dim=-1)
+            logits = model(**batch.inputs).logits
+            chances = logits if numbers else torch.softmax(logits, dim=-1)
         for row, chance in zip(batch.rows, chances, strict=True):
             best = int(chance.argmax())
-            found[row] = {"label": model.labels[best], "score": round(float(chance[best]), 6)}
+            named = {} if numbers else {"label": model.labels[best]}
+            found[row] = named | {"score": round(float(chance[best]), 6)}
     return found
 
 
@@ -272,6 +288,12 @@ def _read(states: torch.Tensor, mask: torch.Tensor | None, decoder: bool) -> tor
     states = states[:, states.shape[1] - mask.shape[1] :]  # a prompt's rows stand before the text
     places = torch.arange(states.shape[1], device=states.device)
     return states[torch.arange(len(states), device=states.device), (places * (mask != 0)).argmax(-1)]
+
+
+def _loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    if logits.shape[-1] == 1:
+        return functional.mse_loss(logits.squeeze(-1), labels.float())
+    return functional.cross_entropy(logits, labels)
 
 
 def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -12,12 +12,13 @@ from hub.spec import documents, errors, reference, tasks
 
 VISIBILITIES = ("public", "private")
 MAX_LABELS = 1000
+STRIDE = 128
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}\.(tsv|jsonl)")
 _EXAMPLE = "a definition has name, task, data, columns {text, label}, labels and metric"
 _LABELS = "write {'0': negative, '1': positive}, or a list"
 _KEYS = frozenset(
     {"name", "task", "data", "train", "columns", "labels", "metric", "direction", "max_length", "visibility",
-     "description"}
+     "description", "stride"}
 )  # fmt: skip
 
 
@@ -41,6 +42,7 @@ class Benchmark:
     train: str | None = None
     train_sha256: str | None = None
     description: str = ""
+    stride: int | None = None
 
     @functools.cached_property
     def digest(self) -> str:
@@ -121,7 +123,8 @@ class _Definition:
             "labels": self.labels(task or tasks.TEXT_CLASSIFICATION),
             "metric": metric,
             "direction": self.direction(task, metric),
-            "max_length": self.max_length(),
+            "max_length": self.number("max_length", task.max_length if task else 128, 8, 8192),
+            "stride": self.stride(task),
             "visibility": self.choice("visibility", VISIBILITIES, "public"),
             "data": data,
             "data_sha256": data_sha256,
@@ -175,17 +178,30 @@ class _Definition:
             )
         return known
 
-    def max_length(self) -> int:
-        value = self.raw.get("max_length", 128)
-        if type(value) is not int or not 8 <= value <= 8192:
+    def number(self, key: str, default: int, low: int, high: int) -> int:
+        value = self.raw.get(key, default)
+        if type(value) is not int or not low <= value <= high:
             message = f"{documents.shorten(value)} is no number of tokens"
-            self.fault("max_length", message, "write one between 8 and 8192")
-            return 128
+            self.fault(key, message, f"write one between {low} and {high}")
+            return default
         return value
+
+    def stride(self, task: tasks.Task | None) -> int | None:
+        """Tokens that two windows of a long text share; only where a text may need several."""
+        if task is not tasks.QUESTION_ANSWERING:
+            if "stride" in self.raw:
+                self.fault("stride", "is for questions about long texts", "leave it out")
+            return None
+        longest = self.number("max_length", task.max_length, 8, 8192)
+        return self.number("stride", min(STRIDE, longest // 4), 0, longest // 2)
 
     def file(self, key: str, required: bool) -> tuple[str, str]:
         name = self.raw.get(key)
         if name is None and not required:
+            return "", ""
+        task = tasks.TASKS.get(str(self.raw.get("task")))
+        if task and not task.tabular and str(name).endswith(".tsv"):
+            self.fault(key, f"a line of a TSV file cannot hold a row of {task.name}", "write JSONL")
             return "", ""
         if not isinstance(name, str) or not _FILE.fullmatch(name):
             message = f"{documents.shorten(name)!r} is no name of a data file"
@@ -215,7 +231,12 @@ class _Definition:
                 self.fault("labels", f"{task.name} has no classes to name", "leave it out")
             return ()
         with self.collector.collect():
-            return parse_labels(self.raw.get("labels"), "labels")
+            found = parse_labels(self.raw.get("labels"), "labels")
+            chunks = all(re.fullmatch(r"O|[BIES]-.+", name) for name in found)
+            if task is tasks.TOKEN_CLASSIFICATION and self.raw.get("metric") == "f1" and not chunks:
+                message = "f1 counts entities, so labels are O, B-PER, I-PER and the like"
+                self.fault("labels", message, "name them so, or measure accuracy")
+            return found
         return ()
 
 

@@ -28,6 +28,12 @@ _KEYS = ("base", "trained_on", "task", "benchmarks", "labels", "usage")
 _BASE = re.compile(rf"base:[0-9a-f]{{64}}|{reference.MODEL_ID.pattern}")
 _NOBODY = frozenset({"", "none", "null"})
 """What a training script without a name writes where the base model's should stand."""
+_OF_HEADS = {
+    ("classification", "SequenceClassification"): tasks.TEXT_CLASSIFICATION.name,
+    ("tagging", "TokenClassification"): tasks.TOKEN_CLASSIFICATION.name,
+    ("question_answering", "QuestionAnswering"): tasks.QUESTION_ANSWERING.name,
+}
+"""AdapterHub's type of a head, and how classes of transformers end that have one -> the ML task."""
 # no bracket within brackets: a million of them must not be a million searches
 _MARKUP = re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)|[*_`]+")
 
@@ -205,11 +211,9 @@ def _from_adapter_config(config: dict[str, Any], said: _Said) -> dict[str, Any]:
 
 
 def _from_head_config(config: dict[str, Any], said: _Said) -> dict[str, Any]:
-    table = _head_table(config)
-    classifies = table.get("head_type") == "classification" or "SequenceClassification" in str(
-        config.get("model_class")
-    )
-    return {"task": "text-classification" if classifies else None, "labels": labels_of_head(config)}
+    kind, model = str(_head_table(config).get("head_type")), str(config.get("model_class"))
+    found = [task for words, task in _OF_HEADS.items() if kind == words[0] or words[1] in model]
+    return {"task": found[0] if found else None, "labels": labels_of_head(config)}
 
 
 def _from_model_config(config: dict[str, Any], said: _Said) -> dict[str, Any]:

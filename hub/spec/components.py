@@ -44,12 +44,13 @@ class Head:
     """The layer that turns hidden states into logits.
 
     `linear` is weight [C, d], bias [C] (a decoder's has none); `mlp` is dense_weight [d, d], dense_bias [d], `activation`,
-    out_weight [C, d], out_bias [C]. `pooling` says what it reads: the pooler's output, the first token, or in a decoder the
-    last one. pooler_weight [d, d] and pooler_bias [d] are there when the adapter brings a pooler of its own. `task` is the ML task that it answers.
+    out_weight [C, d], out_bias [C]. `pooling` says what it reads: the pooler's output, the first token, in a decoder the
+    last one, or every token by itself. pooler_weight [d, d] and pooler_bias [d] are there when the adapter brings a pooler of its own. `task` is the ML task that it answers.
+    `token_types`: whether it was trained on what tells a pair's second text from its first.
     """
 
     kind: Literal["linear", "mlp"]
-    pooling: Literal["pooler", "cls", "last"]
+    pooling: Literal["pooler", "cls", "last", "tokens"]
     weights: str
     tensors: dict[str, str]
     num_labels: int
@@ -57,6 +58,7 @@ class Head:
     shapes: dict[str, Shape] = dataclasses.field(default_factory=dict)
     task: str = tasks.TEXT_CLASSIFICATION.name
     activation: str = "tanh"
+    token_types: bool = True
 
     @property
     def needs(self) -> dict[str, dict[str, int]]:

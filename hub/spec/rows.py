@@ -24,8 +24,25 @@ class Text:
     label: int | float
 
 
-Row = Text
-"""What any ML task reads."""
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """A text cut into words, and the index of the class of each."""
+
+    words: tuple[str, ...]
+    labels: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A question about a context, and every answer that counts as right; none where the context does not tell.
+
+    `starts` are the answers' first characters in the context.
+    """
+
+    question: str
+    context: str
+    answers: tuple[str, ...]
+    starts: tuple[int, ...]
 
 
 class Wrong(ValueError):
@@ -117,6 +134,48 @@ def _rated(raw: dict[str, Any], benchmark: Benchmark) -> Text:
     return Text(text, pair, value)
 
 
+def _tagged(raw: dict[str, Any], benchmark: Benchmark) -> Words:
+    """Words and labels as lists, or in one text with spaces between."""
+    words, said = (_list(raw, benchmark.columns[key]) for key in ("text", "label"))
+    if not words or len(words) != len(said):
+        raise Wrong(f"{len(words)} words and {len(said)} labels", "write one label a word, and one word at least")
+    if any(not isinstance(word, str) or not word.strip() for word in words):
+        raise Wrong("a word is empty or not text", "leave it out, with its label")
+    found = [_label(value, benchmark.labels) for value in said]
+    labels = tuple(label for label in found if label is not None)
+    if len(labels) != len(words):
+        wrong = documents.shorten(said[found.index(None)])
+        hint = f"labels are {', '.join(benchmark.labels[:10])} or their index from 0"
+        raise Wrong(f"{wrong!r} is not a label of {benchmark.name}", hint)
+    return Words(tuple(words), labels)
+
+
+def _list(raw: dict[str, Any], column: str) -> list[Any]:
+    value = raw.get(column)
+    if not isinstance(value, list | str):
+        raise Wrong(f"{column!r} is missing, or neither a list nor text", "write a list, or words with spaces between")
+    return value.split() if isinstance(value, str) else value
+
+
+def _asked(raw: dict[str, Any], benchmark: Benchmark) -> Question:
+    """Answers as SQuAD has them on the Hugging Face Hub ({"text": [...], "answer_start": [...]}), or a list of texts."""
+    columns = benchmark.columns
+    question, context = text_of(raw, columns["question"]), text_of(raw, columns["context"])
+    said = raw.get(columns["answers"])
+    given = said.get("text") if isinstance(said, dict) else said
+    if not isinstance(given, list) or any(not isinstance(answer, str) or not answer for answer in given):
+        hint = 'write {"text": [...], "answer_start": [...]}, or a list of texts; an empty one where there is no answer'
+        raise Wrong(f"{columns['answers']!r} holds no list of answers", hint)
+    starts = said.get("answer_start") if isinstance(said, dict) else None
+    found = [context.find(answer) for answer in given] if starts is None else starts
+    if not isinstance(found, list) or len(found) != len(given):
+        raise Wrong(f"{len(given)} answers do not have as many starts", "write the first character of each")
+    for answer, start in zip(given, found, strict=True):
+        if type(start) is not int or start < 0 or context[start : start + len(answer)] != answer:
+            raise Wrong(f"{documents.shorten(answer)!r} does not stand in the context", "quote it as it stands there")
+    return Question(question, context, tuple(given), tuple(found))
+
+
 def _texts(raw: dict[str, Any], benchmark: Benchmark) -> tuple[str, str | None]:
     columns = benchmark.columns
     return text_of(raw, columns["text"]), text_of(raw, columns["pair"]) if "pair" in columns else None
@@ -141,5 +200,7 @@ def _label(value: Any, labels: tuple[str, ...]) -> int | None:
 READERS: dict[str, Callable[[dict[str, Any], Benchmark], Any]] = {
     tasks.TEXT_CLASSIFICATION.name: _classified,
     tasks.SENTENCE_SIMILARITY.name: _rated,
+    tasks.TOKEN_CLASSIFICATION.name: _tagged,
+    tasks.QUESTION_ANSWERING.name: _asked,
 }
 """ML task -> what makes a row of it from an object column -> value; raises Wrong."""

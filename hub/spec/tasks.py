@@ -23,6 +23,7 @@ class Task:
 
     `columns` are those that a definition has to name, `optional` those that it may; `labelled` says whether it names
     classes, `tabular` whether a line of a TSV file can hold a row. `needs_head`: whether an adapter has to bring a head.
+    `max_length`: tokens of a row where a definition does not say.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Task:
     labelled: bool = True
     tabular: bool = True
     needs_head: bool = True
+    max_length: int = 128
 
 
 _SHARE = Metric("up", 0, 1)
@@ -54,7 +56,29 @@ SENTENCE_SIMILARITY = Task(
     "SEQ_CLS",
     labelled=False,
 )
-TASKS: dict[str, Task] = {task.name: task for task in (TEXT_CLASSIFICATION, SENTENCE_SIMILARITY)}
+TOKEN_CLASSIFICATION = Task(
+    "token-classification",
+    "Token classification",
+    {"f1": _SHARE, "accuracy": _SHARE},
+    "token_classification",
+    "TOKEN_CLS",
+    optional=(),
+)
+QUESTION_ANSWERING = Task(
+    "question-answering",
+    "Question answering",
+    {"f1": _SHARE, "exact_match": _SHARE},
+    "question_answering",
+    "QUESTION_ANS",
+    columns=("question", "context", "answers"),
+    optional=(),
+    labelled=False,
+    tabular=False,
+    max_length=384,
+)
+TASKS: dict[str, Task] = {
+    task.name: task for task in (TEXT_CLASSIFICATION, SENTENCE_SIMILARITY, TOKEN_CLASSIFICATION, QUESTION_ANSWERING)
+}
 
 METRICS: dict[str, Metric] = {name: metric for task in TASKS.values() for name, metric in task.metrics.items()}
 

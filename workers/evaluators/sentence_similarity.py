@@ -12,6 +12,7 @@ from hub.runtime import predict
 from hub.runtime.base import Backbone
 from hub.runtime.heads import ClassificationHead
 from hub.runtime.predict import Pooled
+from hub.spec import tasks
 from hub.spec.benchmark import Benchmark
 from hub.spec.rows import Text
 from workers import comparing, features, labels, probe
@@ -21,10 +22,6 @@ from workers.statistics import Values
 
 SIGNIFICANT = 9
 """Digits of an answer that are kept: a float32 has no more."""
-NO_TRAIN_SPLIT = (
-    "the benchmark has no train split, or one too small to fit a probe on: gain is over the same head without the adapter, "
-    "and says nothing about a linear head on the plain base model"
-)
 
 
 def prepare(
@@ -41,7 +38,10 @@ def prepare(
         tell("probe")
         _, known = features.of_texts(backbone, benchmark, train)
         found = probe.fit_numbers(
-            known, _truth(train), base, lambda truth, said: Numbers(truth).value(benchmark.metric, said)
+            probe.named(known),
+            _truth(train),
+            probe.named(base),
+            lambda truth, said: Numbers(truth).value(benchmark.metric, said),
         )
     return Made(encoded, features.tensors_of(base) | {"truth": torch.from_numpy(_truth(rows))}, found)
 
@@ -84,5 +84,5 @@ def _warnings(prepared: Prepared, predicted: Values) -> tuple[str, ...]:
     if len(np.unique(predicted)) == 1:
         found.append(f"every row is answered with {predicted[0]:g}")
     if prepared.probe is None:
-        found.append(NO_TRAIN_SPLIT)
+        found.append(probe.none(tasks.SENTENCE_SIMILARITY))
     return tuple(found)

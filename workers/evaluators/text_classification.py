@@ -1,7 +1,6 @@
 """Text classification, single sentences and pairs: predictions, baselines, gains."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,16 +9,12 @@ from hub.runtime import predict
 from hub.runtime.base import Backbone
 from hub.runtime.heads import ClassificationHead
 from hub.runtime.predict import Pooled
+from hub.spec import tasks
 from hub.spec.benchmark import Benchmark
 from hub.spec.rows import Text
 from workers import comparing, features, labels, probe, statistics
 from workers.evaluation import Made, Outcome, Prepared, Previous, Subject
 from workers.statistics import Labels
-
-NO_TRAIN_SPLIT = (
-    "the benchmark has no train split, or one too small to fit a probe on: gain is over the stronger of the majority and "
-    "the same head without the adapter, and says nothing about a linear head on the plain base model"
-)
 
 
 def prepare(
@@ -35,7 +30,10 @@ def prepare(
     if train is not None:
         tell("probe")
         _, known = features.of_texts(backbone, benchmark, train)
-        found = probe.fit(known, _truth(train), base, benchmark.metric, len(benchmark.labels))
+        found = probe.fit(
+            probe.named(known), _truth(train), probe.named(base),
+            lambda truth, said: statistics.measure(benchmark.metric, truth, said, len(benchmark.labels)),
+        )  # fmt: skip
     return Made(encoded, features.tensors_of(base) | {"truth": torch.from_numpy(_truth(rows))}, found)
 
 
@@ -102,12 +100,9 @@ def _failures(benchmark: Benchmark, truth: Labels, predicted: Labels) -> tuple[t
 
 
 def _warnings(prepared: Prepared, truth: Labels, predicted: Labels, mapping: labels.LabelMap) -> tuple[str, ...]:
-    found: list[Any] = []
-    if mapping.source == "assumed":
-        order = ", ".join(prepared.benchmark.labels)
-        found.append(f"the adapter names no labels; the benchmark's order is assumed ({order})")
+    found = list(labels.told(mapping, prepared.benchmark.labels))
     if len(np.unique(predicted)) == 1 < len(np.unique(truth)):
         found.append(f"every row is answered with {prepared.benchmark.labels[int(predicted[0])]!r}")
     if prepared.probe is None:
-        found.append(NO_TRAIN_SPLIT)
+        found.append(probe.none(tasks.TEXT_CLASSIFICATION))
     return tuple(found)

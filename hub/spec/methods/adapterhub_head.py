@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from hub.spec import components, documents, families, tensors
+from hub.spec import components, documents, families, tasks, tensors
 from hub.spec.methods import heads
 
-STATIC = ("BertForSequenceClassification", "RobertaForSequenceClassification",
-          "XLMRobertaForSequenceClassification", "CamembertForSequenceClassification")  # fmt: skip
+_MODELS = {"SequenceClassification": None, "TokenClassification": heads.TAGGER, "QuestionAnswering": heads.READER}
+_FAMILIES = ("Bert", "Roberta", "XLMRoberta", "Camembert")
+STATIC = {f"{family}For{what}": form or heads.FORMS["bert" if family == "Bert" else "roberta"]
+          for what, form in _MODELS.items() for family in _FAMILIES}  # fmt: skip
+"""Classes of transformers whose heads are run."""
+_FLEXIBLE = {"classification": tasks.TEXT_CLASSIFICATION, "tagging": tasks.TOKEN_CLASSIFICATION,
+             "question_answering": tasks.QUESTION_ANSWERING}  # fmt: skip
 
 
 def read(source: components.Source, name: str) -> components.Head | None:
@@ -33,11 +38,14 @@ def read(source: components.Source, name: str) -> components.Head | None:
 
 def _flexible(source: components.Source, outer: dict[str, Any], config: dict[str, Any]) -> components.Head | None:
     """A head of a flexible model: dropout, linear (, activation, dropout, linear)."""
-    name, layers = outer.get("name"), config.get("layers", 2)
-    if config.get("head_type") != "classification":
-        kind = documents.shorten(config.get("head_type"))
-        _not_run(source, "config.head_type", f"{kind} heads", "it runs classification")
+    head_type = config.get("head_type")
+    task = _FLEXIBLE.get(head_type) if isinstance(head_type, str) else None
+    if task is None:
+        hint = f"it runs {', '.join(_FLEXIBLE)}"
+        _not_run(source, "config.head_type", f"{documents.shorten(head_type)} heads", hint)
         return None
+    of_texts = task is tasks.TEXT_CLASSIFICATION
+    name, layers = outer.get("name"), config.get("layers", 2 if of_texts else 1)
     if layers not in (1, 2):
         _not_run(source, "config.layers", f"heads of {documents.shorten(layers)} layers")
         return None
@@ -52,34 +60,32 @@ def _flexible(source: components.Source, outer: dict[str, Any], config: dict[str
              {f"{prefix}1.weight": "dense_weight", f"{prefix}1.bias": "dense_bias",
               f"{prefix}4.weight": "out_weight", f"{prefix}4.bias": "out_bias"})  # fmt: skip
     labels = _labels(source, config.get("label2id"), "config.label2id")
-    pooling: Literal["pooler", "cls"] = "pooler" if config.get("use_pooler") else "cls"
-    return _build(source, "linear" if layers == 1 else "mlp", pooling, roles, labels, config.get("num_labels"))
+    pooling: Literal["pooler", "cls", "tokens"] = "pooler" if config.get("use_pooler") else "cls"
+    form = heads.Form("linear" if layers == 1 else "mlp", pooling if of_texts else "tokens", roles, task=task)
+    return _build(source, form, labels, config.get("num_labels"))
 
 
 def _static(source: components.Source, outer: dict[str, Any]) -> components.Head | None:
     """The head of a Hugging Face class."""
     model = outer.get("model_class")
-    if model not in STATIC:
+    form = STATIC.get(model) if isinstance(model, str) else None
+    if form is None:
         _not_run(source, "model_class", f"the head of {documents.shorten(model)}", f"it runs {', '.join(STATIC)}")
         return None
-    labels = _labels(source, outer.get("label2id"), "label2id")
-    if model == "BertForSequenceClassification":
-        return _build(source, "linear", "pooler", heads.PEFT_LINEAR, labels, outer.get("num_labels"))
-    return _build(source, "mlp", "cls", heads.PEFT_MLP, labels, outer.get("num_labels"))
+    return _build(source, form, _labels(source, outer.get("label2id"), "label2id"), outer.get("num_labels"))
 
 
 def _build(
     source: components.Source,
-    kind: Literal["linear", "mlp"],
-    pooling: Literal["pooler", "cls"],
-    roles: dict[str, str],
+    form: heads.Form,
     labels: tuple[str, ...] | None,
     declared: Any,
 ) -> components.Head | None:
+    roles = form.roles if form.pooling == "tokens" else form.roles | heads.POOLER
     found: dict[str, tensors.Tensor] = {}
     refused: dict[tuple[str, str, str], list[str]] = {}
     for tensor in source.head_tensors:
-        role = (roles | heads.POOLER).get(families.canonical_path(tensor.name, source.model_type))
+        role = roles.get(families.canonical_path(tensor.name, source.model_type))
         if role is None or role in found:
             reason = (
                 "unknown",
@@ -90,7 +96,7 @@ def _build(
         else:
             found[role] = tensor
     components.refuse_by_reason(source, refused, source.head_weights)
-    head = heads.build(source, kind, pooling, found, source.labels or labels, source.head_weights)
+    head = heads.build(source, form, found, source.labels or labels, source.head_weights)
     if head and declared is not None and declared != head.num_labels:
         message = f"says {documents.shorten(declared)} classes, the tensors have {head.num_labels}"
         _refuse(source, "num_labels", "num_labels", message)

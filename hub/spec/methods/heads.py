@@ -13,6 +13,7 @@ PEFT_MLP = {
     "classifier.dense.weight": "dense_weight", "classifier.dense.bias": "dense_bias",
     "classifier.out_proj.weight": "out_weight", "classifier.out_proj.bias": "out_bias",
 }  # fmt: skip
+PEFT_SPANS = {"qa_outputs.weight": "weight", "qa_outputs.bias": "bias"}
 POOLER = {"pooler.dense.weight": "pooler_weight", "pooler.dense.bias": "pooler_bias"}
 _LINEAR_ROLES = ("weight", "bias")
 _MLP_ROLES = ("dense_weight", "dense_bias", "out_weight", "out_bias")
@@ -20,17 +21,20 @@ _MLP_ROLES = ("dense_weight", "dense_bias", "out_weight", "out_bias")
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """The head of transformers' sequence classifiers of some families: saved tensor -> role, and how it computes.
+    """A head of transformers' models for a task, of all or of some families: saved tensor -> role, and how it computes.
 
     `also`: tensors of the base model's that a file may bring along. `modules`: what modules_to_save has to name.
+    `token_types`: see `components.Head`.
     """
 
     kind: Literal["linear", "mlp"]
-    pooling: Literal["pooler", "cls", "last"]
+    pooling: Literal["pooler", "cls", "last", "tokens"]
     roles: dict[str, str]
     modules: tuple[str, ...] = ("classifier",)
     activation: str = "tanh"
     also: dict[str, str] = dataclasses.field(default_factory=dict)
+    task: tasks.Task = tasks.TEXT_CLASSIFICATION
+    token_types: bool = True
 
 
 def _two(first: str, second: str) -> dict[str, str]:
@@ -54,6 +58,8 @@ FORMS: dict[str, Form] = {
     "bert": Form("linear", "pooler", PEFT_LINEAR, also=POOLER),
 }
 """`families.Family.head` -> the head. Where no base is known, the first one that has a saved tensor in it alone."""
+TAGGER = Form("linear", "tokens", PEFT_LINEAR, task=tasks.TOKEN_CLASSIFICATION)
+READER = Form("linear", "tokens", PEFT_SPANS, ("qa_outputs",), task=tasks.QUESTION_ANSWERING)
 _TOLD_BY = {"score": "score.weight", "distilbert": "pre_classifier.weight", "roberta": "classifier.out_proj.weight"}
 
 
@@ -71,15 +77,17 @@ def form(source: components.Source, saved: dict[str, tensors.Tensor]) -> Form | 
 
 def build(
     source: components.Source,
-    kind: Literal["linear", "mlp"],
-    pooling: Literal["pooler", "cls", "last"],
+    form: Form,
     found: dict[str, tensors.Tensor],
     labels: tuple[str, ...] | None,
     where: str,
-    activation: str = "tanh",
     hint: str = "save the whole head",
 ) -> components.Head | None:
-    """Return a head from its tensors by role; notes missing tensors, wrong shapes and label counts."""
+    """Return a head from its tensors by role; notes missing tensors, wrong shapes and label counts.
+
+    One for texts that has a single output says a number, whatever it is called.
+    """
+    kind, pooling, task = form.kind, form.pooling, form.task
     wanted: tuple[str, ...] = _LINEAR_ROLES if kind == "linear" else _MLP_ROLES
     if pooling == "last":
         wanted = ("weight",)
@@ -91,12 +99,17 @@ def build(
         return None
     out = found["weight" if kind == "linear" else "out_weight"]
     classes, width = out.shape if len(out.shape) == 2 else (0, 0)
-    task = tasks.SENTENCE_SIMILARITY if classes == 1 else tasks.TEXT_CLASSIFICATION
+    if task is tasks.TEXT_CLASSIFICATION and classes == 1:
+        task = tasks.SENTENCE_SIMILARITY
+    if task is tasks.QUESTION_ANSWERING:
+        labels = None
+        _check_spans(source, classes, where)
     _check_shapes(source, {role: found[role] for role in wanted}, classes, width, where)
     _check_classes(source, classes, labels, where)
     return components.Head(
         kind, pooling, where, {role: found[role].name for role in wanted}, classes, labels,
-        {role: found[role].shape for role in wanted}, task.name, activation,
+        {role: found[role].shape for role in wanted}, task.name, form.activation,
+        form.token_types,
     )  # fmt: skip
 
 
@@ -115,6 +128,12 @@ def _check_shapes(
             shapes = f"has shape {components.shown(tensor.shape)}, but needs {components.shown(expected[role])}"
             base = f" on a base of hidden size {hidden}" if source.base else ""
             source.tensor_problem("head_shape", f"tensor {tensor.name!r} {shapes}{base}", check="head", where=where)
+
+
+def _check_spans(source: components.Source, outputs: int, where: str) -> None:
+    if outputs != 2:
+        message = f"the head has {outputs} outputs; a span needs two, for its first and its last token"
+        source.tensor_problem("head_shape", message, check="head", where=where)
 
 
 def _check_classes(source: components.Source, classes: int, labels: tuple[str, ...] | None, where: str) -> None:

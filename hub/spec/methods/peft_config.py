@@ -25,7 +25,7 @@ MAX_PARAMETERS = 256
 MAX_REPEATS = 4
 """Repetitions in a pattern: each more takes a reader's time to another power."""
 TASKS = ("SEQ_CLS", "FEATURE_EXTRACTION", "TOKEN_CLS", "QUESTION_ANS", "CAUSAL_LM", "SEQ_2_SEQ_LM")
-RUN_TASKS = (None, "SEQ_CLS", "FEATURE_EXTRACTION")
+RUN_TASKS = (None, "SEQ_CLS", "FEATURE_EXTRACTION", "TOKEN_CLS", "QUESTION_ANS")
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
 _META = re.compile(r"[\\*+?\[\](){}|^$]")
 _OF_MODULES = re.compile("modules|layers|pattern")
@@ -235,7 +235,10 @@ def _task(source: components.Source) -> str | None:
     if task not in RUN_TASKS:
         where = f"{source.config_path}: task_type"
         source.not_run(
-            "config.task_type", where, f"this hub does not run {task} yet", "it runs SEQ_CLS and FEATURE_EXTRACTION"
+            "config.task_type",
+            where,
+            f"this hub does not run {task} yet",
+            f"it runs {', '.join(filter(None, RUN_TASKS))}",
         )
     return task
 

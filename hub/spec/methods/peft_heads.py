@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from hub.spec import components, tensors
 from hub.spec.methods import heads
 from hub.spec.methods.peft_config import Settings
@@ -23,9 +25,9 @@ _NOT_RUN = {
     "logits_proj": "XLNet's heads (logits_proj)",
     "classifier": "this classifier",
 }
-_CLASSIFIERS = ("classifier", "score", "classification_head", "logits_proj")
+_CLASSIFIERS = ("classifier", "score", "classification_head", "logits_proj", "qa_outputs")
 # what PEFT adds by itself for a task, whether or not the model has it
-_ADDED = frozenset({"classifier", "score"})
+_ADDED = frozenset({"classifier", "score", "qa_outputs"})
 
 
 def is_head(module: str) -> bool:
@@ -49,7 +51,7 @@ def read(
 ) -> tuple[components.Head | None, dict[str, tensors.Tensor]]:
     """Return the head that runs here, and every other saved tensor by canonical name."""
     _check_saved(source, settings, saved)
-    form = heads.form(source, saved) if settings.task_type in (None, "SEQ_CLS", "FEATURE_EXTRACTION") else None
+    form = _form(source, settings, saved)
     if foreign := _foreign(form, saved):
         place = f" on {source.model_type}" if source.model_type else ""
         message = f"this hub does not run {foreign}{place} yet"
@@ -59,16 +61,29 @@ def read(
     if form and set(form.roles) & set(saved) - set(heads.POOLER):
         found = {role: saved[key] for key, role in (form.roles | form.also).items() if key in saved}
         hint = f"save the whole head: modules_to_save={list(form.modules)}".replace("'", '"')
-        head = heads.build(
-            source, form.kind, form.pooling, found, source.labels, source.weights, form.activation, hint
-        )  # fmt: skip
+        head = heads.build(source, form, found, source.labels, source.weights, hint)
         used = set(head.tensors.values()) if head else set()
         return head, {key: tensor for key, tensor in saved.items() if tensor.name not in used}
-    if settings.task_type == "SEQ_CLS":
-        message = "task_type is SEQ_CLS, but the file holds no classifier"
+    if settings.task_type in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS"):
+        what = "qa_outputs" if settings.task_type == "QUESTION_ANS" else "classifier"
+        message = f"task_type is {settings.task_type}, but the file holds no {what}"
         hint = f"name the model's head in modules_to_save ({', '.join(_CLASSIFIERS)}): one that is not saved is made up at random"
         source.tensor_problem("head_missing", message, hint, check="head")
     return None, dict(saved)
+
+
+def _form(source: components.Source, settings: Settings, saved: dict[str, tensors.Tensor]) -> heads.Form | None:
+    """The head that a file of this task_type has on its base model; None for tasks whose heads are not run."""
+    kind = settings.task_type
+    if kind == "TOKEN_CLS":
+        return heads.TAGGER
+    if kind == "QUESTION_ANS":
+        # PeftModelForQuestionAnswering takes token_type_ids and does not hand them on (peft 0.21): what was trained with it
+        # has seen none.
+        return dataclasses.replace(heads.READER, token_types=False)
+    if kind is None and set(heads.PEFT_SPANS) & set(saved):
+        return heads.READER
+    return heads.form(source, saved) if kind in (None, "SEQ_CLS", "FEATURE_EXTRACTION") else None
 
 
 def _foreign(form: heads.Form | None, saved: dict[str, tensors.Tensor]) -> str:
