@@ -92,7 +92,7 @@ NOT_RUN = {
     "DistilBERT's head": (
         make.lora(shapes={f"{PREFIX}pre_classifier.weight": (8, 8)}), "tensors.head_unsupported", "DistilBERT"),
     "a task not run yet": (
-        make.lora({"task_type": "TOKEN_CLS"}), "config.task_type", "this hub does not run TOKEN_CLS yet"),
+        make.lora({"task_type": "SEQ_2_SEQ_LM"}), "config.task_type", "this hub does not run SEQ_2_SEQ_LM yet"),
     "a method not run": (
         make.peft("ADAMSS", {}, _UNCHECKED), "method.unsupported", "AdaMSS"),
 }  # fmt: skip
