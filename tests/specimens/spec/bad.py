@@ -185,7 +185,7 @@ SHAPES = {
         make.bottleneck({"config": {"non_linearity": "__import__"}}), "config.activation", "__import__"),
     "a bottleneck on GPT-2": (make.bottleneck({"model_type": "gpt2"}), "config.unsupported", "gpt2"),
     "a name with a dot": (make.bottleneck({"name": "m.x"}), "config.name", "m.x"),
-    "a tagging head": (make.bottleneck(head={"config": {"head_type": "tagging"}}), "head.unsupported", "tagging heads yet"),
+    "a head for choosing": (make.bottleneck(head={"config": {"head_type": "multiple_choice"}}), "head.unsupported", "multiple_choice heads yet"),
     "a head of three layers": (make.bottleneck(head={"config": {"layers": 3}}), "head.unsupported", "3 layers"),
     "a head with relu": (
         make.bottleneck(head={"config": {"activation_function": "relu"}}), "head.unsupported", "relu"),
