@@ -15,7 +15,6 @@ It dies with its parent, and its children die with it.
 """
 
 import argparse
-import collections
 import os
 import select
 import signal
@@ -27,9 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from workers import pipes, sandbox, selftest, walls
-from workers.assignment import Assignment, BenchmarkFiles, Limits
+from workers.assignment import Assignment, Limits
 from workers.errors import Fault
 from workers.sandbox import NOTHING, Child, Reach
+from workers.shelf import Message, Shelf, Tell, Work
 from workers.walls import Isolation
 
 SETTINGS = {
@@ -42,19 +42,10 @@ SETTINGS = {
     "TRANSFORMERS_VERBOSITY": "error",
 }
 """What the libraries read when they are imported; set by `main`, because the environment comes empty."""
-KEPT = 2
-"""Base models held at once; the one unused for longest goes first."""
 MOST_SAID = pipes.LARGEST - (1 << 16)
 """Bytes that a child may say in all: its report, completed here, has to fit into one message."""
 WORDS, TRACE = 500, 8000
 """Characters that are kept of a stage or a fault, and of a traceback."""
-KEPT_READY = 32
-"""Benchmarks held ready at once, over all base models."""
-
-Message = dict[str, Any]
-Tell = Callable[[str], None]
-Work = Callable[[], Callable[[Tell], Message]]
-"""Entered outside the walls, it gives what is done inside them."""
 
 
 class Cancelled(Exception):
@@ -69,11 +60,9 @@ class Server:
     ) -> None:
         self.commands = pipes.Reader(commands)
         self.answers = answers
-        self.scratch = scratch
         self.isolation = isolation
         self.raised = raised
-        self.backbones: collections.OrderedDict[str, Any] = collections.OrderedDict()
-        self.prepared: collections.OrderedDict[tuple[str, str], Any] = collections.OrderedDict()
+        self.shelf = Shelf(scratch, self._in_child, lambda stage: pipes.send(answers, {"stage": stage}))
 
     def serve(self) -> None:
         """Answer assignments until the parent closes its end."""
@@ -95,17 +84,19 @@ class Server:
 
         started = False
         try:
-            backbone = self._backbone(assignment)
+            backbone = self.shelf.backbone(assignment)
             if assignment.parity:
                 parity.ready()
             prepared = {
-                files.benchmark.digest: self._prepared(backbone, files, assignment.limits)
+                files.benchmark.digest: self.shelf.prepared(backbone, files, assignment.limits)
                 for files in assignment.benchmarks
             }
             started = True
-            report = self._in_child(_judging(assignment, backbone, prepared), assignment.limits)
+            found = self._in_child(_judging(assignment, backbone, prepared), assignment.limits)
             self._still_frozen(backbone)
-            return {"report": self._completed(report)}
+            answer = {"report": self._completed(found)}
+            self.shelf.note(backbone, found.get("wanted"))
+            return answer
         except Cancelled:
             return {"cancelled": True}
         except Fault as fault:
@@ -114,8 +105,9 @@ class Server:
             traceback.print_exc()
             return {"fault": f"{type(error).__name__}: {error}", "started": started}
 
-    def _completed(self, report: Any) -> Message:
+    def _completed(self, found: Any) -> Message:
         """A child's report with what it cannot know: how it was confined."""
+        report = found.get("report") if isinstance(found, dict) else None
         if not isinstance(report, dict) or not isinstance(report.get("environment"), dict):
             raise Fault("the child gave something that is no report")
         return report | {"environment": report["environment"] | {"isolation": self.isolation.to_json()}}
@@ -124,60 +116,16 @@ class Server:
         """Base models that runs will ask for; one that cannot be opened is told to the run that needs it."""
         for fingerprint, folder in folders.items():
             try:
-                self._open(fingerprint, Path(folder))
+                self.shelf.open(fingerprint, Path(folder))
             except Exception:
                 traceback.print_exc()
-
-    def _backbone(self, assignment: Assignment) -> Any:
-        if assignment.fingerprint not in self.backbones:
-            pipes.send(self.answers, {"stage": "base"})
-            self._open(assignment.fingerprint, assignment.base)
-        self.backbones.move_to_end(assignment.fingerprint)
-        return self.backbones[assignment.fingerprint]
-
-    def _open(self, fingerprint: str, folder: Path) -> None:
-        from hub import runtime
-        from workers import engine
-
-        opened = runtime.open_backbone(folder, fingerprint=fingerprint)
-        engine.warm(opened)
-        self.backbones[fingerprint] = opened
-        while len(self.backbones) > KEPT:
-            gone, _ = self.backbones.popitem(last=False)
-            for key in [key for key in self.prepared if key[0] == gone]:
-                del self.prepared[key]
-
-    def _prepared(self, backbone: Any, files: BenchmarkFiles, limits: Limits) -> Any:
-        from workers import benchmarks, engine
-
-        place = (backbone.fingerprint, files.benchmark.digest)
-        if place not in self.prepared:
-            found = benchmarks.cached(backbone, files.benchmark, self.scratch)
-            if found is None:
-                self._in_child(_preparing(backbone, files, self.scratch), limits, self._to_prepare(files))
-                found = benchmarks.cached(backbone, files.benchmark, self.scratch)
-            assert found is not None, "the child that prepares it has written it"
-            engine.look_ahead(backbone, found)
-            self.prepared[place] = found
-        self.prepared.move_to_end(place)
-        while len(self.prepared) > KEPT_READY:
-            self.prepared.popitem(last=False)
-        return self.prepared[place]
-
-    def _to_prepare(self, files: BenchmarkFiles) -> Reach:
-        from workers import benchmarks
-
-        written = benchmarks.folder(self.scratch)
-        written.mkdir(parents=True, exist_ok=True)
-        read = (files.data,) if files.train is None else (files.data, files.train)
-        return Reach(read, (written,), helpers=True)
 
     def _still_frozen(self, backbone: Any) -> None:
         """The files under the mapping have to be what they were, or no verdict of this process counts."""
         from hub import runtime
 
         if runtime.rehash(backbone) != backbone.fingerprint:
-            self.backbones.pop(backbone.fingerprint, None)
+            self.shelf.drop(backbone.fingerprint)
             raise Fault(f"the base model in {backbone.folder} was changed on disk while it was in use", started=False)
 
     def _in_child(self, work: Work, limits: Limits, reach: Reach = NOTHING) -> Any:
@@ -233,19 +181,15 @@ def _judging(assignment: Assignment, backbone: Any, prepared: Any) -> Work:
 
         # Read, not parsed: behind the walls the child cannot open files any more.
         snapshot = engine.in_memory(assignment.snapshot)
-        return lambda tell: engine.judge(assignment, backbone, prepared, snapshot, tell)
+        wanted: dict[str, int] = {}
+
+        def judge(tell: Tell) -> Message:
+            report = engine.judge(assignment, backbone, prepared, snapshot, tell, wanted.__setitem__)
+            return {"report": report, "wanted": wanted}
+
+        return judge
 
     return enter
-
-
-def _preparing(backbone: Any, files: BenchmarkFiles, scratch: Path) -> Work:
-    def work(tell: Tell) -> Message:
-        from workers import benchmarks
-
-        benchmarks.prepare(backbone, files, scratch, tell)
-        return {}
-
-    return lambda: work
 
 
 def _talking(work: Work) -> Callable[[], Callable[[int], None]]:

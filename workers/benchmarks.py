@@ -8,8 +8,6 @@ benchmark's data.
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +21,7 @@ from hub.runtime.predict import Batch, Encoded
 from hub.spec import rows as examples
 from hub.spec.benchmark import Benchmark
 from workers import evaluators, features
+from workers import scratch as scratch_files
 from workers.assignment import BenchmarkFiles
 from workers.errors import Fault
 from workers.evaluation import Prepared
@@ -55,6 +54,7 @@ def cached(backbone: Backbone, benchmark: Benchmark, scratch: Path) -> Prepared 
     path = _path(backbone, benchmark, scratch)
     if not path.exists():
         return None
+    scratch_files.used(path)
     stored = weights.mapped(path)
     facts = json.loads(stored["facts"].numpy().tobytes())
     encoded = _unpack(*(stored[name] for name in _ROWS))
@@ -77,7 +77,7 @@ def prepare(backbone: Backbone, files: BenchmarkFiles, scratch: Path, tell: Call
     tensors["facts"] = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
     if made.probe is not None:
         tensors["probe"] = torch.from_numpy(made.probe.predictions)
-    _write(_path(backbone, benchmark, scratch), tensors)
+    scratch_files.write(_path(backbone, benchmark, scratch), tensors)
 
 
 def folder(scratch: Path) -> Path:
@@ -117,19 +117,3 @@ def _unpack(ids: torch.Tensor, types: torch.Tensor, lengths: torch.Tensor) -> li
 
 def _path(backbone: Backbone, benchmark: Benchmark, scratch: Path) -> Path:
     return folder(scratch) / f"{key(backbone, benchmark)}.safetensors"
-
-
-def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    from safetensors.torch import save
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(save(tensors))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

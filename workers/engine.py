@@ -25,7 +25,7 @@ from hub.spec import benchmark, manifest, policy, report, scan, tasks, validatio
 from hub.spec.components import Component
 from hub.spec.snapshot import MemorySnapshot, Snapshot
 from hub.spec.validation import Inspection
-from workers import benchmarks, evaluators, labels, refusals
+from workers import benchmarks, evaluators, labels, refusals, trunk
 from workers.assignment import Assignment
 from workers.checks.drift import sample
 from workers.checks.frozen import frozen
@@ -58,6 +58,8 @@ class Run:
     """Benchmark digest -> the benchmark made ready for this backbone."""
     snapshot: Snapshot
     tell: Callable[[str], None]
+    want: Callable[[str, int], None]
+    """Hears (benchmark digest, layer) of where the adapter would have liked to begin (`workers.trunk`)."""
     ledger: Ledger = field(default_factory=Ledger)
     problems: list[dict[str, str]] = field(default_factory=list)
     """Everything that is wrong with the files; the checks name the first few."""
@@ -96,6 +98,7 @@ class Run:
                 ours = predict.outputs(self.backbone, rows) if self.assignment.parity else None
                 subject = self._subject(component, attached, tensors)
                 for digest, prepared in self.prepared.items():
+                    self.want(digest, trunk.asked(self.backbone))
                     with self._refusals(component):
                         within = prepared.within(self.backbone.max_length - attached.taken)
                         judged["scores"].append(self._score(component, subject, digest, within))
@@ -232,9 +235,11 @@ def judge(
     prepared: Mapping[str, Prepared],
     snapshot: Snapshot,
     tell: Callable[[str], None],
+    want: Callable[[str, int], None] = lambda digest, layer: None,
 ) -> dict[str, Any]:
-    """Judge one adapter; returns the report. `tell` hears the name of each stage."""
-    return Run(assignment, backbone, prepared, snapshot, tell).judge()
+    """Judge one adapter; returns the report. `tell` hears the name of each stage, `want` the layer at which a benchmark's states
+    would have been of use."""
+    return Run(assignment, backbone, prepared, snapshot, tell, want).judge()
 
 
 def in_memory(folder: Path) -> MemorySnapshot:

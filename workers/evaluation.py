@@ -14,7 +14,7 @@ import torch
 
 from hub.runtime import predict
 from hub.runtime.base import Backbone
-from hub.runtime.predict import Batch, Encoded
+from hub.runtime.predict import Batch, Encoded, Pooled, Trunks
 from hub.spec.benchmark import Benchmark
 from workers.errors import Rejected
 from workers.probe import Probe
@@ -48,6 +48,12 @@ class Prepared:
     tensors: Tensors
     probe: Probe | None
     texts: Any = None
+    trunks: Trunks = field(default_factory=dict)
+    """States of the plain base where adapters on upper layers begin (`workers.trunk`), as far as they are kept."""
+
+    def first_tokens(self, backbone: Backbone) -> Pooled:
+        """What a head reads of every row, with whatever is attached."""
+        return predict.first_tokens(backbone, self.batches, self.trunks)
 
     def within(self, tokens: int) -> "Prepared":
         """The same with no row longer than `tokens`: an adapter may take positions of its own. Raises Rejected where answers
@@ -59,7 +65,8 @@ class Prepared:
             message = f"{self.benchmark.name}: rows have up to {longest} tokens, and beside the adapter's own there is room for {tokens}"
             raise Rejected("load", message, "train with fewer virtual tokens, or choose a benchmark of shorter rows")
         cut = tuple(predict.within(batch, tokens) for batch in self.batches)
-        return dataclasses.replace(self, batches=cut, first_rows=predict.within(self.first_rows, tokens))
+        first_rows = predict.within(self.first_rows, tokens)
+        return dataclasses.replace(self, batches=cut, first_rows=first_rows, trunks={})
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """From sentences to logits: tokens, batches, the adapted model."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import torch
@@ -51,6 +52,9 @@ class Batch:
 
 
 Bundle: TypeAlias = tuple[Batch, ...]
+Trunks: TypeAlias = Mapping[int, torch.Tensor]
+"""Layer -> the states [1, tokens, hidden] that enter it on the plain base."""
+_NO_TRUNKS: Trunks = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -215,18 +219,39 @@ def _passed(backbone: Backbone, bundle: Bundle) -> Iterator[tuple[Batch, torch.T
         yield batch, output.last_hidden_state, output.get("pooler_output")
 
 
-def first_tokens(backbone: Backbone, cut: Sequence[Batch]) -> Pooled:
-    """What a head reads of rows that are batched by length, in row order, by the shortest way there is."""
+def climb(backbone: Backbone, cut: Sequence[Batch], layer: int) -> list[torch.Tensor]:
+    """The states that enter `layer`, [1, tokens, hidden] a bundle: what `first_tokens` may begin at."""
+    with torch.inference_mode():
+        packed = [encoder.pack(backbone, bundle) for bundle in bundles(cut)]
+        return [encoder.climbed(backbone, one, encoder.embedded(backbone, one), 0, layer) for one in packed]
+
+
+def first_tokens(backbone: Backbone, cut: Sequence[Batch], trunks: Trunks = _NO_TRUNKS) -> Pooled:
+    """What a head reads of rows that are batched by length, in row order, by the shortest way there is.
+
+    `trunks`: what `climb` gave of these very batches on the plain base, end to end, by layer; the highest that lies below all that is
+    attached is begun at.
+    """
     if not encoder.packs(backbone):
         return states(backbone, cut)
+    layer = max((layer for layer in trunks if layer <= encoder.untouched(backbone)), default=0)
     with torch.inference_mode():
-        first = torch.cat([_first_of(backbone, encoder.pack(backbone, bundle)) for bundle in bundles(cut)])
+        first = torch.cat(list(_firsts(backbone, bundles(cut), layer, trunks.get(layer))))
         first = first[torch.tensor([row for batch in cut for row in batch.rows]).argsort()]
         return Pooled(first.float(), backbone.model.pooler(first[:, None]).float() if backbone.pools else None)
 
 
-def _first_of(backbone: Backbone, packed: encoder.Pack) -> torch.Tensor:
-    return encoder.first_states(backbone, packed, encoder.embedded(backbone, packed))
+def _firsts(
+    backbone: Backbone, given: Sequence[Bundle], layer: int, trunk: torch.Tensor | None
+) -> Iterator[torch.Tensor]:
+    at = 0
+    for bundle in given:
+        packed = encoder.pack(backbone, bundle)
+        end = at + packed.ids.shape[1]
+        # a copy: where numbers lie in memory decides by which way they are multiplied, and so their last bits
+        entering = encoder.embedded(backbone, packed) if trunk is None else trunk[:, at:end].clone()
+        yield encoder.first_states(backbone, packed, entering, layer)
+        at = end
 
 
 def hidden(backbone: Backbone, batch: Batch) -> torch.Tensor:

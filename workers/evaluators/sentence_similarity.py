@@ -51,7 +51,7 @@ def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Ou
     truth, head = prepared.tensors["truth"].numpy(), subject.head
     if head.num_labels != 1:
         raise labels.Mismatch(f"the head has {head.num_labels} outputs, a number needs one")
-    predicted = _answers(head, predict.first_tokens(subject.backbone, prepared.batches))
+    predicted = _answers(head, prepared.first_tokens(subject.backbone))
     off = _answers(head, features.states_of(prepared.tensors))
     baselines = {"majority": np.full_like(truth, truth.mean()), "adapter_off": off}
     if prepared.probe is not None:

@@ -42,7 +42,7 @@ def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Ou
     benchmark, head, truth = prepared.benchmark, subject.head, prepared.tensors["truth"].numpy()
     mapping = labels.match(subject.declared, head.num_labels, benchmark.labels)
     place = np.array(mapping.to_benchmark, dtype=np.int64)
-    predicted = place[_answers(head, predict.first_tokens(subject.backbone, prepared.batches))]
+    predicted = place[_answers(head, prepared.first_tokens(subject.backbone))]
     off = place[_answers(head, features.states_of(prepared.tensors))]
     yardstick = statistics.Classes(truth, len(benchmark.labels))
     measured = comparing.compared(

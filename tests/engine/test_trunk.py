@@ -1,0 +1,139 @@
+"""States below the first layer that an adapter touches are kept, and change no bit of what is answered."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hub import runtime
+from hub.runtime import encoder, predict
+from hub.runtime.base import Backbone
+from hub.spec import validation
+from tests.engine import makers
+from workers import scratch as scratch_files
+from workers import trunk
+from workers.assignment import Assignment
+from workers.evaluation import Prepared
+from workers.process import BackboneProcess
+from workers.shelf import Bounded, Shelf
+
+UPPER = {"layers_to_transform": [1], "target_modules": ["query", "value"]}
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, backbone: Backbone) -> Prepared:
+    good = makers.teacher(tmp_path / "good", makers.TINY)
+    files = makers.benchmark_of(tmp_path / "rows", good, makers.TINY, rows=200, train=0)
+    return makers.ready(files, backbone, tmp_path / "scratch")
+
+
+def on(backbone: Backbone, folder: Path) -> Any:
+    snapshot = runtime.open_snapshot(folder)
+    (component,) = validation.inspect(snapshot, backbone.base).components
+    used = {key for part in component.parts for key in part.tensors.values()}
+    tensors = runtime.tensors_of(snapshot, component)
+    return runtime.attach(backbone, component, {key: tensors[key] for key in used})
+
+
+def test_what_is_computed_on_from_kept_states_has_the_same_bits(
+    prepared: Prepared, backbone: Backbone, tmp_path: Path, save_lora: Callable[..., Path]
+) -> None:
+    assert trunk.read(backbone, prepared, 1, tmp_path) is None
+    trunk.write(backbone, prepared, 1, tmp_path)
+    states = trunk.read(backbone, prepared, 1, tmp_path)
+    assert states is not None
+    plain = prepared.first_tokens(backbone).first
+    with on(backbone, save_lora(**UPPER)):
+        assert trunk.asked(backbone) == 1
+        whole = predict.first_tokens(backbone, prepared.batches)
+        short = predict.first_tokens(backbone, prepared.batches, {1: states})
+        wrong = predict.first_tokens(backbone, prepared.batches, {1: states * 1.5})
+    assert torch.equal(whole.first, short.first)
+    assert whole.pooler is not None and short.pooler is not None and torch.equal(whole.pooler, short.pooler)
+    assert not torch.equal(whole.first, plain), "the adapter did nothing"
+    assert not torch.equal(wrong.first, whole.first), "the kept states were not read"
+
+
+def test_an_adapter_that_touches_a_lower_layer_does_not_begin_above_it(
+    prepared: Prepared, backbone: Backbone, save_lora: Callable[..., Path]
+) -> None:
+    wrong = torch.zeros(1, sum(batch.input_ids.numel() for batch in prepared.batches), backbone.hidden_size)
+    with on(backbone, save_lora(target_modules=["query"], layers_to_transform=[0])):
+        assert trunk.asked(backbone) == 0
+        whole = predict.first_tokens(backbone, prepared.batches)
+        assert torch.equal(predict.first_tokens(backbone, prepared.batches, {1: wrong}).first, whole.first)
+
+
+def test_what_only_the_head_adapts_begins_at_the_last_layer(prepared: Prepared, backbone: Backbone) -> None:
+    assert encoder.untouched(backbone) == 2
+    assert trunk.asked(backbone) == 1, "the last layer has to be computed: its first token is asked for"
+
+
+# --- the backbone process ---------------------------------------------------------------------------------------------
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[BackboneProcess]:
+    found = BackboneProcess(tmp_path / "held")
+    yield found
+    found.stop()
+
+
+def upper(tmp_path: Path) -> Assignment:
+    good = makers.teacher(tmp_path / "upper", makers.TINY, **UPPER)
+    files = makers.benchmark_of(tmp_path / "rows", good, makers.TINY, rows=200, train=0)
+    return makers.assignment(good, makers.TINY, files)
+
+
+def test_runs_on_upper_layers_have_the_lower_ones_kept_from_the_third_on(
+    process: BackboneProcess, tmp_path: Path
+) -> None:
+    given, kept, digests = upper(tmp_path), [], set()
+    for _ in range(4):
+        digests.add(process.judge(given, lambda stage: None)["result_digest"])
+        kept.append(len(list((tmp_path / "held").rglob("*.layer1.safetensors"))))
+    assert kept == [0, 0, 1, 1]
+    assert len(digests) == 1, "kept states change a result"
+
+
+class Layers:
+    """A base model as far as `Shelf.note` looks at it."""
+
+    fingerprint = "base:1"
+
+    class model:
+        class config:
+            num_hidden_layers = 6
+
+
+@pytest.mark.parametrize(
+    "said", [None, [], "x", {"d": 0}, {"d": 6}, {"d": -1}, {"d": True}, {"d": "3"}, {"other": 3}, {"d": [3]}]
+)
+def test_a_child_can_ask_for_nothing_but_a_layer_of_a_benchmark_that_is_held(said: Any, tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, lambda *given: None, lambda stage: None)
+    shelf._ready.put(("base:1", "d"), object(), 1)
+    shelf.note(Layers, said)
+    assert not shelf._asked
+    shelf.note(Layers, {"d": 3})
+    assert shelf._asked == {("base:1", "d", 3): 1}
+
+
+def test_what_was_unused_for_longest_goes_first_and_the_newest_stays_whatever_its_size() -> None:
+    held: Bounded[str] = Bounded(10)
+    assert held.put("a", 1, 4) == []
+    assert held.put("b", 2, 4) == []
+    assert held.get("a") == 1
+    assert held.put("c", 3, 4) == ["b"]
+    assert held.put("d", 4, 40) == ["a", "c"]
+    assert (held.get("d"), held.get("a")) == (4, None)
+
+
+def test_files_go_when_they_are_too_many_and_those_in_use_stay(tmp_path: Path) -> None:
+    for at, name in enumerate("abcd"):
+        (tmp_path / name).write_bytes(bytes(10))
+        os.utime(tmp_path / name, (at + 1, at + 1))
+    scratch_files.used(tmp_path / "a")
+    assert [path.name for path in scratch_files.tidy(tmp_path.iterdir(), 25)] == ["b", "c"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "d"]
+    assert scratch_files.tidy(tmp_path.iterdir(), 0)[0].name == "d", "the last one stays"

@@ -1,0 +1,159 @@
+"""What the backbone process holds from run to run: base models, benchmarks made ready for them, states of their lower layers.
+
+Each is bounded in bytes, and what was unused for longest goes first. What lies on disk is written by forked children that hold no
+upload, and mapped read-only: no run can change what the next one reads.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Hashable, Iterator
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from workers.assignment import Assignment, BenchmarkFiles, Limits
+from workers.sandbox import Reach
+
+BASES_BYTES = 8 << 30
+"""Weights of base models held at once; the newest is held whatever its size."""
+READY_BYTES = 1 << 30
+"""Token ids of benchmarks held at once."""
+DISK_BYTES = 8 << 30
+"""Files of prepared benchmarks and of states in the scratch folder."""
+ASKED_TWICE = 2
+"""How often a layer has to be asked for before the states that enter it are kept: once may be the last time."""
+
+Message = dict[str, Any]
+Tell = Callable[[str], None]
+Work = Callable[[], Callable[[Tell], Message]]
+"""Entered outside the walls, it gives what is done inside them."""
+InChild = Callable[[Work, Limits, Reach], Any]
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Bounded(Generic[Key]):
+    """Values with a size each; beyond `most` bytes the one unused for longest goes, never the newest."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._held: collections.OrderedDict[Key, tuple[Any, int]] = collections.OrderedDict()
+
+    def get(self, key: Key) -> Any:
+        """The value, used now; None where there is none."""
+        if key not in self._held:
+            return None
+        self._held.move_to_end(key)
+        return self._held[key][0]
+
+    def put(self, key: Key, value: Any, nbytes: int) -> list[Key]:
+        """Hold a value; returns the keys that had to go for it."""
+        self._held[key] = value, nbytes
+        self._held.move_to_end(key)
+        gone = []
+        while len(self._held) > 1 and sum(size for _, size in self._held.values()) > self.most:
+            gone.append(self._held.popitem(last=False)[0])
+        return gone
+
+    def drop(self, key: Key) -> None:
+        """Forget a value, if it is held."""
+        self._held.pop(key, None)
+
+    def __iter__(self) -> Iterator[Key]:
+        """What is held, unused for longest first."""
+        return iter(list(self._held))
+
+
+class Shelf:
+    """What one backbone process holds. `in_child` runs work in a forked child, `tell` hears a stage."""
+
+    def __init__(self, scratch: Path, in_child: InChild, tell: Tell) -> None:
+        self.scratch, self._in_child, self._tell = scratch, in_child, tell
+        self._bases: Bounded[str] = Bounded(BASES_BYTES)
+        self._ready: Bounded[tuple[str, str]] = Bounded(READY_BYTES)
+        self._asked: collections.Counter[tuple[str, str, int]] = collections.Counter()
+
+    def backbone(self, assignment: Assignment) -> Any:
+        """The base model of a run, opened if it is not."""
+        if self._bases.get(assignment.fingerprint) is None:
+            self._tell("base")
+            self.open(assignment.fingerprint, assignment.base)
+        return self._bases.get(assignment.fingerprint)
+
+    def open(self, fingerprint: str, folder: Path) -> None:
+        """Open a base model ahead of its runs."""
+        from hub import runtime
+        from workers import engine
+
+        opened = runtime.open_backbone(folder, fingerprint=fingerprint)
+        engine.warm(opened)
+        size = sum(parameter.nbytes for parameter in opened.own.values())
+        for gone in self._bases.put(fingerprint, opened, size):
+            self._forget(gone)
+
+    def drop(self, fingerprint: str) -> None:
+        """Forget a base model and all that was made with it."""
+        self._bases.drop(fingerprint)
+        self._forget(fingerprint)
+
+    def prepared(self, backbone: Any, files: BenchmarkFiles, limits: Limits) -> Any:
+        """A benchmark made ready for a base model, with the states of lower layers that runs have asked for."""
+        place = (backbone.fingerprint, files.benchmark.digest)
+        found = self._ready.get(place)
+        if found is None:
+            found = self._made_ready(backbone, files, limits)
+        found = self._with_trunks(backbone, found, files, limits)
+        self._ready.put(place, found, sum(3 * batch.input_ids.nbytes for batch in found.batches))
+        return found
+
+    def _made_ready(self, backbone: Any, files: BenchmarkFiles, limits: Limits) -> Any:
+        from workers import benchmarks, engine
+
+        found = benchmarks.cached(backbone, files.benchmark, self.scratch)
+        if found is None:
+            self._write(files, limits, lambda tell: benchmarks.prepare(backbone, files, self.scratch, tell))
+            found = benchmarks.cached(backbone, files.benchmark, self.scratch)
+        assert found is not None, "the child that prepares it has written it"
+        engine.look_ahead(backbone, found)
+        return found
+
+    def note(self, backbone: Any, wanted: Any) -> None:
+        """Remember the layers that a run asked for. Whoever says so is not believed: a number of a layer or nothing."""
+        layers = range(1, int(backbone.model.config.num_hidden_layers))
+        for digest, layer in wanted.items() if isinstance(wanted, dict) else ():
+            if type(layer) is int and layer in layers and (backbone.fingerprint, digest) in self._ready:
+                self._asked[backbone.fingerprint, digest, layer] += 1
+
+    def _with_trunks(self, backbone: Any, found: Any, files: BenchmarkFiles, limits: Limits) -> Any:
+        from workers import trunk
+
+        known = dict(found.trunks)
+        for (fingerprint, digest, layer), times in self._asked.items():
+            if (fingerprint, digest) != (backbone.fingerprint, files.benchmark.digest) or layer in known:
+                continue
+            states = trunk.read(backbone, found, layer, self.scratch)
+            if states is None and times >= ASKED_TWICE:
+                self._write(files, limits, lambda tell, layer=layer: trunk.write(backbone, found, layer, self.scratch))  # type: ignore[misc]
+                states = trunk.read(backbone, found, layer, self.scratch)
+            if states is not None:
+                known[layer] = states
+        return dataclasses.replace(found, trunks=known)
+
+    def _write(self, files: BenchmarkFiles, limits: Limits, work: Callable[[Tell], None]) -> None:
+        """Have a child write into the folder of what is made ready, then keep that within its bytes."""
+        from workers import benchmarks, scratch
+
+        written = benchmarks.folder(self.scratch)
+        written.mkdir(parents=True, exist_ok=True)
+        read = (files.data,) if files.train is None else (files.data, files.train)
+
+        def done(tell: Tell) -> Message:
+            work(tell)
+            return {}
+
+        self._in_child(lambda: done, limits, Reach(read, (written,), helpers=True))
+        scratch.tidy(written.iterdir(), DISK_BYTES)
+
+    def _forget(self, fingerprint: str) -> None:
+        for key in self._ready:
+            if key[0] == fingerprint:
+                self._ready.drop(key)
