@@ -77,12 +77,6 @@ class ComponentCompatibility(TypedDict):
     scores: list[ScoreShort]
 
 
-class Regression(TypedDict):
-    """Since when a published version no longer passes what it passed once."""
-
-    at: datetime.datetime
-
-
 class Latest(TypedDict):
     """The version that `latest` names."""
 
@@ -92,7 +86,6 @@ class Latest(TypedDict):
     published_at: datetime.datetime | None
     size: int
     parameters: int
-    regressed: Regression | None
     scores: list[ScoreShort]
 
 
@@ -134,7 +127,6 @@ class VersionShort(TypedDict):
     created_at: datetime.datetime
     published_at: datetime.datetime | None
     yanked: Yank | None
-    regressed: Regression | None
     report_url: str
     page_url: str
 
@@ -201,7 +193,6 @@ class VersionDetail(TypedDict):
     created_at: datetime.datetime
     published_at: datetime.datetime | None
     yanked: Yank | None
-    regressed: Regression | None
     files: list[FileShape]
     rewritten: list[Rewritten]
     components: list[dict[str, Any]]
@@ -247,7 +238,6 @@ class Resolved(TypedDict):
     adapter_digest: str
     status: str
     yanked: Yank | None
-    regressed: Regression | None
     base_model: ResolvedBase | None
     trained_on: TrainedOn | None
     task: str

@@ -11,13 +11,17 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 
 import pytest
+import sklearn.linear_model  # noqa: F401  what it brings is there to be limited
+import threadpoolctl
 import torch
 
 from hub import runtime
 from hub.runtime.base import Backbone
 from tests.engine.makers import SPECIMENS, TINY, lora_model
 
+# As a worker has it. On small matrices several threads wait for each other, ten times as long where others are at work.
 torch.set_num_threads(1)
+threadpoolctl.threadpool_limits(1)
 
 
 @pytest.fixture(scope="session")

@@ -135,7 +135,7 @@ def assignment(
         "snapshot": adapter,
         "adapter_digest": "sha256:" + FolderSnapshot(adapter).manifest().adapter_digest,
         "base": base,
-        "fingerprint": base_folder.fingerprint(base),
+        "fingerprint": more.pop("fingerprint", None) or base_folder.fingerprint(base),
         "benchmarks": files,
         "plan": policy.plan([item.benchmark.digest for item in files], chosen),
     }

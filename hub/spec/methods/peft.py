@@ -24,7 +24,7 @@ from hub.spec.methods import (
     peft_xlora,
 )
 from hub.spec.methods.layout import Form, Layout
-from hub.spec.methods.peft_keys import NESTED, PREFIX, ROWS, SAVE, Group, Sorted
+from hub.spec.methods.peft_keys import DECLARED, NESTED, PREFIX, ROWS, SAVE, Group, Sorted
 from hub.spec.methods.peft_modules import Modules
 
 _ANOTHER_BASE = "is this the base model the adapter was trained on?"
@@ -122,6 +122,8 @@ class _Reader:
             return
         for role, tensor in group.found.items():
             heads.check_dtype(self.source, tensor, self.source.weights, integers=role in self.row.integers)
+            if role == ROWS:
+                self.check_rows(path, tensor)
         if not self.row.checked:
             self.keep(path, self.row.name, Form("any", ()), group.found, {})
             return
@@ -135,6 +137,7 @@ class _Reader:
         if chosen.kind == "norm" and "ln_tuning_layers.bias" not in group.found and self.modules.has_bias(path):
             self.incomplete(group, kind)
             return
+        self.check_declared(chosen, group)
         symbols = self.symbols_of(own)
         if self.fit(path, chosen, group.found, symbols, group):
             suffix = "" if chosen.kind in ("linear", "block", "any") else f".{chosen.kind}"
@@ -212,6 +215,15 @@ class _Reader:
             if found and experts and not layout.fit(experts[0], shapes, self.symbols_of(found)):
                 return name
         return names[0] if group.name.endswith(NESTED) else names[-1]
+
+    def check_declared(self, chosen: Form, group: Group) -> None:
+        """What a key of the configuration switches on is there at every module; a library would make it up."""
+        for role, (key, what) in DECLARED.items():
+            if key in self.settings.on and role in chosen.roles and role not in group.found:
+                message = (
+                    f"tensor '{PREFIX}{group.name}.{role}' is missing, {what}: {self.source.config_path} says {key}"
+                )
+                self.source.tensor_problem("missing", message, SAVE)
 
     def incomplete(self, group: Group, kind: str | None) -> None:
         """Tell what is missing beside the tensors that are there."""
@@ -360,8 +372,16 @@ class _Reader:
             chosen = layout.form("embedding", "trainable_tokens_delta: k WIDTH")
             rows = {"trainable_tokens_delta": tensor}
             symbols = self.symbols_of(self.modules.own(module))
+            heads.check_dtype(self.source, tensor, self.source.weights)
+            self.check_rows(module, tensor)
             if self.fit(module, chosen, rows, symbols):
                 self.keep(module, "tokens", chosen, rows, self.modules.needs(chosen, module, symbols))
+
+    def check_rows(self, module: str, tensor: tensors.Tensor) -> None:
+        """Hold rows of tokens against the tokens that the configuration names, where it names any."""
+        said = self.reckoned.get("trainable_token_indices") or self.reckoned.get("token_indices")
+        if said:
+            peft_overlays.check_tokens(self.modules, module, tensor, said)
 
     # the answer
 

@@ -51,7 +51,7 @@ _OF_SOME: dict[str, str] = {
 }
 # key -> what it is: grows the base model, or a variant with other arithmetic on the same tensors
 _NEVER: dict[str, str] = {
-    "layer_replication": "layer_replication, which grows the base model",
+    "layer_replication": "layer_replication (it grows the base model)",
     "megatron_config": "Megatron models (megatron_config)",
     "use_qalora": "QA-LoRA",
     "use_bdlora": "BD-LoRA",
@@ -255,8 +255,9 @@ def _bias(source: components.Source) -> str:
 
 
 def _number(source: components.Source, knob: Knob, key: str, value: Any) -> int | None:
-    """A size that the configuration gives; None where it gives none."""
-    most = MAX_RANK if knob.symbol in ("r", "h") else MAX_PROMPT if knob.key == "num_virtual_tokens" else MAX_NUMBER
+    """A size that the configuration gives; None where it gives none, or one that is refused."""
+    is_rank = knob.symbol in ("r", "h") or knob.key == "r"
+    most = MAX_RANK if is_rank else MAX_PROMPT if knob.key == "num_virtual_tokens" else MAX_NUMBER
     if value is None:
         return None if knob.default is None or knob.loose else knob.default
     least = 0 if knob.default == 0 or knob.loose else 1
@@ -265,13 +266,14 @@ def _number(source: components.Source, knob: Knob, key: str, value: Any) -> int 
         source.config_problem(
             "rank", key, f"{documents.shorten(value)} is no {what} this hub takes ({least} to {most})"
         )
-        return 1
+        return None  # the tensors' own, so that nothing else seems wrong
     return None if knob.loose else value
 
 
 def _numbers(source: components.Source, knob: Knob) -> dict[str, int]:
     found = _pattern(source, knob.pattern)
-    return {name: _number(source, knob, f"{knob.pattern}.{name}", value) or 1 for name, value in found.items()}
+    read = {name: _number(source, knob, f"{knob.pattern}.{name}", value) for name, value in found.items()}
+    return {name: number for name, number in read.items() if number is not None}
 
 
 def _alpha_key(layout: Layout, config: dict[str, Any]) -> tuple[str, Any]:

@@ -18,8 +18,8 @@ NESTED = ".base_layer"
 SAVE = "save the adapter again with PEFT's save_pretrained"
 # PEFT writes tables by itself where they have grown, and nothing in its configuration says so
 _TABLES = "name it in modules_to_save if it was trained or has grown, else save with save_embedding_layers=False"
-# roles that only a key of the configuration allows
-_DECLARED = {
+# roles that only a key of the configuration allows, and that it then asks for
+DECLARED = {
     "lora_magnitude_vector": ("use_dora", "a DoRA vector"),
     "lora_B.bias": ("lora_bias", "a bias of LoRA's own layers"),
 }
@@ -131,8 +131,8 @@ class Sorted:
 
     def add(self, name: str, role: str, tensor: tensors.Tensor) -> None:
         """Keep a tensor of the method under its module."""
-        if role in _DECLARED and _DECLARED[role][0] not in self.settings.on:
-            key, what = _DECLARED[role]
+        if role in DECLARED and DECLARED[role][0] not in self.settings.on:
+            key, what = DECLARED[role]
             self.refused.setdefault(("unsupported", f"is {what}, and {key} is not set", SAVE), []).append(tensor.name)
             return
         if name.endswith(NESTED) and not self.nested(name):

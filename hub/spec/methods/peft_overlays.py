@@ -1,6 +1,8 @@
-"""What PEFT's files lay over the base model: whole modules, biases and copies of tables, each as far as it is declared."""
+"""What PEFT's files lay over the base model: whole modules, biases, rows of tokens and copies of tables, as far as declared."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from hub.spec import components, tensors
 from hub.spec.methods import peft_heads
@@ -54,3 +56,33 @@ def biases(modules: Modules, found: dict[str, tensors.Tensor]) -> list[component
         module = name.removesuffix(".bias")
         parts.append(components.Part(module, "bias", {"bias": tensor.name}, 1.0, None, {"bias": tensor.shape}))
     return parts
+
+
+def check_tokens(modules: Modules, module: str, tensor: tensors.Tensor, said: Any) -> None:
+    """Rows of tokens: as many as the configuration names tokens for this table, and each of a token that the table has.
+
+    `said`: a list of token numbers, or one for each table by the end of its path, as `peft_reckoning` has judged it. A table
+    that is tied to another one may be named by that one.
+    """
+    named = said if isinstance(said, list) else _of_table(said, module, modules.tied(module))
+    where = f"{modules.source.config_path} names"
+    if named is None:
+        message = f"tensor {tensor.name!r} holds rows of {module!r}, for which {where} no tokens"
+        modules.source.tensor_problem("undeclared", message, "name the table in trainable_token_indices")
+        return
+    if tensor.shape and len(named) != tensor.shape[0]:
+        message = f"tensor {tensor.name!r} has {tensor.shape[0]} rows, but {where} {len(named)} tokens for {module!r}"
+        modules.source.tensor_problem("rows", message, "every token needs the row that was trained for it")
+    own = modules.own(module, "embedding")
+    if own is not None and max(named) >= own.shape[0]:
+        message = (
+            f"{where} token {max(named)} for {tensor.name!r}, but the base model's {module!r} has {own.shape[0]} rows"
+        )
+        modules.source.tensor_problem("rows", message, _ANOTHER_BASE)
+
+
+def _of_table(said: dict[str, list[int]], module: str, tied: bool) -> list[int] | None:
+    for table, rows in said.items():
+        if f".{module}".endswith(f".{table}") or f".{table}".endswith(f".{module}"):
+            return rows
+    return next(iter(said.values())) if tied else None

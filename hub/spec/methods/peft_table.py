@@ -103,7 +103,8 @@ ROWS: tuple[Layout, ...] = (
             form("linear", "oft_R.weight: 1 n", when="block_share"), form("conv", "oft_R.weight: 1 n", when="block_share"),
         ),
         # a block is made smaller where it divides no layer's width: the tensors say how large it is
-        keys=frozenset({"r", "oft_block_size", "coft", "eps", "block_share", "use_cayley_neumann", "num_cayley_neumann_terms",
+        knobs=(Knob("blocks", "r", 0, loose=True), Knob("block", "oft_block_size", 32, loose=True)),
+        keys=frozenset({"coft", "eps", "block_share", "use_cayley_neumann", "num_cayley_neumann_terms",
                         "fan_in_fan_out"}),
         aside=_DROPOUTS,
     ),
@@ -152,7 +153,8 @@ ROWS: tuple[Layout, ...] = (
     ),
     Layout(
         "SHIRA", "shira", "SHiRA", forms=(form("linear", "shira_weight: k", "!#shira_indices: 2 k"),),
-        keys=frozenset({"r", "fan_in_fan_out"}), aside=frozenset({"mask_type", "random_seed", "init_weights"}),
+        knobs=(Knob("rank", "r", 32),),
+        keys=frozenset({"fan_in_fan_out"}), aside=frozenset({"mask_type", "random_seed", "init_weights"}),
     ),
     Layout("C3A", "c3a", "C3A", forms=(form("linear", "c3a_kernel: OUT/b IN/b b"),),
            knobs=(Knob("b", "block_size", 256, pattern="block_size_pattern"),), aside=frozenset({"init_weights"})),

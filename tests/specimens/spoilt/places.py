@@ -1,0 +1,47 @@
+"""Numbers that say where others belong, and lie outside of it."""
+
+from tests.specimens.spoilt.kinds import Draft, Kind
+
+ROWS = 164
+"""Tokens in the vocabulary of the tiny base model."""
+
+
+def positions(draft: Draft) -> tuple[str, ...]:
+    """SHiRA's tables of positions."""
+    tensors = draft.load()
+    key = draft.pick(lambda key, tensor: "shira_indices" in key)
+    tensors[key] = tensors[key].long()
+    row = draft.draw.randrange(tensors[key].shape[0])
+    most = 64
+    tensors[key][row, draft.draw.randrange(tensors[key].shape[1])] = draft.draw.choice(
+        (-1, -(2**31), most, 1000, 2**31, 2**40)
+    )
+    draft.save(tensors)
+    return ()
+
+
+def tokens(draft: Draft) -> tuple[str, ...]:
+    """Rows for tokens that the base model does not have."""
+    far = draft.draw.choice((ROWS, ROWS + draft.draw.randint(1, 999), 2**31, 10**12, 2**62))
+    places = [*draft.draw.sample(range(ROWS), 2), far]
+    draft.draw.shuffle(places)
+    draft.config(trainable_token_indices={"word_embeddings": places})
+    return (f"names token {far}",)
+
+
+def negative(draft: Draft) -> tuple[str, ...]:
+    """Tokens counted from the end, or that are no numbers."""
+    places = [
+        *draft.draw.sample(range(ROWS), 2),
+        draft.draw.choice((-1, -draft.draw.randint(2, 10**9), 1.5, "5", None, True)),
+    ]
+    draft.draw.shuffle(places)
+    draft.config(trainable_token_indices={"word_embeddings": places})
+    return ("trainable_token_indices",)
+
+
+KINDS = (
+    Kind("positions outside of the weight", "load", "it names place", positions, ("SHiRA",)),
+    Kind("rows for tokens outside of the vocabulary", "shapes", "has 164 rows", tokens, ("LoRA with rows of tokens",)),
+    Kind("rows for tokens that are none", "config", "token numbers", negative, ("LoRA with rows of tokens",)),
+)
