@@ -261,11 +261,13 @@ def hidden(backbone: Backbone, batch: Batch) -> torch.Tensor:
 
 
 def outputs(backbone: Backbone, batch: Batch) -> tuple[torch.Tensor, ...]:
-    """What a head may read of one batch: last hidden states [rows, tokens, hidden], and the pooler's where there is one."""
+    """What a head may read of one batch: last hidden states of the text [rows, tokens, hidden], those that a classifier of texts
+    reads [rows, hidden] (behind a prompt the prompt's own), and the pooler's where there is one."""
     with torch.inference_mode():
         found = backbone.model(**batch.inputs)
-    pooled, states = found.get("pooler_output"), _of_text(found.last_hidden_state, batch)
-    return (states,) if pooled is None else (states, pooled)
+    last, pooled = found.last_hidden_state, found.get("pooler_output")
+    read = _of_text(last, batch), _read(last, batch.attention_mask, backbone.is_decoder)
+    return read if pooled is None else (*read, pooled)
 
 
 def logits(head: ClassificationHead, seen: Pooled) -> torch.Tensor:

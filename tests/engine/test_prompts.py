@@ -145,6 +145,45 @@ def test_states_are_those_of_the_text_and_the_head_reads_what_peft_reads(name: s
     assert same(predict.logits(model.head, heads_see), theirs)
 
 
+@pytest.mark.parametrize("name", ["PromptTuningConfig", "PrefixTuningConfig"])
+@pytest.mark.parametrize("task", ["FEATURE_EXTRACTION", "TOKEN_CLS", "QUESTION_ANS"])
+def test_other_tasks_read_the_text_behind_it_as_peft_does(name: str, task: str, tmp_path: Path) -> None:
+    kind = {"FEATURE_EXTRACTION": "AutoModel", "TOKEN_CLS": "AutoModelForTokenClassification",
+            "QUESTION_ANS": "AutoModelForQuestionAnswering"}[task]  # fmt: skip
+    torch.manual_seed(4)
+    plain = getattr(transformers, kind).from_pretrained(makers.TINY)
+    reference = peft.get_peft_model(plain, getattr(peft, name)(num_virtual_tokens=5, task_type=task)).eval()
+    reference.save_pretrained(tmp_path)
+    model, _ = runtime.load(tmp_path, makers.TINY)
+    given = inputs(makers.TINY)
+    given["token_type_ids"][:, 2:] = 1
+    with torch.no_grad():
+        ours, theirs = model(**given), reference(**given)
+    read = {"FEATURE_EXTRACTION": "last_hidden_state", "TOKEN_CLS": "logits", "QUESTION_ANS": "end_logits"}[task]
+    whole, ours_read = getattr(theirs, read), getattr(ours, read)
+    if task != "FEATURE_EXTRACTION":  # what heads on tokens say of a prompt's own rows is left out here
+        whole = whole[:, whole.shape[1] - given["input_ids"].shape[1] :]
+    assert same(ours_read, whole)
+
+
+@pytest.mark.parametrize("name", [*PROMPTS, "without a head"])
+def test_a_worker_that_asks_the_library_hears_the_same(
+    name: str, save: Callable[..., Saved], backbone: Backbone, tmp_path: Path
+) -> None:
+    if name == "without a head":
+        plain = transformers.AutoModel.from_pretrained(makers.TINY)
+        config = peft.PromptTuningConfig(num_virtual_tokens=5, task_type="FEATURE_EXTRACTION")
+        peft.get_peft_model(plain, config).save_pretrained(tmp_path / "adapter")
+        folder = tmp_path / "adapter"
+    else:
+        _, folder = save(*PROMPTS[name])
+    found = check(judged(makers.assignment(folder, makers.TINY, parity=True), backbone, tmp_path), "parity")
+    if name == "multitask prompt tuning":
+        assert found["status"] == "skipped" and "task_ids" in found["message"]
+    else:
+        assert found["status"] == "passed", found["message"]
+
+
 def test_sentences_are_cut_where_the_prompt_leaves_room(save: Callable[..., Saved], tiny: Path) -> None:
     _, folder = save("PromptTuningConfig", {"num_virtual_tokens": 40})
     model, tokenizer = runtime.load(folder, tiny)

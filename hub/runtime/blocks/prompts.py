@@ -22,6 +22,8 @@ from hub.runtime.blocks.block import Tensors
 from hub.spec.components import Component, Part
 
 Inputs = dict[str, Any]
+_TYPED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
+"""Tasks whose token types PEFT hands on; for others it drops them, whatever a tokenizer says."""
 _COUNTS_TEXT = frozenset({"opt"})
 """Decoders that leave padding out when they count positions."""
 LEAST_TEXT = 3
@@ -34,6 +36,7 @@ def prompt(attached: Attached, backbone: Backbone, component: Component, part: P
     rows = own["prompt_embeddings"]
     count = _counted(backbone, component, part, len(rows))
     words = backbone.model.get_input_embeddings()
+    typed = component.config.get("task_type") in _TYPED
     cols, across = own.get("prefix_task_cols"), own.get("prefix_task_rows")
     if cols is not None:
         attached.tasks = len(cols)
@@ -49,7 +52,7 @@ def prompt(attached: Attached, backbone: Backbone, component: Component, part: P
         given["inputs_embeds"] = torch.cat([many.to(embedded.dtype).expand(len(embedded), -1, -1), embedded], dim=1)
         given["attention_mask"] = _lengthened(given.get("attention_mask"), count, 1)
         if given.get("token_type_ids") is not None:
-            given["token_type_ids"] = _lengthened(given["token_type_ids"], count, 0)
+            given["token_type_ids"] = _lengthened(given["token_type_ids"], count, 0) if typed else None
         given.pop("position_ids", None)  # PEFT sets them aside too
         _check_length(backbone, given["inputs_embeds"].shape[1], count)
 
@@ -71,13 +74,14 @@ def prefix(attached: Attached, backbone: Backbone, component: Component, part: P
     states = table.view(count, len(layers), 2, 1, heads, -1).permute(1, 2, 3, 4, 0, 5)
 
     attached.taken += count
-    attached.add(_moved(attached, backbone, count), part.tensors)
+    attached.add(_moved(attached, backbone, count, component.config.get("task_type") in _TYPED), part.tensors)
     for layer, (keys, values) in zip(layers, states, strict=True):
         attached.add(prefixes.put(layer, prefixes.same(keys, values), lambda: attached.enabled), {})
 
 
-def _moved(attached: Attached, backbone: Backbone, count: int) -> Any:
-    """Have positions counted from `count` on: by the embeddings, where these count them, else by the body."""
+def _moved(attached: Attached, backbone: Backbone, count: int, typed: bool) -> Any:
+    """Have positions counted from `count` on: by the embeddings, where these count them, else by the body. Not `typed`: all
+    tokens are of the first type."""
     embeddings = getattr(backbone.model, "embeddings", None)
     counts = "past_key_values_length" in names_of(embeddings)
     if not counts and "position_ids" not in names_of(backbone.model):
@@ -94,6 +98,8 @@ def _moved(attached: Attached, backbone: Backbone, count: int) -> Any:
             places = _places(backbone, words.shape[1], given.get("attention_mask"))
         if places is not None:
             given["position_ids"] = places + count
+        if not typed and "token_type_ids" in given:
+            given["token_type_ids"] = None
 
     return _on_inputs(attached, embeddings if counts else backbone.model, before)
 
