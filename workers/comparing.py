@@ -31,6 +31,10 @@ class Yardstick(Protocol[A_contra]):
         """Return how much more the first has than the second, with its paired interval."""
         ...
 
+    def discordant(self, answers: A_contra, others: A_contra, /) -> tuple[int, int] | None:
+        """Return how many rows only the first has right, and only the second; None where rows are not right or wrong."""
+        ...
+
 
 def compared(
     benchmark: Benchmark,
@@ -60,7 +64,7 @@ def compared(
         "interval": [rounded(value.low), rounded(value.high)],
         "n": n,
         "baselines": {key: rounded(values[key]) if key in values else None for key in BASELINES},
-        "gain": _difference(yardstick.difference(name, answers, baselines[over], seed)) | {"over": over},
+        "gain": _gap(yardstick, name, answers, baselines[over], seed) | {"over": over},
         "change": None,
         "claimed": None,
         "runtime": "reference",
@@ -68,7 +72,9 @@ def compared(
     }
     if former is not None:
         against, others = former
-        score["change"] = _difference(yardstick.difference(name, answers, others, seed)) | {"against": against}
+        score["change"] = _gap(yardstick, name, answers, others, seed) | {"against": against}
+    if benchmark.also:
+        score["also"] = [_measured(yardstick, other, answers, seed) for other in benchmark.also]
     return score
 
 
@@ -77,9 +83,22 @@ def rounded(value: float) -> float:
     return round(float(value), DIGITS)
 
 
-def _difference(estimate: Estimate) -> dict[str, Any]:
-    return {
-        "value": rounded(estimate.value),
-        "interval": [rounded(estimate.low), rounded(estimate.high)],
+def _measured(yardstick: Yardstick[A], name: str, answers: A, seed: int) -> dict[str, Any]:
+    found = yardstick.estimate(name, answers, seed)
+    return {"metric": name, "value": rounded(found.value), "interval": [rounded(found.low), rounded(found.high)]}
+
+
+def _gap(yardstick: Yardstick[A], name: str, answers: A, others: A, seed: int) -> dict[str, Any]:
+    """A difference as reports have it, with McNemar's test beside it where answers are right or wrong."""
+    found = yardstick.difference(name, answers, others, seed)
+    discordant = yardstick.discordant(answers, others)
+    told: dict[str, Any] = {
+        "value": rounded(found.value),
+        "interval": [rounded(found.low), rounded(found.high)],
         "method": statistics.METHOD,
     }
+    if discordant is not None:
+        better, worse = discordant
+        p = float(f"{statistics.mcnemar(better, worse):.4g}")
+        told["mcnemar"] = {"better": better, "worse": worse, "p": p}
+    return told

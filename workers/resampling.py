@@ -53,6 +53,9 @@ class Tallied(Generic[A]):
         low, high = self.ends[name]
         return Estimate(value, *interval(draws, len(ours), (low - high, high - low)))
 
+    def discordant(self, answers: A, others: A) -> None:
+        """Rows are not right or wrong here."""
+
 
 def resampled(rows: Values, seed: int) -> Values:
     """Sums over resamples of the rows: [rows, k] -> [RESAMPLES, k]. Equal rows are drawn as one kind."""
@@ -98,6 +101,9 @@ class Numbers:
         ours, theirs = self._drawn(name, seed, answers, others)
         value = self.value(name, answers) - self.value(name, others)
         return Estimate(value, *interval(ours - theirs, len(answers), (-2.0, 2.0)))
+
+    def discordant(self, answers: Values, others: Values) -> None:
+        """Numbers are not right or wrong."""
 
     def _drawn(self, name: str, seed: int, *answers: Values) -> list[Values]:
         correlations = [self._correlation(name, each) for each in answers]

@@ -113,6 +113,19 @@ class Classes:
         """See `difference`."""
         return difference(name, self.truth, answers, others, self.classes, seed)
 
+    def discordant(self, answers: Labels, others: Labels) -> tuple[int, int]:
+        """Rows that only the first has right, and only the second."""
+        ours, theirs = answers == self.truth, others == self.truth
+        return int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+
+
+def mcnemar(better: int, worse: int) -> float:
+    """The two-sided p of Q. McNemar's test (Psychometrika 12, 1947) in its exact form: of rows that one of two has right and
+    the other wrong, each is as likely to be the one's as the other's."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+
 
 def wilson(right: int, n: int) -> tuple[float, float]:
     """Wilson's score interval for `right` successes of `n`."""

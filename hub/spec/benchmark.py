@@ -18,7 +18,7 @@ _EXAMPLE = "a definition has name, task, data, columns {text, label}, labels and
 _LABELS = "write {'0': negative, '1': positive}, or a list"
 _KEYS = frozenset(
     {"name", "task", "data", "train", "columns", "labels", "metric", "direction", "max_length", "visibility",
-     "description", "stride"}
+     "description", "stride", "also"}
 )  # fmt: skip
 
 
@@ -43,6 +43,8 @@ class Benchmark:
     train_sha256: str | None = None
     description: str = ""
     stride: int | None = None
+    also: tuple[str, ...] = ()
+    """Metrics that are shown beside the one that decides."""
 
     @functools.cached_property
     def digest(self) -> str:
@@ -63,7 +65,7 @@ class Benchmark:
 
     def to_json(self) -> dict[str, Any]:
         """The benchmark as a plain JSON object; `from_json` reads it back."""
-        return dataclasses.asdict(self) | {"labels": list(self.labels)}
+        return dataclasses.asdict(self) | {"labels": list(self.labels), "also": list(self.also)}
 
 
 def from_json(value: Any) -> Benchmark:
@@ -75,7 +77,8 @@ def from_json(value: Any) -> Benchmark:
         raise wrong("benchmark", f"must be an object, not {documents.kind(value)}", _EXAMPLE)
     fields = {field.name: value[field.name] for field in dataclasses.fields(Benchmark) if field.name in value}
     try:
-        return Benchmark(**{**fields, "labels": tuple(fields["labels"]), "columns": dict(fields["columns"])})
+        also, labels = tuple(fields.get("also", ())), tuple(fields["labels"])
+        return Benchmark(**{**fields, "labels": labels, "also": also, "columns": dict(fields["columns"])})
     except (KeyError, TypeError, ValueError) as error:
         raise wrong("benchmark", f"is no stored definition ({error})", _EXAMPLE) from None
 
@@ -125,6 +128,7 @@ class _Definition:
             "direction": self.direction(task, metric),
             "max_length": self.number("max_length", task.max_length if task else 128, 8, 8192),
             "stride": self.stride(task),
+            "also": self.also(task, metric),
             "visibility": self.choice("visibility", VISIBILITIES, "public"),
             "data": data,
             "data_sha256": data_sha256,
@@ -185,6 +189,14 @@ class _Definition:
             self.fault(key, message, f"write one between {low} and {high}")
             return default
         return value
+
+    def also(self, task: tasks.Task | None, metric: str) -> tuple[str, ...]:
+        found = self.raw.get("also", [])
+        known = [name for name in (task.metrics if task else ()) if name != metric]
+        if not isinstance(found, list) or any(name not in known for name in found) or len(set(found)) != len(found):
+            self.fault("also", "must list other metrics of the task", f"known are {', '.join(known)}")
+            return ()
+        return tuple(found)
 
     def stride(self, task: tasks.Task | None) -> int | None:
         """Tokens that two windows of a long text share; only where a text may need several."""

@@ -42,6 +42,8 @@ REQUIRED = ("files", "config", "scan", "shapes", "applied", "effect", "frozen", 
 BASELINES = {"probe": "probe", "majority": "majority class", "adapter_off": "same head without the adapter"}
 """What a score is measured against -> its name in a sentence, after "the"."""
 _BASE = ("fingerprint", "architecture", "tokenizer_digest")
+MAX_CLASSES = 1000
+MAX_MATRIX = 20
 _CLAUSE = 300
 # parts of a score that may differ between two runs of the same thing
 _UNSTABLE = frozenset({"seconds", "host", "claimed"})
@@ -213,6 +215,10 @@ def _validate_score(score: Any, where: str, plan: Mapping[str, Any], collector: 
     if not _baselines(score.get("baselines")):
         collector.add(_problem(where, f"baselines are numbers or null, of {', '.join(BASELINES)}"))
         return
+    if not _details(score.get("details")):
+        collector.add(_problem(where, "details are tables of at most 1000 classes and 20 by 20 confusions"))
+    if not all(isinstance(item, dict) and _number(item.get("value")) for item in score.get("also") or ()):
+        collector.add(_problem(where, "also lists metrics with their values"))
     if score.get("gates") != policy.decide(score, plan["gates"]):
         collector.add(_problem(where, "its gates do not follow from its intervals"))
     change = score.get("change")
@@ -285,6 +291,25 @@ def _difference(value: Any) -> bool:
         isinstance(value.get(key, ""), str) for key in ("method", "over", "against")
     )
     return words and _number(value.get("value")) and _interval(value.get("interval"))
+
+
+def _details(value: Any) -> bool:
+    """Tables per class: {classes: [{label, precision, recall, f1, support}], confusion: {labels, counts} | confused}."""
+    if value is None:
+        return True
+    classes = value.get("classes", []) if isinstance(value, dict) else None
+    if not isinstance(classes, list) or len(classes) > MAX_CLASSES:
+        return False
+    shares = ("precision", "recall", "f1", "support")
+    rows = all(isinstance(row, dict) and isinstance(row.get("label"), str) and all(_number(row.get(key)) for key in shares)
+               for row in classes)  # fmt: skip
+    matrix = value.get("confusion") or {"labels": [], "counts": []}
+    if not rows or not isinstance(matrix, dict) or not isinstance(value.get("confused", []), list):
+        return False
+    names, counts = matrix.get("labels"), matrix.get("counts")
+    if not isinstance(names, list) or not isinstance(counts, list) or not len(names) == len(counts) <= MAX_MATRIX:
+        return False
+    return all(isinstance(row, list) and len(row) == len(counts) and all(type(n) is int for n in row) for row in counts)
 
 
 def _baselines(value: Any) -> bool:

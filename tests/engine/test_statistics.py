@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics
 
-from workers import statistics
+from workers import details, statistics
 
 REFERENCE = {
     "accuracy": metrics.accuracy_score,
@@ -48,3 +49,50 @@ def test_wilson_never_leaves_zero_to_one() -> None:
     for right, rows in ((0, 10), (10, 10), (5, 10), (1, 1)):
         low, high = statistics.wilson(right, rows)
         assert 0 <= low <= right / rows <= high + 1e-12 <= 1 + 1e-12
+
+
+def test_mcnemars_exact_test_is_the_sign_test_of_rows_that_differ() -> None:
+    for better, worse in ((0, 0), (5, 0), (12, 3), (3, 12), (40, 41)):
+        expected = stats.binomtest(better, better + worse).pvalue if better + worse else 1.0
+        assert statistics.mcnemar(better, worse) == pytest.approx(expected)
+    assert statistics.mcnemar(5, 0) == pytest.approx(2 * 0.5**5)
+    truth = np.array([0, 1, 0, 1, 1])
+    found = statistics.Classes(truth, 2).discordant(np.array([0, 1, 1, 0, 1]), np.array([0, 0, 1, 1, 0]))
+    assert found == (2, 1)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "f1", "matthews"])
+def test_a_perfect_score_has_an_interval_that_more_rows_make_shorter(name: str) -> None:
+    few, many = (
+        statistics.estimate(name, truth, truth, 2, seed=1) for truth in (np.arange(100) % 2, np.arange(10_000) % 2)
+    )
+    assert few.value == many.value == few.high == many.high == 1
+    assert 0.9 < few.low < 0.98
+    assert 0.999 < many.low < 1
+
+
+def test_the_bound_at_a_perfect_score_is_that_of_clopper_and_pearson() -> None:
+    truth = np.arange(100) % 2
+    exact = stats.binomtest(100, 100).proportion_ci(0.95, method="exact").low
+    assert statistics.estimate("f1", truth, truth, 2, seed=1).low == pytest.approx(exact)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_a_table_per_class_is_that_of_scikit_learn(classes: int) -> None:
+    truth, said = sample(classes, 1)
+    found = details.of_classes(truth, said, [f"c{at}" for at in range(classes)])
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(truth, said)
+    for at, row in enumerate(found["classes"]):
+        expected = {"precision": precision[at], "recall": recall[at], "f1": f1[at], "support": support[at]}
+        assert {key: row[key] for key in expected} == pytest.approx(expected, abs=1e-6)
+    assert found["confusion"]["counts"] == metrics.confusion_matrix(truth, said).tolist()
+
+
+def test_of_many_classes_the_pairs_that_are_confused_most_are_told() -> None:
+    truth = np.arange(300) % 30
+    said = np.where(truth == 3, 7, truth)
+    said[:2] = [5, 5]
+    found = details.of_classes(truth, said, [f"c{at}" for at in range(30)])
+    assert "confusion" not in found
+    assert found["confused"][0] == {"truth": "c3", "said": "c7", "rows": 10}
+    assert len(found["confused"]) == 3

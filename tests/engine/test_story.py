@@ -67,6 +67,8 @@ def test_a_good_adapter_passes_every_check(judge: Judge, backbone: Backbone) -> 
     assert score(found)["gain"]["over"] == "probe"
     assert score(found)["gain"]["interval"][0] > 0
     assert "resamples" in score(found)["gain"]["method"]
+    assert score(found)["gain"]["mcnemar"]["p"] < 1e-3
+    assert sum(row["support"] for row in score(found)["details"]["classes"]) == score(found)["n"]
     assert check(found, "applied")["evidence"] == {"consumed": 10, "tensors": 10}
     facts = check(found, "benchmark")["evidence"]["tests/salad"]
     assert facts["probe"]["features"] in ("first_token", "pooler", "mean")
@@ -196,6 +198,13 @@ def test_without_a_train_split_the_gain_is_over_something_weaker_and_that_is_sai
     assert score(found)["baselines"]["probe"] is None
     assert score(found)["gain"]["over"] in ("majority", "adapter_off")
     assert "no train split" in check(found, "benchmark")["message"]
+
+
+def test_further_metrics_are_shown_and_decide_nothing(judge: Judge) -> None:
+    found = score(judge(benchmark={"also": ["f1", "matthews"]}))
+    assert [item["metric"] for item in found["also"]] == ["f1", "matthews"]
+    assert all(item["interval"][0] < item["value"] < item["interval"][1] for item in found["also"])
+    assert found["metric"] == "accuracy"
 
 
 @pytest.mark.parametrize("metric", ["f1", "matthews"])

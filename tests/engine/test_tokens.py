@@ -161,6 +161,8 @@ def test_a_tagger_is_scored_word_for_word_as_transformers_and_peft_answer(
     assert score["n"] == 80
     low, high = score["interval"]
     assert low < score["value"] < high
+    assert [row["label"] for row in score["details"]["classes"]] == ["PER", "LOC"]
+    assert np.sum(score["details"]["confusion"]["counts"]) == sum(map(len, texts[:80]))
     facts = check(found, "benchmark")["evidence"]["tests/salad"]
     assert facts["words"] == sum(map(len, texts[:80]))
     assert facts["probe"]["features"] == "word"

@@ -12,7 +12,7 @@ from hub.runtime.predict import Pooled
 from hub.spec import tasks
 from hub.spec.benchmark import Benchmark
 from hub.spec.rows import Text
-from workers import comparing, features, labels, probe, statistics
+from workers import comparing, details, features, labels, probe, statistics
 from workers.evaluation import Made, Outcome, Prepared, Previous, Subject
 from workers.statistics import Labels
 
@@ -48,6 +48,7 @@ def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Ou
     measured = comparing.compared(
         benchmark, yardstick, len(truth), predicted, _baselines(prepared, truth, off), _former(previous, len(truth))
     )
+    measured["details"] = details.of_classes(truth, predicted, benchmark.labels)
     return Outcome(
         measured,
         [int(label) for label in predicted],

@@ -16,7 +16,7 @@ from hub.runtime.predict import Batch, Encoded
 from hub.spec import tasks
 from hub.spec.benchmark import Benchmark
 from hub.spec.rows import Words
-from workers import comparing, entities, features, labels, probe
+from workers import comparing, details, entities, features, labels, probe
 from workers.evaluation import Made, Outcome, Prepared, Previous, Subject
 from workers.resampling import Tallied
 from workers.statistics import Labels
@@ -71,6 +71,7 @@ def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Ou
     if prepared.probe is not None:
         baselines["probe"] = prepared.probe.predictions
     measured = comparing.compared(benchmark, yardstick, len(sizes), predicted, baselines, _former(previous, sizes))
+    measured["details"] = details.of_entities(truth, predicted, rows, benchmark.labels)
     cut = sum(int((at < 0).sum()) for at in places)
     return Outcome(
         measured,
