@@ -53,7 +53,12 @@ def _sorted(backbone: Backbone, component: Component) -> tuple[dict[str, list[Pa
 def _merge(
     attached: Attached, backbone: Backbone, component: Component, path: str, parts: list[Part], tensors: Tensors
 ) -> None:
-    shared = {role: key for part in component.parts if not part.module for role, key in part.tensors.items()}
+    shared = {
+        role: key
+        for part in component.parts
+        if not part.module and part.kind not in BLOCKS
+        for role, key in part.tensors.items()
+    }
     if path not in backbone.modules:
         raise errors.HubError(f"the part of the base model that runs here has no {path}", hint="leave its tensors out")
     module = backbone.modules[path]
@@ -61,7 +66,8 @@ def _merge(
     layer = _layer(module, turned)
     for part in parts:
         own = {role: tensors[key] for role, key in (shared | part.tensors).items()}
-        said = Said(component.config, part.scale, *_widest(component), path, _adapted(backbone, component))
+        config = component.config | part.options
+        said = Said(config, part.scale, *_widest(component), path, _adapted(backbone, component))
         try:
             layer = MERGES[part.kind](layer, own, said)
         except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:

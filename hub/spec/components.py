@@ -22,7 +22,8 @@ class Part:
     (`bottleneck`); empty for what belongs to no module (prompts, shared tensors). `kind` is the method's name, with the kind
     of module after a dot where that is no linear layer (`lora.embedding`); `saved`, `bias` and `copy` are overlays: tensors
     that stand in for the base model's own, or repeat them. `tensors` maps a role to its key in the weights file. `needs` says what the base model
-    has to have: module -> sizes (`out`, `in`, ...; see `base_model.offers`).
+    has to have: module -> sizes (`out`, `in`, ...; see `base_model.offers`). `options`: switches, numbers and words that the
+    configuration gives for this part, each judged.
     """
 
     module: str
@@ -32,6 +33,7 @@ class Part:
     activation: str | None = None
     shapes: dict[str, Shape] = dataclasses.field(default_factory=dict)
     needs: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Part:

@@ -56,7 +56,9 @@ def configurations():
     yield "|---|---|---|---|"
     for sample in json.loads(ZOO.read_text()):
         name, _, changed = sample["config"].partition("[")
-        if sample["family"] != "bert" or (changed and name not in ("compacter", "compacter++")) or "phm_dim" in changed:
+        # a tiny BERT is too narrow for Compacter's own reduction factor
+        small = name in ("compacter", "compacter++") and changed == "reduction_factor=4]"
+        if sample["family"] != "bert" or (changed and not small):
             continue
         found = validation.inspect(MemorySnapshot(files_of(sample)), None, to_run=False)
         (component,) = found.components

@@ -84,6 +84,7 @@ def test_a_specimen_of_each_rebuilt_configuration(base):
     assert set(bottleneck.config) == {
         "mh_adapter", "output_adapter", "non_linearity", "reduction_factor", "leave_out", "scaling",
         "residual_before_ln", "original_ln_before", "original_ln_after", "adapter_residual_before_ln",
+        "is_parallel", "use_gating", "ln_before", "ln_after", "phm_layer", "inv_adapter",
     }  # fmt: skip
 
 

@@ -2,14 +2,17 @@
 
 from hub.runtime.blocks.block import Block, Tensors
 from hub.runtime.blocks.bottleneck import bottleneck
-from hub.runtime.blocks.lora import lora
+from hub.runtime.blocks.invertible import invertible
+from hub.runtime.blocks.lora import gated_lora, lora
 from hub.runtime.blocks.prompts import prefix, prompt
+from hub.runtime.blocks.reft import reft
 from hub.runtime.blocks.routed import lily, poly
 
 __all__ = ["BLOCKS", "Block", "Tensors"]
 
 BLOCKS: dict[str, Block] = {
     "lora": lora,
+    "gated_lora": gated_lora,
     "bottleneck": bottleneck,
     "prompt_tuning": prompt,
     "p_tuning": prompt,
@@ -19,5 +22,7 @@ BLOCKS: dict[str, Block] = {
     "cartridge": prefix,
     "poly": poly,
     "lily": lily,
+    "invertible": invertible,
+    "reft": reft,
 }
 """`Part.kind` -> what sets its hooks."""

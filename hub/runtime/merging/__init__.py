@@ -1,11 +1,11 @@
 """A layer with an adapter merged into it: what weight and bias are once the method has had its say.
 
 A function a method, over a layer as it lies in the base model and the adapter's tensors at it by role. Nothing here writes into
-what it is given. All reckoning is in float32, in the order of PEFT 0.21's own merging; where PEFT runs a method unmerged,
+what it is given. All reckoning is in float32, PEFT's methods in the order of its own merging (0.21); where PEFT runs a method unmerged,
 answers differ by rounding only (docs/validation.md has the measured distances).
 """
 
-from hub.runtime.merging import later, low_rank, replacing, taking_apart, turning
+from hub.runtime.merging import adapterhub, later, low_rank, replacing, taking_apart, turning
 from hub.runtime.merging.layer import Layer, Merge, Said, Tensors
 
 __all__ = ["MERGES", "Layer", "Merge", "Said", "Tensors"]
@@ -58,6 +58,7 @@ MERGES: dict[str, Merge] = {
     "saved": replacing.saved,
     "copy": replacing.saved,
     "bias": replacing.bias,
+    "adapterhub.lora": adapterhub.lora,
     "tokens": replacing.tokens,
     "trainable_tokens.embedding": replacing.tokens,
 }

@@ -1,29 +1,23 @@
 """AdapterHub's files: adapter_config.json + adapter.safetensors, and a head in files of its own. Semantics: adapters 1.3.0.
 
-Every tensor must lie in a container that the configuration's architecture has, under the adapter's own name. What runs here is
-a bottleneck adapter whose tensors are the two projections (see `bottleneck`); all else is understood, checked and counted.
+Every tensor must lie in a container that the configuration's architecture has, under the adapter's own name.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import Any
 
 from hub.spec import components, documents, families, snapshot, tensors
-from hub.spec.methods import adapterhub_head, adapterhub_table, bottleneck, heads, layout
-from hub.spec.methods.adapterhub_table import Row
+from hub.spec.methods import adapterhub_head, adapterhub_parts, adapterhub_table, bottleneck, heads, layout
+from hub.spec.methods import adapterhub_places as places
+from hub.spec.methods.adapterhub_parts import Group, Settings
 from hub.spec.methods.layout import Form, Knob
 
 MAX_NUMBER = 1 << 16
 _SAVE = "save the adapter again with save_adapter"
 _POOL = "prefix_tuning.pool"
 _ANOTHER_BASE = "is this the base model the adapter was trained on?"
-_PROJECTIONS = {
-    "adapter_down.0.weight": "down_weight", "adapter_down.0.bias": "down_bias", "adapter_up.weight": "up_weight",
-    "adapter_up.bias": "up_bias",
-}  # fmt: skip
-"""What the runtime calls a bottleneck's tensors."""
 _NUMBERS = ("r", "alpha", "prefix_length", "prompt_length", "bottleneck_size", "phm_dim", "phm_rank", "prefix_positions",
             "suffix_positions", "reduction_factor")  # fmt: skip
 _FLAGS = ("use_dora", "use_gating", "flat", "intermediate_lora", "output_lora", "selfattn_lora", "orthogonality",
@@ -35,28 +29,20 @@ def read(source: components.Source) -> components.Component | None:
     return _Reader(source).component()
 
 
-@dataclasses.dataclass
-class _Group:
-    """The tensors in one container at one module, by role."""
-
-    row: Row
-    module: str
-    found: dict[str, tensors.Tensor] = dataclasses.field(default_factory=dict)
-
-
 class _Reader:
     def __init__(self, source: components.Source) -> None:
         self.source, self.base = source, source.base
         raw = source.config["config"]
         self.config: dict[str, Any] = bottleneck.NAMED.get(raw, {}) if isinstance(raw, str) else raw
         fusion = source.config_path.endswith(snapshot.FUSION)
-        self.architecture = "fusion" if fusion else str(self.config.get("architecture") or "bottleneck")
+        self.architecture = "fusion" if fusion else _architecture(self.config)
         self.title, self.rows = adapterhub_table.ARCHITECTURES[self.architecture]
         # a union's numbers stand in its parts
         parts = self.config.get("configs") if self.architecture == "union" else None
-        self.settings = [item for item in parts if isinstance(item, dict)] if isinstance(parts, list) else [self.config]
+        self.configs = [item for item in parts if isinstance(item, dict)] if isinstance(parts, list) else [self.config]
         self.model_type = source.model_type or _text(source.config.get("model_type"))
-        self.groups: dict[tuple[str, str], _Group] = {}
+        self.settings: list[Settings] = []
+        self.groups: dict[tuple[str, str], Group] = {}
         self.copies: list[tensors.Tensor] = []
         self.refused: dict[tuple[str, str, str], list[str]] = {}
         self.parts: list[components.Part] = []
@@ -74,18 +60,52 @@ class _Reader:
         for tensor in self.source.tensors:
             self.sort(tensor, name, pattern)
         components.refuse_by_reason(self.source, self.refused)
-        settings = bottleneck.read(self.source, self.config) if self.architecture == "bottleneck" else None
+        self.read_settings()
         for key in sorted(self.groups):
-            self.read_group(self.groups[key], settings)
+            self.read_group(self.groups[key])
         if not self.groups:
             self.source.tensor_problem("none", f"there is no tensor of a {self.title} in this file", _SAVE)
-        if settings is not None:
-            bottleneck.check_complete(
-                self.source, settings, {group.module for group in self.groups.values() if not group.row.once}
-            )
+        self.check_complete()
         head = adapterhub_head.read(self.source, name)
-        self.say_what_is_not_run(settings)
-        return self.built(head, settings)
+        self.say_what_is_not_run()
+        return self.built(head)
+
+    def read_settings(self) -> None:
+        """Judge the configuration, each part of a union by its own method."""
+        for item in self.configs:
+            known = self.architecture if self.architecture != "union" else _architecture(item)
+            if known in adapterhub_parts.READERS:
+                self.settings.append(adapterhub_parts.READERS[known](self.source, item))
+            elif known not in adapterhub_table.ARCHITECTURES:
+                message = f"{documents.shorten(known)} is no method this hub knows"
+                self.source.config_problem("value", "config.configs", message)
+
+    def check_complete(self) -> None:
+        """Every place that the configuration names has its tensors, and no other."""
+        if self.settings and self.model_type in families.BLOCKS:
+            containers = {item.container for item in self.settings}
+            found = {group.module for group in self.groups.values() if group.row.container in containers}
+            places.check_complete(self.source, self.settings, found)
+        there = {group.row.container for group in self.groups.values()}
+        couples = any(isinstance(item, bottleneck.Settings) and item.coupling for item in self.settings)
+        if couples != ("invertible_adapters" in there):
+            code, what = ("missing", "lacks") if couples else ("untargeted", "has")
+            message = f"the file {what} invertible_adapters, which does not fit config.inv_adapter"
+            self.source.tensor_problem(code, message, "inv_adapter must be what it was trained with")
+        self.check_shared()
+
+    def check_shared(self) -> None:
+        """What all layers share is in the file, where the configuration says that they share it."""
+        there = {
+            role for group in self.groups.values() if group.row.container == "shared_parameters" for role in group.found
+        }
+        phm = [item for item in self.settings if isinstance(item, bottleneck.Settings) and item.flags["phm_layer"]]
+        if any(item.shares_rule for item in phm) and not there & {"phm_rule", "phm_rule_left"}:
+            self.source.tensor_problem("missing", "the file lacks shared_parameters' phm_rule", _SAVE)
+        if any("vera_B" in part.tensors for part in self.parts) and not {"lora_A", "lora_B"} <= there:
+            message = "this hub cannot run this VeRA: its file lacks the random matrices that all layers share"
+            hint = "adapters 1.3 leaves them out of a model that is no AdapterModel; save it from one"
+            self.source.not_run("tensors.missing", self.source.weights, message, hint, "shapes")
 
     def name(self) -> str | None:
         """The adapter's own name, which is a part of every key."""
@@ -110,7 +130,7 @@ class _Reader:
         stem = re.match(r"(units\.\d{1,3}|[a-z]+_prefix)\.", role)
         if stem:
             module, role = f"{module}.{stem[1]}", role[stem.end() :]
-        group = self.groups.setdefault((module, row.container), _Group(row, module))
+        group = self.groups.setdefault((module, row.container), Group(row, module))
         if role in group.found:
             reason = ("twice", "is there twice, with a prefix and without", "")
             self.refused.setdefault(reason, []).append(tensor.name)
@@ -128,7 +148,7 @@ class _Reader:
             return "backbone", "is a tensor of the base model itself, which stays frozen", "leave it out"
         return "unknown", f"is not part of a {self.title} this hub knows", _SAVE
 
-    def read_group(self, group: _Group, settings: bottleneck.Settings | None) -> None:
+    def read_group(self, group: Group) -> None:
         """Hold the tensors of one container against the form that they make."""
         for tensor in group.found.values():
             heads.check_dtype(self.source, tensor, self.source.weights)
@@ -136,11 +156,11 @@ class _Reader:
         if chosen is None:
             near = layout.nearest(group.row.forms, frozenset(group.found))
             missing = [slot.role for slot in near.slots if slot.role not in group.found and not slot.optional]
-            names = ", ".join(_PROJECTIONS.get(role, role) for role in missing) or "its tensors"
+            names = ", ".join(missing) or "its tensors"
             message = f"the adapter at {group.module or self.title!r} lacks {names}"
             self.source.tensor_problem("missing", message, "a missing tensor would be made up at random")
             return
-        symbols = self.symbols(group, settings)
+        symbols = self.symbols(group)
         shapes = {role: tensor.shape for role, tensor in group.found.items()}
         misfits = layout.fit(chosen, shapes, symbols)
         for misfit in misfits:
@@ -148,15 +168,15 @@ class _Reader:
         if any(misfit.wanted is None for misfit in misfits):
             return
         self.check_numbers(group, chosen, symbols)
-        self.keep(group, chosen, symbols, settings)
+        self.keep(group, chosen, symbols)
 
-    def chosen(self, group: _Group) -> Form | None:
+    def chosen(self, group: Group) -> Form | None:
         """The form whose tensors these are; of several with the same ones that whose equations agree."""
         forms = layout.matching(group.row.forms, None, frozenset(group.found))
         shapes = {role: tensor.shape for role, tensor in group.found.items()}
-        return layout.choose(forms, shapes, self.symbols(group, None))
+        return layout.choose(forms, shapes, self.symbols(group))
 
-    def symbols(self, group: _Group, settings: bottleneck.Settings | None) -> layout.Symbols:
+    def symbols(self, group: Group) -> layout.Symbols:
         """What is known before the tensors are looked at."""
         known: layout.Symbols = {}
         if (matrices := self.config.get("attn_matrices")) and isinstance(matrices, list):
@@ -168,15 +188,16 @@ class _Reader:
             own = self.base.modules.get(group.module)
             if own is not None and own.kind == "linear":
                 known |= {"OUT": own.shape[0], "IN": own.shape[1]}
-        if group.row.once and len(self.settings) == 1:
+        if group.row.once and len(self.configs) == 1:
             known |= {
                 knob.symbol: self.number(knob, self.config) for knob in group.row.knobs if knob.key in self.config
             }
-        if settings is not None and group.row is adapterhub_table.BOTTLENECK and "d" in known:
+        settings = adapterhub_parts.of(group, self.settings)
+        if isinstance(settings, bottleneck.Settings) and "d" in known:
             known["b"] = settings.width(group.module, known["d"])
         return known
 
-    def tell(self, group: _Group, chosen: Form, misfit: layout.Misfit, symbols: layout.Symbols) -> None:
+    def tell(self, group: Group, chosen: Form, misfit: layout.Misfit, symbols: layout.Symbols) -> None:
         """Tell of a tensor that does not fit, with both shapes."""
         tensor = group.found[misfit.role]
         shape = components.shown(tensor.shape)
@@ -188,13 +209,13 @@ class _Reader:
             message = f"tensor {tensor.name!r} has shape {shape}, but {hidden}{self.source.config_path} need {wanted}"
         self.source.tensor_problem("shape", message, _ANOTHER_BASE)
 
-    def check_numbers(self, group: _Group, chosen: Form, symbols: layout.Symbols) -> None:
+    def check_numbers(self, group: Group, chosen: Form, symbols: layout.Symbols) -> None:
         """Hold the numbers that the tensors show against those that the configuration gives."""
         for knob in group.row.knobs:
             shown = symbols.get(knob.symbol)
             if knob.symbol not in chosen.names or shown is None:
                 continue
-            declared = [self.number(knob, item) for item in self.settings if knob.key in item]
+            declared = [self.number(knob, item) for item in self.configs if knob.key in item]
             if declared and shown not in declared:
                 message = f"{self.source.config_path} says {knob.key} {declared[0]}, the tensors have {shown}"
                 self.source.tensor_problem("rank", message, f"{knob.key} must be that of the tensors")
@@ -210,79 +231,57 @@ class _Reader:
             return 1
         return value
 
-    def keep(self, group: _Group, chosen: Form, symbols: layout.Symbols, settings: bottleneck.Settings | None) -> None:
+    def keep(self, group: Group, chosen: Form, symbols: layout.Symbols) -> None:
         """Add a part, and count what of it was trained."""
         fixed = {slot.role for slot in chosen.slots if slot.fixed}
         self.trained += [tensor for role, tensor in group.found.items() if role not in fixed]
-        row, plain = group.row, chosen is adapterhub_table.BOTTLENECK.forms[0]
-        roles = _PROJECTIONS if plain else {}
-        kind = row.name if plain or row is not adapterhub_table.BOTTLENECK else "bottleneck.other"
-        self.parts.append(
-            components.Part(
-                group.module,
-                kind if row is not adapterhub_table.LORAS else f"adapterhub.{row.name}",
-                {roles.get(role, role): tensor.name for role, tensor in group.found.items()},
-                settings.scaling if settings else self.scale(symbols),
-                settings.activation if settings else None,
-                {roles.get(role, role): tensor.shape for role, tensor in group.found.items()},
-                self.needs(group, symbols),
-            )
-        )
-
-    def scale(self, symbols: layout.Symbols) -> float:
-        """alpha / r, as this library reads it: before 1.1.0 it left alpha out where the two differ."""
-        alpha, rank = _number(self.config.get("alpha")), symbols.get("r")
-        return alpha / rank if alpha and rank and not self.is_old() else 1.0
+        settings = adapterhub_parts.of(group, self.settings)
+        if settings is not None:
+            settings.check(self.source, group.module, adapterhub_parts.named(group))
+        self.parts.append(adapterhub_parts.part(group, chosen, symbols, self.settings, self.is_old()))
 
     def is_old(self) -> bool:
         """Whether a version of the library before 1.1.0 wrote the file."""
         match = re.fullmatch(r"(?:adapters\.)?(\d+)\.(\d+)\..*", _text(self.source.config.get("version")))
         return match is not None and (int(match[1]), int(match[2])) < (1, 1)
 
-    def needs(self, group: _Group, symbols: layout.Symbols) -> dict[str, dict[str, int]]:
-        """What the base model has to have for these tensors to fit, as far as they say."""
-        if group.row is adapterhub_table.LORAS:
-            found = {"out": symbols.get("OUT"), "in": symbols.get("IN")}
-            return {group.module: {name: size for name, size in found.items() if size}}
-        hidden = {"hidden": symbols["d"]} if "d" in symbols else {}
-        if group.row is adapterhub_table.BOTTLENECK and group.module.endswith("output") and hidden:
-            return {f"{group.module}.dense": {"out": symbols["d"]}}
-        return {"": hidden} if hidden else {}
-
-    def say_what_is_not_run(self, settings: bottleneck.Settings | None) -> None:
+    def say_what_is_not_run(self) -> None:
         """Note what of this adapter the hub understands and does not run."""
         source = self.source
-        if settings is None:
-            where = f"{source.config_path}: config.architecture"
-            source.not_run(
-                "method.unsupported",
-                where,
-                f"this hub does not run {self.title} yet",
-                "docs/formats.md tells of every configuration whether it runs",
-            )
+        where = f"{source.config_path}: config.architecture"
+        known = [self.architecture] if self.architecture != "union" else [_architecture(item) for item in self.configs]
+        if any(item not in adapterhub_parts.READERS for item in known):
+            hint = "docs/formats.md tells of every configuration whether it runs"
+            source.not_run("method.unsupported", where, f"this hub does not run {self.title} yet", hint)
             return
+        if any("task_specific" in part.tensors for part in self.parts):
+            message = (
+                "this hub does not run MTL-LoRA with whole matrices of a task: adapters 1.3 itself cannot make one"
+            )
+            source.not_run("method.unsupported", where, message)
         kinds = {self.model_type, _text(source.config.get("model_type"))}
         if foreign := sorted(kinds - set(families.BLOCKS)):
-            message = f"this hub does not run bottleneck adapters on {documents.shorten(foreign[0] or None)} yet"
+            what = "bottleneck adapters" if self.architecture == "bottleneck" else self.title
+            message = f"this hub does not run {what} on {documents.shorten(foreign[0] or None)} yet"
             hint = f"it runs them on {', '.join(families.BLOCKS)}"
             source.not_run("config.unsupported", f"{source.config_path}: model_type", message, hint)
 
-    def built(self, head: components.Head | None, settings: bottleneck.Settings | None) -> components.Component:
+    def built(self, head: components.Head | None) -> components.Component:
         """The component, with its sizes."""
         source = self.source
         by_key = {tensor.name: tensor for tensor in source.tensors}
         widths = {
             shape[0] for part in self.parts for role, shape in part.shapes.items()
-            if role in ("down_weight", "lora_A", "learned_source.weight", "adapter_down.1.weight") and shape
+            if role in ("down_weight", "lora_A", "learned_source.weight") and shape
         }  # fmt: skip
         return components.Component(
             folder=source.folder,
             library="adapters",
             method=self.architecture if self.architecture != "mtl_lora" else "lora",
-            variant=self.variant(settings),
-            config=settings.rebuilt() if settings else self.rebuilt(),
+            variant=self.variant(),
+            config=self.rebuilt(),
             weights=source.weights,
-            parts=tuple(self.parts),
+            parts=tuple(adapterhub_parts.joined(self.parts)),
             head=head,
             rank=max(widths, default=None),
             parameters=sum(tensor.count for tensor in self.trained),
@@ -296,10 +295,10 @@ class _Reader:
             unrun=tuple(str(problem) for problem in source.unrun),
         )
 
-    def variant(self, settings: bottleneck.Settings | None) -> str:
+    def variant(self) -> str:
         """What people call it."""
-        if settings is not None:
-            return settings.variant
+        if self.architecture == "bottleneck":
+            return next(item.variant for item in self.settings if isinstance(item, bottleneck.Settings))
         if self.architecture == "lora":
             if self.config.get("composition_mode") == "scale":
                 return "ia3"
@@ -312,10 +311,16 @@ class _Reader:
 
     def rebuilt(self) -> dict[str, Any]:
         """The configuration as it is handed on: numbers and switches that we know, and nothing else of the user's."""
+        if self.architecture == "bottleneck":
+            return next(item.rebuilt() for item in self.settings if isinstance(item, bottleneck.Settings))
         value: dict[str, Any] = {"architecture": self.architecture}
         value |= {key: self.config[key] for key in _FLAGS if isinstance(self.config.get(key), bool)}
         numbers = {key: _number(self.config.get(key)) for key in _NUMBERS}
         return value | {key: number for key, number in numbers.items() if number is not None}
+
+
+def _architecture(config: dict[str, Any]) -> str:
+    return str(config.get("architecture") or "bottleneck")
 
 
 def _number(value: Any) -> float | None:

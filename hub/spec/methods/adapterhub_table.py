@@ -25,39 +25,47 @@ class Row:
 
 _GATE = ("?gate.weight: 1 d", "?gate.bias: 1")
 _NORM = ("?adapter_norm_after.weight: d", "?adapter_norm_after.bias: d")
-_PHM = "adapter_down.0.", "adapter_up."
+_MORE = ("?scaling: ...", *_GATE, *_NORM)
 
-BOTTLENECK = Row(
-    "bottleneck", "adapters",
-    forms=(
-        form("any", "adapter_down.0.weight: b d", "adapter_down.0.bias: b", "adapter_up.weight: d b", "adapter_up.bias: d",
-             "?scaling: ...", *_GATE, *_NORM),
-        # a layer norm before the adapter takes the first place of the sequence, and stands in the file twice
-        form("any", "adapter_norm_before.weight: d", "adapter_norm_before.bias: d", "!adapter_down.0.weight: d",
-             "!adapter_down.0.bias: d", "adapter_down.1.weight: b d", "adapter_down.1.bias: b", "adapter_up.weight: d b",
-             "adapter_up.bias: d", "?scaling: ...", *_GATE, *_NORM),
-        form("any", "adapter_down.0.W_left: p d/p k", "adapter_down.0.W_right: p k b/p", "adapter_down.0.b: b",
-             "adapter_up.W_left: p b/p k", "adapter_up.W_right: p k d/p", "adapter_up.b: d",
-             "?adapter_down.0.phm_rule: p p p", "?adapter_up.phm_rule: p p p", "?scaling: ...", *_GATE),
-        form("any", "adapter_down.0.W: p d/p b/p", "adapter_down.0.b: b", "adapter_up.W: p b/p d/p", "adapter_up.b: d",
-             "?adapter_down.0.phm_rule: p p p", "?adapter_up.phm_rule: p p p", "?scaling: ...", *_GATE),
-    ),
-    knobs=(Knob("p", "phm_dim", 4), Knob("k", "phm_rank", 1)),
-)  # fmt: skip
+
+def _bottleneck() -> tuple[Form, ...]:
+    """Plain projections; those of Compacter in halves, whole, or shared by all layers. A layer norm before the adapter takes the
+    first place of the sequence, and stands in the file twice."""
+    found = []
+    for at in (0, 1):
+        down, up = f"adapter_down.{at}.", "adapter_up."
+        norm = ("adapter_norm_before.weight: d", "adapter_norm_before.bias: d", "!adapter_down.0.weight: d",
+                "!adapter_down.0.bias: d") * at  # fmt: skip
+        rules = tuple(
+            f"?{side}phm_rule{end}" for side in (down, up) for end in (": p p p", "_left: p p 1", "_right: p 1 p")
+        )
+        bias = (f"?{down}b: b", f"?{up}b: d")
+        plain = (f"{down}weight: b d", f"{down}bias: b", f"{up}weight: d b", f"{up}bias: d")
+        halves = (f"{down}W_left: p d/p k", f"{down}W_right: p k b/p", f"{up}W_left: p b/p k", f"{up}W_right: p k d/p")
+        whole = (f"{down}W: p d/p b/p", f"{up}W: p b/p d/p")
+        shared = (f"{down}b: b", f"{up}b: d", *rules)
+        found += [form("any", *norm, *own, *_MORE) for own in (
+            plain, (*halves, *bias, *rules), (*whole, *bias, *rules), shared)]  # fmt: skip
+    return tuple(found)
+
+
+BOTTLENECK = Row("bottleneck", "adapters", _bottleneck(), knobs=(Knob("p", "phm_dim", 4), Knob("k", "phm_rank", 1)))
+_OPENED = ("?gate.weight: 1 IN", "?gate.bias: 1")
+_MERGED = ("?gate.weight: parts IN", "?gate.bias: parts")
+_TASKS = ("lora_A: r IN", "lora_B: n OUT r", "weights: n", *_OPENED)
 LORAS = Row(
     "lora", "loras",
     forms=(
-        form("linear", "lora_A: r IN", "lora_B: OUT r", "?m.weight: OUT 1", "?gate.weight: 1 d", "?gate.bias: 1"),
+        form("linear", "lora_A: r IN", "lora_B: OUT r", "?m.weight: OUT 1", *_OPENED),
         # GPT-2 keeps query, key and value in one module, of which some are adapted
-        form("linear", "lora_A: r*parts IN", "lora_B: OUT*parts/3 r", "?m.weight: ...", "?gate.weight: parts d",
-             "?gate.bias: parts"),
-        form("linear", "lora_B: OUT 1"),
-        form("linear", "lora_B: OUT*parts/3 1"),
-        form("linear", "vera_B: OUT OUT", "vera_D: ...", "?m.weight: OUT 1"),  # with m: DVoRA
-        form("linear", "vera_B: OUT*parts/3 OUT*parts/3", "vera_D: ...", "?m.weight: ..."),
+        form("linear", "lora_A: r*parts IN", "lora_B: OUT*parts/3 r", "?m.weight: ...", *_MERGED),
+        form("linear", "lora_B: OUT 1", *_OPENED),
+        form("linear", "lora_B: OUT*parts/3 1", *_MERGED),
+        form("linear", "vera_B: OUT OUT", "vera_D: ...", "?m.weight: OUT 1", *_OPENED),  # with m: DVoRA
+        form("linear", "vera_B: OUT*parts/3 OUT*parts/3", "vera_D: ...", "?m.weight: ...", *_MERGED),
         # MTL-LoRA: a matrix of each task's own, diagonal or whole
-        form("linear", "lora_A: r IN", "lora_B: n OUT r", "task_specific.values: r", "weights: n"),
-        form("linear", "lora_A: r IN", "lora_B: n OUT r", "task_specific: r r", "weights: n"),
+        form("linear", *_TASKS, "task_specific.values: r"),
+        form("linear", *_TASKS, "task_specific: r r"),
     ),
     knobs=(Knob("r", "r", 8), Knob("n", "n_up_projection", 1)),
 )  # fmt: skip
@@ -92,9 +100,11 @@ BESIDE = (
     Row("prefix_tuning", "prefix_gates", (form("any", "weight: 1 d", "bias: 1"),)),
     Row("invertible", "invertible_adapters", (
         form("any", "F.0.weight: h d/2", "F.0.bias: h", "F.2.weight: d/2 h", "F.2.bias: d/2", "G.0.weight: h d/2",
-             "G.0.bias: h", "G.2.weight: d/2 h", "G.2.bias: d/2"),), once=True),
+             "G.0.bias: h", "G.2.weight: d/2 h", "G.2.bias: d/2"),
+        form("any", "s1.0.weight: h d/2", "s1.0.bias: h", "s1.2.weight: d h", "s1.2.bias: d", "s2.0.weight: h d/2",
+             "s2.0.bias: h", "s2.2.weight: d h", "s2.2.bias: d")), once=True),
     Row("shared", "shared_parameters", (
-        form("any", "phm_rule: p p p"), form("any", "phm_rule_left: ...", "phm_rule_right: ..."),
+        form("any", "phm_rule: p p p"), form("any", "phm_rule_left: p p 1", "phm_rule_right: p 1 p"),
         form("any", "!lora_A: ...", "!lora_B: ..."),
         form("any", "phm_rule: p p p", "W_down_left: ...", "W_down_right: ...", "W_up_left: ...", "W_up_right: ..."),
     ), once=True),

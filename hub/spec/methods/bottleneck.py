@@ -1,19 +1,27 @@
 """The configuration of AdapterHub's bottleneck adapters (Houlsby, Pfeiffer, parallel, Compacter), and where they must stand.
 
-What runs here are the two projections with a fixed scaling, in every order of residuals and layer norms that the library
-knows. The rest is understood.
+Two projections with an activation between them, one after the other with the sub-layer or beside it, with gates, norms and
+scalings of their own, in every order of residuals and layer norms that the library knows (`adapters.BnConfig`).
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
-from hub.spec import components, documents, families
+from hub.spec import components, documents
+from hub.spec.methods import adapterhub_places as places
 
-ACTIVATIONS = ("relu", "gelu", "gelu_new", "swish", "silu", "tanh", "leakyrelu")
+ACTIVATIONS = (
+    "relu", "gelu", "gelu_new", "swish", "silu", "tanh", "leakyrelu", "gelu_10", "gelu_fast", "gelu_python",
+    "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_accurate", "laplace", "leaky_relu", "linear", "mish", "quick_gelu",
+    "relu2", "relu6", "sigmoid",
+)  # fmt: skip
+"""transformers' activations without numbers of their own, by the names that `adapters` 1.3 takes; and one name of its own."""
 MIN_REDUCTION, MAX_REDUCTION = 0.01, 10_000
 MAX_SCALING = 1e4
+LEARNED = ("learned", "channel")
 _DEFAULTS: dict[str, Any] = {
     "residual_before_ln": True, "original_ln_before": False, "original_ln_after": True,
     "adapter_residual_before_ln": False,
@@ -25,22 +33,19 @@ NAMED: dict[str, dict[str, Any]] = {
                  "original_ln_before": True},
 }  # fmt: skip
 NAMED |= {"double_seq_bn": NAMED["houlsby"], "seq_bn": NAMED["pfeiffer"]}
-# key -> (values that mean "off", what it is): understood, and not run here yet
-_NOT_RUN: dict[str, tuple[tuple[Any, ...], str]] = {
-    "is_parallel": ((None, False), "parallel adapters (is_parallel)"),
-    "phm_layer": ((None, False), "Compacter (phm_layer)"),
-    "inv_adapter": ((None, False), "invertible adapters (inv_adapter)"),
-    "use_gating": ((None, False), "gated adapters (use_gating)"),
-    "ln_before": ((None, False), "a layer norm before the adapter (ln_before)"),
-    "ln_after": ((None, False), "a layer norm after the adapter (ln_after)"),
-    "cross_adapter": ((None, False), "adapters in cross-attention (cross_adapter)"),
-    "shared_W_phm": ((None, False), "Compacter (shared_W_phm)"),
-}
+# key -> how the role of a tensor ends that is there exactly if it is switched on
+_MARKS = {
+    "use_gating": "gate_weight", "ln_before": "norm_before_weight", "ln_after": "norm_after_weight",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the configuration says. `reduction` is by layer number, or "default"; `order`: where residuals and norms stand."""
+    """What the configuration says. `reduction` is by layer number, or "default"; `order`: where residuals and norms stand.
+
+    `flags`: the switches that tensors stand for. `learned`: how the scaling is trained, empty where it is a number.
+    `coupling`: the kind of invertible adapter behind the embeddings, empty where there is none.
+    """
 
     mh: bool
     output: bool
@@ -49,91 +54,93 @@ class Settings:
     leave_out: frozenset[int]
     scaling: float
     order: dict[str, bool | str]
-    plain: bool
-    compacter: bool
+    parallel: bool
+    flags: dict[str, bool]
+    learned: str
+    coupling: str
+    shares_rule: bool
+
+    container = "adapters"
 
     def width(self, module: str, hidden: int) -> int:
         """The bottleneck's width in a layer, as adapters computes it."""
         layer = next((part for part in module.split(".") if part.isdecimal()), "default")
         return max(1, int(hidden // self.reduction.get(layer, self.reduction.get("default", 16.0))))
 
+    def places(self, layers: Collection[int]) -> set[str]:
+        """The modules that have to hold an adapter."""
+        named = ["output"] * self.output + ["attention.output"] * self.mh
+        return {places.LAYER.format(layer) + place for layer in set(layers) - self.leave_out for place in named}
+
     @property
     def variant(self) -> str:
         """What people call it."""
-        if self.compacter:
+        if self.flags["phm_layer"]:
             return "compacter"
-        if not self.plain:
+        if self.parallel or self.learned or self.coupling or any(self.flags.values()):
             return "bottleneck"
         if self.mh and self.output:
             return "houlsby"
         return "pfeiffer" if self.output else "bottleneck"
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the runtime is told beside the tensors."""
+        return {"parallel": self.parallel, **self.order}
+
     def rebuilt(self) -> dict[str, Any]:
         """The configuration as it is handed on: nothing of the user's that we do not know."""
         return {
             "mh_adapter": self.mh, "output_adapter": self.output, "non_linearity": self.activation,
-            "reduction_factor": self.reduction, "leave_out": sorted(self.leave_out), "scaling": self.scaling, **self.order,
+            "reduction_factor": self.reduction, "leave_out": sorted(self.leave_out),
+            "scaling": self.learned or self.scaling, "is_parallel": self.parallel, "inv_adapter": self.coupling or None,
+            **self.flags, **self.order,
         }  # fmt: skip
+
+    def check(self, source: components.Source, module: str, roles: Collection[str]) -> None:
+        """A tensor that a switch of the configuration stands for is there if it is on, and only then."""
+        wanted = {role: (key, self.flags[key]) for key, role in _MARKS.items()}
+        wanted["down_weight"] = ("phm_layer", not self.flags["phm_layer"])
+        wanted["scaling"] = ("scaling", bool(self.learned))
+        if self.flags["phm_layer"]:
+            wanted["down_phm_rule"] = ("shared_phm_rule", not self.shares_rule and "down_phm_rule_left" not in roles)
+        for role, (key, on) in wanted.items():
+            if on != (role in roles):
+                there = "lacks" if on else "has"
+                message = f"the adapter at {module!r} {there} {role}, which does not fit config.{key}"
+                source.tensor_problem(
+                    "missing" if on else "untargeted", message, f"{key} must be what it was trained with"
+                )
 
 
 def read(source: components.Source, raw: dict[str, Any]) -> Settings:
     """Judge the configuration; faults are collected, and a usable value stands in for each."""
-    off = {key: what for key, (values, what) in _NOT_RUN.items() if key in raw and raw[key] not in values}
-    for key, what in off.items():
-        source.not_run("config.unsupported", f"{source.config_path}: config.{key}", f"this hub does not run {what} yet")
-    activation = raw.get("non_linearity")
-    activation = activation.lower() if isinstance(activation, str) else activation  # as adapters reads it
-    if activation not in ACTIVATIONS:
-        message = f"{documents.shorten(activation)!r} is no activation this hub runs"
-        source.config_problem("activation", "config.non_linearity", message, f"known are {', '.join(ACTIVATIONS)}")
-        activation = "relu"
+    where = f"{source.config_path}: config."
+    if raw.get("cross_adapter"):
+        message = "this hub does not run adapters in cross-attention (cross_adapter) yet"
+        source.not_run("config.unsupported", f"{where}cross_adapter", message)
+    scaling, learned = _scaling(source, raw.get("scaling", 1.0))
     return Settings(
-        mh=_flag(source, raw, "mh_adapter", False),
-        output=_flag(source, raw, "output_adapter", True),
-        activation=activation,
+        mh=places.flag(source, raw, "mh_adapter", False),
+        output=places.flag(source, raw, "output_adapter", True),
+        activation=places.activation(source, raw.get("non_linearity"), ACTIVATIONS) or "relu",
         reduction=_reduction(source, raw.get("reduction_factor")),
-        leave_out=_leave_out(source, raw.get("leave_out")),
-        scaling=_scaling(source, raw.get("scaling", 1.0)),
+        leave_out=places.leave_out(source, raw),
+        scaling=scaling,
         order={key: _order(source, raw, key) for key in _DEFAULTS},
-        plain=not off,
-        compacter="phm_layer" in off,
+        parallel=places.flag(source, raw, "is_parallel", False),
+        flags={key: places.flag(source, raw, key, False) for key in (*_MARKS, "phm_layer")},
+        learned=learned,
+        coupling=_coupling(source, raw.get("inv_adapter")),
+        shares_rule=places.flag(source, raw, "shared_phm_rule", True),
     )
-
-
-def check_complete(source: components.Source, settings: Settings, found: set[str]) -> None:
-    """Every layer that the configuration names has its adapters, and no other: checked for the families that run here."""
-    kind = source.model_type or source.config.get("model_type")
-    if kind not in families.BLOCKS or not found:
-        return
-    places = ["output"] * settings.output + ["attention.output"] * settings.mh
-    if source.base is None:
-        layers = {int(number) for module in found for number in module.split(".") if number.isdecimal()}
-    else:
-        layers = set(source.base.layers - settings.leave_out)
-    wanted = {f"encoder.layer.{layer}.{place}" for layer in layers for place in places}
-    if missing := sorted(wanted - found):
-        more = f" and {len(missing) - 1} more blocks" if len(missing) > 1 else ""
-        message = f"the adapter at {missing[0]!r}{more} is missing: the configuration names it"
-        source.tensor_problem("missing", message, "a missing tensor would be made up at random")
-    if extra := sorted(found - wanted):
-        more = f" and {len(extra) - 1} more blocks" if len(extra) > 1 else ""
-        message = f"there are tensors for {extra[0]!r}{more}, where neither configuration nor base has an adapter"
-        source.tensor_problem("untargeted", message, "mh_adapter, output_adapter and leave_out must fit the tensors")
 
 
 def _order(source: components.Source, raw: dict[str, Any], key: str) -> bool | str:
     """Where residual and layer norm stand; adapters also knows "post_add" for the first."""
     if key == "residual_before_ln" and raw.get(key) == "post_add":
         return "post_add"
-    return _flag(source, raw, key, _DEFAULTS[key])
-
-
-def _flag(source: components.Source, raw: dict[str, Any], key: str, default: bool) -> bool:
-    value = raw.get(key, default)
-    if not isinstance(value, bool):
-        source.config_problem("type", f"config.{key}", f"must be true or false, not {documents.kind(value)}")
-        return default
-    return value
+    return places.flag(source, raw, key, _DEFAULTS[key])
 
 
 def _reduction(source: components.Source, value: Any) -> dict[str, float]:
@@ -150,21 +157,27 @@ def _reduction(source: components.Source, value: Any) -> dict[str, float]:
     return {str(key): float(item) for key, item in table.items()}
 
 
-def _scaling(source: components.Source, value: Any) -> float:
-    """The fixed factor behind the upward projection."""
+def _scaling(source: components.Source, value: Any) -> tuple[float, str]:
+    """The fixed factor behind the upward projection, and how it is trained where it is not fixed."""
+    if value in LEARNED:
+        return 1.0, value
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < abs(value) <= MAX_SCALING:
-        return float(value)
-    if value in ("learned", "channel"):
-        where = f"{source.config_path}: config.scaling"
-        source.not_run("config.unsupported", where, "this hub does not run learned scaling yet")
-    else:
-        source.config_problem("scaling", "config.scaling", f"must be a number above 0, at most {MAX_SCALING:g}")
-    return 1.0
+        return float(value), ""
+    message = f"must be a number above 0, at most {MAX_SCALING:g}, or one of {', '.join(LEARNED)}"
+    source.config_problem("scaling", "config.scaling", message)
+    return 1.0, ""
 
 
-def _leave_out(source: components.Source, value: Any) -> frozenset[int]:
-    numbers = [] if value is None else value
-    if not isinstance(numbers, list) or any(type(item) is not int or item < 0 for item in numbers):
-        source.config_problem("type", "config.leave_out", "must be a list of layer numbers")
-        return frozenset()
-    return frozenset(numbers)
+def _coupling(source: components.Source, value: Any) -> str:
+    """The kind of invertible adapter."""
+    if not value:
+        return ""
+    if value == "glow":
+        where = f"{source.config_path}: config.inv_adapter"
+        message = "this hub does not run GLOW couplings: adapters 1.3 itself cannot, its coupling answers with a list"
+        source.not_run("config.unsupported", where, message)
+    elif value != "nice":
+        message = f"{documents.shorten(value)!r} is no invertible adapter this hub knows"
+        source.config_problem("value", "config.inv_adapter", message, "known are nice, glow")
+        return ""
+    return str(value)

@@ -22,9 +22,22 @@ import adapters  # type: ignore[import-not-found]  # noqa: E402
 import adapters.composition as composition  # type: ignore[import-not-found]  # noqa: E402
 import torch  # noqa: E402
 from adapters import (  # type: ignore[import-not-found]  # noqa: E402
+    AdapterPlusConfig,
     AutoAdapterModel,
     BertAdapterModel,
+    BnConfig,
+    CompacterConfig,
+    ConfigUnion,
+    DoRAConfig,
+    DoubleSeqBnConfig,
+    IA3Config,
+    LoRAConfig,
+    LoReftConfig,
     MTLLoRAConfig,
+    NoReftConfig,
+    ParBnConfig,
+    SeqBnConfig,
+    VeraConfig,
 )
 from adapters.configuration.adapter_config import ADAPTER_CONFIG_MAP  # type: ignore[import-not-found]  # noqa: E402
 from safetensors import safe_open  # noqa: E402
@@ -49,6 +62,41 @@ CONFIGS = (
     "prefix_tuning[prefix_length=5]", "prefix_tuning[bottleneck_size=16]", "prompt_tuning[prompt_length=4]",
     "dvora", "loreft[r=2]", "compacter[reduction_factor=4]", "compacter++[reduction_factor=4]", "compacter[phm_dim=2,reduction_factor=8]", "seq_bn[reduction_factor={\"0\": 4, \"default\": 8}]",
 )  # fmt: skip
+
+NORMS = {"use_gating": True, "ln_before": True, "ln_after": True, "reduction_factor": 8}
+SMALL = {"reduction_factor": 4}
+PLACED = {"reduction_factor": 8, "non_linearity": "gelu"}
+# what the library's own words for a configuration cannot say
+MADE = {
+    "adapter_plus[reduction_factor=8]": AdapterPlusConfig(reduction_factor=8, stochastic_depth=0.0),
+    "seq_bn[scaling=learned]": SeqBnConfig(scaling="learned", reduction_factor=8),
+    "double_seq_bn[use_gating,ln_before,ln_after]": DoubleSeqBnConfig(**NORMS),
+    "par_bn[use_gating,ln_before,ln_after]": ParBnConfig(**NORMS),
+    "double_seq_bn_inv[glow]": DoubleSeqBnConfig(inv_adapter="glow", inv_adapter_reduction_factor=2),
+    "compacter[shared_phm_rule=False]": CompacterConfig(shared_phm_rule=False, **SMALL),
+    "compacter[factorized_phm_rule]": CompacterConfig(factorized_phm_rule=True, **SMALL),
+    "compacter[shared_phm_rule=False,factorized_phm_rule]": CompacterConfig(
+        shared_phm_rule=False, factorized_phm_rule=True, **SMALL
+    ),
+    "compacter[factorized_phm_W=False]": CompacterConfig(factorized_phm_W=False, **SMALL),
+    "compacter[shared_W_phm]": CompacterConfig(shared_W_phm=True, **SMALL),
+    "compacter[phm_bias=False]": CompacterConfig(phm_bias=False, **SMALL),
+    "compacter[phm_rank=2,ln_before,use_gating]": CompacterConfig(phm_rank=2, ln_before=True, use_gating=True, **SMALL),
+    "compacter[is_parallel]": CompacterConfig(is_parallel=True, **SMALL),
+    "lora[use_gating]": LoRAConfig(use_gating=True, alpha=16, intermediate_lora=True, output_lora=True),
+    "ia3[use_gating]": IA3Config(use_gating=True),
+    "dora[use_gating]": DoRAConfig(use_gating=True),
+    "vera[use_gating]": VeraConfig(use_gating=True),
+    "loreft[tied_weights,suffix_positions=2]": LoReftConfig(tied_weights=True, suffix_positions=2, r=2),
+    "loreft[r=48]": LoReftConfig(r=48, layers=[0]),
+    "noreft[layers=[1],non_linearity=relu]": NoReftConfig(r=3, layers=[1], suffix_positions=2, non_linearity="relu"),
+    "union[two bottlenecks]": ConfigUnion(
+        BnConfig(mh_adapter=True, output_adapter=False, is_parallel=True, **PLACED),
+        BnConfig(mh_adapter=False, output_adapter=True, use_gating=True, **PLACED),
+    ),
+    "union[lora,seq_bn]": ConfigUnion(LoRAConfig(r=4, alpha=8, attn_matrices=["k"]), SeqBnConfig()),
+    "union[loreft,ia3]": ConfigUnion(LoReftConfig(r=2), IA3Config()),
+}
 
 
 def models():
@@ -101,7 +149,7 @@ def read(path):
 def sample(family, make, config, place):
     model = make()
     name = "a-task"
-    model.add_adapter(name, config=config)
+    model.add_adapter(name, config=MADE.get(config, config))
     if hasattr(model, "add_classification_head") and family == "bert":
         model.add_classification_head(name, num_labels=3)
     model.train_adapter(name)
@@ -155,7 +203,7 @@ def samples(root):
     makers = dict(models())
     asked = [
         (family, config, lambda place, family=family, make=make, config=config: sample(family, make, config, place))
-        for family, make in makers.items() for config in (CONFIGS if family == "bert" else CONFIGS[:20])
+        for family, make in makers.items() for config in ((*CONFIGS, *MADE) if family == "bert" else CONFIGS[:20])
     ]  # fmt: skip
     asked.append(("bert", "mtl_lora", lambda place: of_tasks(makers["bert"], place)))
     asked += [

@@ -121,7 +121,7 @@ METHODS = {
     "an unknown method": (make.lora({"peft_type": "MAGIC"}), "method.unknown", "LORA, ADALORA"),
     "a method that is no text": (make.lora({"peft_type": ["LORA"]}), "method.unknown", "no method"),
     "AdapterHub's own lora": (
-        make.bottleneck({"config": {"architecture": "lora"}}), "method.unsupported", "AdapterHub's LoRA"),
+        make.bottleneck({"config": {"architecture": "lora"}}), "tensors.method", "another method (bottleneck)"),
     "no adapter at all": ({"README.md": b"# hello"}, "config.missing", "holds no adapter"),
     "no weights": (make.without(make.lora(), "adapter_model.safetensors"), "files.weights", "no weights"),
 }  # fmt: skip
@@ -163,7 +163,7 @@ SHAPES = {
         make.bottleneck({"config": {"reduction_factor": 2}}), "tensors.shape", "[4, 8]"),
     "a bottleneck without its upper half": (
         make.bottleneck(shapes={k: v for k, v in make.bottleneck_shapes().items() if "adapter_up" not in k}),
-        "tensors.missing", "up_weight, up_bias"),
+        "tensors.missing", "adapter_up.weight, adapter_up.bias"),
     "a bottleneck without a layer": (
         make.bottleneck(shapes=make.bottleneck_shapes(layers=1)), "tensors.missing", "encoder.layer.1"),
     "a bottleneck where the configuration has none": (
@@ -176,9 +176,12 @@ SHAPES = {
     "a bottleneck with lora keys": (
         make.bottleneck(shapes=make.bottleneck_shapes() | {"bert.encoder.layer.0.attention.self.query.loras.m.lora_A": (2, 8)}),
         "tensors.method", "another method"),
-    "a parallel adapter": (make.bottleneck({"config": {"is_parallel": True}}), "config.unsupported", "parallel"),
-    "an invertible adapter": (make.bottleneck({"config": {"inv_adapter": "nice"}}), "config.unsupported", "invertible"),
-    "learned scaling": (make.bottleneck({"config": {"scaling": "learned"}}), "config.unsupported", "learned scaling"),
+    "an adapter in cross-attention": (
+        make.bottleneck({"config": {"cross_adapter": True}}), "config.unsupported", "cross-attention"),
+    "an invertible adapter without its coupling": (
+        make.bottleneck({"config": {"inv_adapter": "nice"}}), "tensors.missing", "lacks invertible_adapters"),
+    "learned scaling without its factor": (
+        make.bottleneck({"config": {"scaling": "learned"}}), "tensors.missing", "lacks scaling"),
     "a reduction factor of nothing": (
         make.bottleneck({"config": {"reduction_factor": 0}}), "config.reduction", "reduction_factor"),
     "an activation nobody knows": (
