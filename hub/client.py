@@ -384,6 +384,8 @@ class Client:
             )
         if found.facts.get("yanked"):
             logger.warning("%s was yanked: %s", found.ref, found.facts["yanked"].get("reason"))
+        if found.facts.get("regressed"):
+            logger.warning("%s no longer passes what it passed when it was published: hub report says more", found.ref)
         fit = fitting.judge(self.wire, self.cache, found, wanted, allow_shape_only=allow_shape_only)
         return meant, found, fit
 

@@ -127,6 +127,11 @@ def _version_lines(found: dict[str, Any]) -> list[str]:
         f"base model  {base.get('name') or ''} {base.get('fingerprint') or ''}",
         f"task        {found.get('task')}   method {found.get('method')}   parameters {found.get('parameters')}",
         *([f"yanked      {found['yanked'].get('reason')}"] if found.get("yanked") else []),
+        *(
+            [f"regressed   since {found['regressed'].get('at')}: judged again, it failed"]
+            if found.get("regressed")
+            else []
+        ),
         "",
         *table(("FILE", "SIZE", "SHA-256"), ((f["path"], size(f["size"]), f["sha256"]) for f in found["files"])),
     ]

@@ -27,17 +27,17 @@ class RunQuerySet(models.QuerySet["Run"]):
     """Questions about runs."""
 
     def waiting(self) -> Self:
-        """Return the queue, oldest first."""
-        return self.filter(status=RunStatus.QUEUED).order_by("created_at", "pk")
+        """Return the queue in its order: what is urgent first, then the oldest."""
+        return self.filter(status=RunStatus.QUEUED).order_by("priority", "created_at", "pk")
 
     def claimable(self) -> Self:
         """Return those of the queue that may be claimed now, by the clock of the database: the others pause."""
         return self.waiting().filter(Q(not_before=None) | Q(not_before__lte=Now()))
 
     def evidence_for(self, adapter_digest: str, base_fingerprint: str, plan_digest: str) -> Self:
-        """Return the run, at most one, that waits, runs or was judged under this key."""
+        """Return the run, at most one, that waits, runs or was judged under this key. One that repeats another is no evidence."""
         key = {"adapter_digest": adapter_digest, "base_fingerprint": base_fingerprint, "plan_digest": plan_digest}
-        return self.filter(**key).exclude(status__in=[RunStatus.ERROR, RunStatus.SUPERSEDED])
+        return self.filter(**key, repeats=None).exclude(status__in=[RunStatus.ERROR, RunStatus.SUPERSEDED])
 
 
 _JUDGED = Q(status__in=["failed", "passed"])
@@ -50,6 +50,9 @@ class Run(models.Model):
     While leased, `lease_token_digest` is the SHA-256 of the run token; when the report comes in it moves to
     `report_token_digest`, by which the same report, sent twice, is known again. While queued after a fault, it may not be
     claimed `not_before` an hour (null: at once), so that one broken worker cannot use up the attempts of a whole queue.
+
+    A run that `repeats` another asks its question again, of the programs and machines of today. It publishes nothing and is
+    evidence of nothing: it flags the versions that stand on the first (`regressed_at`). `priority` 0 goes before 1.
     """
 
     Status = RunStatus
@@ -61,6 +64,8 @@ class Run(models.Model):
     plan = models.JSONField()
     manifest = models.ForeignKey(Manifest, models.PROTECT, related_name="runs")
     status = models.CharField(max_length=16, choices=RunStatus.choices, default=RunStatus.QUEUED)
+    priority = models.PositiveSmallIntegerField(default=0)
+    repeats = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="repetitions")
     passed = GeneratedField(
         expression=ExpressionWrapper(Q(status="passed"), output_field=models.BooleanField()),
         output_field=models.BooleanField(),
@@ -117,12 +122,17 @@ class Run(models.Model):
             ),
             UniqueConstraint(
                 fields=["adapter_digest", "base_fingerprint", "plan_digest"],
-                condition=Q(status__in=["failed", "leased", "passed", "queued"]),
+                condition=Q(status__in=["failed", "leased", "passed", "queued"]) & Q(repeats=None),
                 name="run_is_one_an_evidence_key",
+            ),
+            UniqueConstraint(
+                fields=["repeats"],
+                condition=Q(status__in=["leased", "queued"]),
+                name="run_is_repeated_once_at_a_time",
             ),
         ]
         indexes = [
-            Index(F("created_at"), F("id"), condition=Q(status="queued"), name="run_queue"),
+            Index(F("priority"), F("created_at"), F("id"), condition=Q(status="queued"), name="run_queue"),
             Index(fields=["lease_expires_at"], condition=_LEASED, name="run_leases"),
             Index(fields=["base_fingerprint"], name="run_by_base"),
         ]

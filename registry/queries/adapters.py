@@ -56,6 +56,7 @@ def _latest(version: Version, scores: dict[str, list[shapes.ScoreShort]], totals
         "published_at": version.published_at,
         "size": version.manifest.size if version.manifest else 0,
         "parameters": totals.get(version.digest or "", 0),
+        "regressed": versions.regression_of(version),
         "scores": scores.get(str(version.run_id), []),
     }
 

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from registry.models import Benchmark, Run, Version
-from registry.queries import base_models, benchmarks, runs, versions
+from registry.queries import base_models, benchmarks, revalidation, runs, versions
 from registry.queries.viewers import Viewer
 
 
@@ -35,6 +35,9 @@ def of(version: Version, viewer: Viewer, *, predictions: bool = False) -> dict[s
         "status": version.status,
         "benchmarks": sorted({score.benchmark.name for score in scores}),
     }
+    again = revalidation.newest(version)
+    if again is not None:
+        body["revalidation"] = again
     body.setdefault(
         "sizes", [part.facts["sizes"] for part in versions.components_of(version.digest) if "sizes" in part.facts]
     )

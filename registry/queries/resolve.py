@@ -83,6 +83,7 @@ def _shape(
         "adapter_digest": f"sha256:{version.adapter_digest}",
         "status": version.status,
         "yanked": versions.yank_of(version),
+        "regressed": versions.regression_of(version),
         "base_model": _base(version, components, viewer),
         "trained_on": base_models.trained_on(facts, version.base_model if version.base_fingerprint else None, viewer),
         "task": facts.get("task") or "",

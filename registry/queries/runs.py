@@ -34,6 +34,7 @@ def place_of(version: Version) -> shapes.QueuePlace | None:
     if run is None:
         return None
     older = Q(created_at__lt=run.created_at) | Q(created_at=run.created_at, pk__lt=run.pk)
+    older = Q(priority__lt=run.priority) | Q(older, priority=run.priority)
     ahead = Run.objects.claimable().filter(older).count() if run.status == Run.Status.QUEUED else 0
     return {"position": ahead, "run": str(run.pk), "status": str(run.status)}
 

@@ -77,6 +77,12 @@ class ComponentCompatibility(TypedDict):
     scores: list[ScoreShort]
 
 
+class Regression(TypedDict):
+    """Since when a published version no longer passes what it passed once."""
+
+    at: datetime.datetime
+
+
 class Latest(TypedDict):
     """The version that `latest` names."""
 
@@ -86,6 +92,7 @@ class Latest(TypedDict):
     published_at: datetime.datetime | None
     size: int
     parameters: int
+    regressed: Regression | None
     scores: list[ScoreShort]
 
 
@@ -127,6 +134,7 @@ class VersionShort(TypedDict):
     created_at: datetime.datetime
     published_at: datetime.datetime | None
     yanked: Yank | None
+    regressed: Regression | None
     report_url: str
     page_url: str
 
@@ -193,6 +201,7 @@ class VersionDetail(TypedDict):
     created_at: datetime.datetime
     published_at: datetime.datetime | None
     yanked: Yank | None
+    regressed: Regression | None
     files: list[FileShape]
     rewritten: list[Rewritten]
     components: list[dict[str, Any]]
@@ -238,6 +247,7 @@ class Resolved(TypedDict):
     adapter_digest: str
     status: str
     yanked: Yank | None
+    regressed: Regression | None
     base_model: ResolvedBase | None
     trained_on: TrainedOn | None
     task: str

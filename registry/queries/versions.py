@@ -112,6 +112,11 @@ def file_url(version: Version, path: str) -> str:
     return f"{base}/{urllib.parse.quote(path)}"
 
 
+def regression_of(version: Version) -> shapes.Regression | None:
+    """Return since when a published version no longer passes what it passed once, None where it does, or nobody asked again."""
+    return {"at": version.regressed_at} if version.regressed_at else None
+
+
 def short(version: Version) -> shapes.VersionShort:
     """Return a version as a list shows it."""
     return {
@@ -126,6 +131,7 @@ def short(version: Version) -> shapes.VersionShort:
         "created_at": version.created_at,
         "published_at": version.published_at,
         "yanked": yank_of(version),
+        "regressed": regression_of(version),
         "report_url": report_url(version),
         "page_url": page_url(version),
     }
@@ -204,6 +210,7 @@ def detail(version: Version, viewer: Viewer) -> shapes.VersionDetail:
         "created_at": version.created_at,
         "published_at": version.published_at,
         "yanked": yank_of(version),
+        "regressed": regression_of(version),
         "files": [file_shape(version, row) for row in blobs.files_of(version.digest)] if version.digest else [],
         "rewritten": rewritten_of(version),
         "components": [component_shape(component) for component in components],

@@ -9,7 +9,7 @@ from django.db import OperationalError, transaction
 
 from registry.models import BaseModel, Manifest, Run, Version
 from registry.queries.plans import Plan
-from registry.services import outbox, versions
+from registry.services import outbox, revalidation, versions
 
 TRIES = 5
 
@@ -69,5 +69,6 @@ def settle(*, run: Run) -> int:
 def _judge(version: Version, run: Run) -> None:
     if run.status == Run.Status.PASSED:
         versions.publish(version=version, run=run)
+        revalidation.follow(version=version, run=run)
     elif run.status == Run.Status.FAILED:
         versions.reject(version=version, run=run)

@@ -26,7 +26,7 @@ from registry.errors import Conflict, Invalid, LeaseLost, NotFound
 from registry.models import BaseModel, Component, Run, Scope, Score, Version
 from registry.queries import runs, tokens, viewers
 from registry.queries.viewers import Viewer
-from registry.services import events, evidence, outbox
+from registry.services import events, evidence, outbox, revalidation
 from registry.services import tokens as secrets
 from registry.services.pauses import pause_after
 
@@ -52,7 +52,7 @@ CLAIM = """
         SELECT id FROM registry_run
         WHERE {wanted} status = 'queued' AND base_fingerprint = ANY(%(bases)s)
             AND (not_before IS NULL OR not_before <= STATEMENT_TIMESTAMP())
-        ORDER BY created_at, id
+        ORDER BY priority, created_at, id
         LIMIT 1
         FOR UPDATE SKIP LOCKED
     )
@@ -243,7 +243,8 @@ def _judge(run: Run, report: dict[str, Any]) -> None:
     Score.objects.bulk_create(scores, ignore_conflicts=not settings.HUB_FENCING)
     _observe(run)
     events.record(actor=run.worker, kind=f"run.{run.status}", subject=str(run.pk), lease_no=run.lease_no)
-    evidence.settle(run=run)
+    settle = evidence.settle if run.repeats_id is None else revalidation.settle
+    settle(run=run)
 
 
 def _score(run: Run, folder: str, score: dict[str, Any], report: dict[str, Any]) -> Score:
