@@ -13,10 +13,10 @@ import traceback
 from typing import NoReturn
 
 from hub import config, errors, identity
-from hub.commands import account, doctor, find, get, known, publish
+from hub.commands import account, doctor, evaluate, find, get, known, publish
 from hub.commands.context import Context, Output, Verbs, report_lines
 
-GROUPS = (account, doctor, find, get, publish, known)
+GROUPS = (account, doctor, find, get, publish, evaluate, known)
 _CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
 
 

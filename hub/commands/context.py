@@ -112,9 +112,8 @@ def size(count: int) -> str:
 
 def report_lines(report: Mapping[str, Any]) -> list[str]:
     """A report for a person: verdict, every check, every score beside its baselines."""
-    lines = [
-        f"{report.get('version') or ''}  {report.get('verdict') or 'no verdict yet'} ({report.get('status')})".strip()
-    ]
+    status = f" ({report['status']})" if report.get("status") else ""
+    lines = [f"{report.get('version') or ''}  {report.get('verdict') or 'no verdict yet'}{status}".strip()]
     lines += [str(report["summary"])] if report.get("summary") else []
     for check in report.get("checks") or []:
         mark = {"passed": "ok", "failed": "FAILED", "warning": "warning", "skipped": "-"}.get(check.get("status"), "?")

@@ -1,0 +1,144 @@
+"""Judging here what a hub would judge: the worker's engine on one folder, and a published report made again.
+
+The engine lies outside of this package, for the client needs no torch: it is looked for by its name when it is asked for.
+"""
+
+import hashlib
+import importlib
+from collections.abc import Mapping, Sequence
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+from hub import errors, registration
+from hub.folder import FolderSnapshot
+from hub.spec import benchmark, differences
+from hub.spec.benchmark import Benchmark
+from hub.transfer.wire import Wire
+from hub.verdicts import Report, version_path
+
+ENGINE = "workers.local"
+NEEDED = ("torch", "transformers", "sklearn", "scipy")
+"""What the extra `worker` brings and the engine imports."""
+ASKED = 50
+"""Versions among which the one is looked for that `max_drop` compares with."""
+
+ON_ROWS = ("benchmark", "effect")
+"""Checks whose evidence hangs on the benchmarks' rows."""
+
+Given = Sequence[tuple[Benchmark, Path]]
+
+
+def engine() -> Any:
+    """The module that judges. Raises UsageError, saying what is missing and how to have it."""
+    missing = [name for name in NEEDED if util.find_spec(name) is None]
+    if missing:
+        raise errors.UsageError(
+            f"hub eval runs the worker's engine, and this Python has no {', '.join(missing)}",
+            hint="install torch first, then adapter-hub[worker] (docs/client.md)",
+        )
+    try:
+        return importlib.import_module(ENGINE)
+    except ModuleNotFoundError as error:
+        if error.name not in ("workers", ENGINE):
+            raise
+        raise errors.UsageError(
+            "hub eval runs the worker's engine, and its code is not here",
+            hint="in a copy of the project, or in /app of a worker's image: python -m hub eval ...",
+        ) from None
+
+
+def read_benchmarks(files: Sequence[str]) -> list[tuple[Benchmark, Path]]:
+    """Every benchmark with the folder that its data lies in. Raises UsageError with all problems of a file."""
+    found = []
+    for name in files:
+        source = Path(name).expanduser()
+        definition, data = registration.read_benchmark(source)
+        digests = {path: hashlib.sha256(content).hexdigest() for path, content in data.items()}
+        found.append((benchmark.parse(definition, digests), source.resolve().parent))
+    return found
+
+
+def folder_digest(folder: Path) -> str:
+    """The digest of the files that are evidence, as a hub reckons it of the folder as it lies here."""
+    return f"sha256:{FolderSnapshot(folder).manifest().adapter_digest}"
+
+
+def published(wire: Wire, repo: str, version: str) -> Report:
+    """The report of a version with every answer that may be seen. Raises NotFound, UsageError for one without a verdict."""
+    answer = wire.request("GET", f"{version_path(repo, version)}/report?predictions=1").data
+    report = Report(answer if isinstance(answer, dict) else {})
+    if report.verdict not in ("passed", "failed") or not report.get("policy"):
+        raise errors.UsageError(
+            f"{report.ref or repo} has no verdict to reproduce (status {report.status})",
+            hint="hub eval DIR judges a folder",
+        )
+    return report
+
+
+def previous(wire: Wire, repo: str, plan: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the version that `max_drop` compares with answered; None where the plan compares with none, or it is not there."""
+    against = str(((plan.get("gates") or {}).get("max_drop") or {}).get("against") or "").removeprefix("sha256:")
+    if not against:
+        return None
+    versions = wire.request("GET", version_path(repo, "x").rpartition("/")[0]).data["results"]
+    for entry in versions[:ASKED]:
+        report = wire.request("GET", f"{version_path(repo, str(entry['number']))}/report?predictions=1").data
+        if str(report.get("adapter_digest") or "").removeprefix("sha256:") == against:
+            return {"adapter_digest": f"sha256:{against}", "predictions": report.get("predictions") or {}}
+    return None
+
+
+def compare(report: Mapping[str, Any], measured: Mapping[str, Any], given: Given) -> dict[str, Any]:
+    """Hold a report made here against the published one.
+
+    {reproduced, result_digest: [published, measured], differences: [{where, published, measured}], environment: [...],
+    left_out: benchmarks of the plan that were not given}. Where some were not given only the others' scores are compared.
+    """
+    known = {f"sha256:{found.digest}" for found, _ in given}
+    plan = report.get("policy") or {}
+    absent = [
+        digest for digest in plan.get("benchmarks") or [] if f"sha256:{digest.removeprefix('sha256:')}" not in known
+    ]
+    shown = [_narrowed(side, known, whole=not absent) for side in (report, measured)]
+    digests = [str(side.get("result_digest") or "").removeprefix("sha256:") for side in (report, measured)]
+    found = differences.differences(*shown)
+    return {
+        "reproduced": not found and (bool(absent) or digests[0] == digests[1]),
+        "result_digest": [f"sha256:{digest}" for digest in digests],
+        "differences": [difference.to_json() for difference in found],
+        "environment": [difference.to_json() for difference in differences.environment(report, measured)],
+        "left_out": absent,
+    }
+
+
+def lines(compared: Mapping[str, Any]) -> list[str]:
+    """The comparison for a person."""
+    found = [differences.Difference(**item) for item in compared["differences"]]
+    ran = [differences.Difference(**item) for item in compared["environment"]]
+    told = ["", "reproduced: every check, score and answer is the published one" if compared["reproduced"] else ""]
+    if not compared["reproduced"]:
+        told[1] = f"differs from the published report in {len(found)} fields" if found else "another result digest"
+        told += [f"  {difference}" for difference in found]
+    if compared["left_out"]:
+        told.append(f"not compared: {len(compared['left_out'])} benchmarks of its plan, for no --benchmark names them")
+    if ran:
+        told += ["ran in another environment:", *(f"  {difference}" for difference in ran)]
+    return told
+
+
+def _narrowed(report: Mapping[str, Any], known: set[str], *, whole: bool) -> dict[str, Any]:
+    """A report with the scores of these benchmarks, and what depends on the others only where none is missing.
+
+    Answers are compared where there is one adapter alone: of several, an API shows one list a benchmark."""
+    parts = [
+        {**part, "scores": [score for score in part.get("scores") or [] if score.get("digest") in known]}
+        for part in report.get("components") or []
+    ]
+    alone = len(parts) == 1 and not parts[0].get("folder")
+    answers = {key: value for key, value in (report.get("predictions") or {}).items() if alone and key in known}
+    kept = {**report, "components": parts, "predictions": answers}
+    if whole:
+        return kept
+    checks = [check for check in report.get("checks") or [] if check.get("name") not in ON_ROWS]
+    return {**kept, "verdict": None, "checks": checks}
