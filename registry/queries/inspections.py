@@ -7,7 +7,7 @@ from hub.spec import card, validation
 from hub.spec import manifest as manifests
 from hub.spec.errors import Problem, SpecError
 from registry.models import Adapter, BaseModel, Benchmark
-from registry.queries import base_models, benchmarks, blobs, located, plans, proposals, shapes
+from registry.queries import base_models, benchmarks, blobs, discretion, located, plans, proposals, shapes
 from registry.queries.viewers import Viewer
 
 ADD_BASE = "Add it first: hub base add DIR --name NAMESPACE/NAME"
@@ -44,6 +44,7 @@ def inspect(content: manifests.Manifest, adapter: Adapter, viewer: Viewer, *, ju
             chosen = plans.chosen(adapter, facts.benchmarks, inspection.task, viewer)
         except SpecError as error:
             problems += error.problems
+        problems += discretion.spent(adapter, chosen, viewer) if judged else ()
     inspection = inspection.against(spec.common_labels(benchmarks.to_spec(row).labels for row in chosen))
     found = _all(inspection.problems, problems if judged else ())
     if base is not None or not judged:

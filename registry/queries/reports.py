@@ -1,15 +1,15 @@
 """Reports: what was found out about a version, or how far the finding out has come.
 
-Who may not see a benchmark does not see what was measured on it, but for the gates and whether they were passed: the answers
-to its rows are in the predictions, and exact scores tell them one by one to who may push often. Nor does anybody learn the
+Who may not see a benchmark does not see what was measured on it, but for the gates and whether they were passed
+(`discretion` says more): exact scores tell the answers to its rows one by one to who may push often. Nor does anybody learn the
 name of a base model that they may not see.
 """
 
 import json
 from typing import Any
 
-from registry.models import Benchmark, Run, Version
-from registry.queries import base_models, benchmarks, revalidation, runs, versions
+from registry.models import Benchmark, Run, Version, Visibility
+from registry.queries import base_models, benchmarks, discretion, revalidation, runs, versions, viewers
 from registry.queries.viewers import Viewer
 
 
@@ -43,12 +43,16 @@ def of(version: Version, viewer: Viewer, *, predictions: bool = False) -> dict[s
     )
     if predictions:
         body["predictions"] = {
-            f"sha256:{score.benchmark_id}": score.predictions for score in scores if score.predictions is not None
+            f"sha256:{score.benchmark_id}": score.predictions
+            for score in scores
+            if score.predictions is not None and score.benchmark.visibility == Visibility.PUBLIC
         }
     base = version.base_model if version.base_fingerprint else None
     if isinstance(body.get("base_model"), dict) and base is not None and not base_models.sees(viewer, base):
         body["base_model"] = {**body["base_model"], "name": ""}  # as the worker, or the publisher, knew it
-    return _redacted(body, hidden) if hidden else body
+    if not hidden:
+        return body
+    return _redacted(body, hidden, publishes=viewers.is_member(viewer, version.adapter.namespace))
 
 
 def _hidden(version: Version, viewer: Viewer) -> dict[str, str]:
@@ -60,9 +64,10 @@ def _hidden(version: Version, viewer: Viewer) -> dict[str, str]:
     return dict(Benchmark.objects.filter(pk__in=asked).exclude(pk__in=seen).values_list("pk", "name"))
 
 
-def _redacted(body: dict[str, Any], hidden: dict[str, str]) -> dict[str, Any]:
-    """Return a report without what tells of these benchmarks. Of a score stays, under `hidden`, which gates it passed."""
-    told = {**body, "components": [_without(part, hidden) for part in body.get("components") or []]}
+def _redacted(body: dict[str, Any], hidden: dict[str, str], *, publishes: bool) -> dict[str, Any]:
+    """Return a report without what tells of these benchmarks. Of a score stays, under `hidden`, which gates it passed, and
+    for who publishes the adapter a rounded value."""
+    told = {**body, "components": [_without(part, hidden, publishes) for part in body.get("components") or []]}
     told["checks"] = [_discreet(check, hidden) for check in body.get("checks") or []]
     if body.get("verdict") in ("passed", "failed"):
         failed = [str(check["name"]) for check in told["checks"] if check.get("status") == "failed"]
@@ -72,13 +77,17 @@ def _redacted(body: dict[str, Any], hidden: dict[str, str]) -> dict[str, Any]:
     return told
 
 
-def _without(part: dict[str, Any], hidden: dict[str, str]) -> dict[str, Any]:
+def _without(part: dict[str, Any], hidden: dict[str, str], publishes: bool) -> dict[str, Any]:
     scores = part.get("scores") or []
     secret = [score for score in scores if _digest(score) in hidden]
     return {
         **part,
         "scores": [score for score in scores if _digest(score) not in hidden],
-        "hidden": [{"gates": [_outcome(gate) for gate in score.get("gates") or []]} for score in secret],
+        "hidden": [
+            {"gates": [_outcome(gate) for gate in score.get("gates") or []]}
+            | (discretion.coarse(score) if publishes else {})
+            for score in secret
+        ],
     }
 
 

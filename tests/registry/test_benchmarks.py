@@ -1,12 +1,15 @@
 """Benchmarks and policies over the API."""
 
+import datetime
+
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from hub.spec.report import check, result_digest, summary_line
-from registry.models import Benchmark, Blob, Policy, Run
-from registry.queries import benchmarks
+from registry.models import Benchmark, Blob, Policy, Run, Version
+from registry.queries import benchmarks, discretion
 from registry.queries.viewers import ANYBODY
+from registry.services import namespaces
 from tests.registry import adapters
 from tests.registry.cast import Answer, Caller, caller, report_for
 from tests.registry.workers import push, take
@@ -161,7 +164,7 @@ class TestWhatAPrivateOneMeasured:
         for who in (reader, owner):
             told = who.get("adapters/acme/tone-bert/versions/1/report?predictions=1").json
             assert told["components"][0]["scores"][0]["value"] == 0.9
-            assert told["predictions"]
+            assert told["predictions"] == {}, "nobody is told an answer to a row"
             assert who.get("adapters/acme/tone-bert")["latest"]["scores"]
             assert len(who.get("adapters?benchmark=acme/tone")["results"]) == 1
 
@@ -186,6 +189,81 @@ class TestWhatAPrivateOneMeasured:
         assert told["components"][0]["scores"][0]["value"] == 0.9
         assert told["predictions"]
         assert "hidden" not in told["components"][0]
+
+
+class TestAPrivateOneOfOthers:
+    """Bea's team has to pass acme's private benchmark: an operator has said so in its policy."""
+
+    @pytest.fixture
+    def publisher(self, owner: Caller, admin: Caller, base) -> Caller:
+        add(owner, definition=adapters.BENCHMARK + "visibility: private\n")
+        person = caller("bea")
+        namespaces.create(name="bees", owner=person.user)
+        assert admin.put("policies/bees", {"required": ["acme/tone"]}).status == 200
+        return person
+
+    def push(self, who: Caller, ref: str, value: float) -> Answer:
+        return who.push(ref, adapters.lora(value=value, hub={}))
+
+    @pytest.fixture
+    def judged(self, publisher: Caller, worker: Caller) -> Run:
+        answer = self.push(publisher, "bees/tone", 0.1)
+        assert answer.status == 202, answer.json
+        lease = take(worker, Run.objects.get().base_fingerprint)
+        report = report_for(lease.run, value=0.8765)
+        report["predictions"] = {f"sha256:{lease.run.plan['benchmarks'][0]}": {"labels": [1, 0, 1, 0]}}
+        report["result_digest"] = result_digest(report)
+        assert lease.report(report).status == 200
+        return lease.run
+
+    def test_who_publishes_sees_a_rounded_score_and_strangers_none(
+        self, judged: Run, publisher: Caller, owner: Caller, member: Caller, stranger: Caller, anybody: Caller
+    ) -> None:
+        path = "adapters/bees/tone/versions/1/report?predictions=1"
+        for who in (owner, member):
+            told = who.get(path).json
+            assert told["components"][0]["scores"][0]["value"] == 0.8765
+            assert told["predictions"] == {}
+        rounded = publisher.get(path)
+        (score,) = rounded["components"][0]["hidden"]
+        assert rounded["components"][0]["scores"] == []
+        assert score["metric"] == "accuracy"
+        assert score["value"] != 0.8765 and abs(score["value"] - 0.8765) <= score["step"] / 2 + 1e-9
+        assert rounded["predictions"] == {}
+        assert "0.8765" not in rounded.body.decode()
+        page = publisher.client.get("/a/bees/tone/v/1/report").content.decode()
+        assert "0.8765" not in page
+        for who in (stranger, anybody):
+            answer = who.get(path)
+            assert "value" not in answer["components"][0]["hidden"][0]
+            assert "0.87" not in answer.body.decode()
+
+    def test_so_many_a_day_are_measured_and_the_owners_side_has_no_limit(
+        self, publisher: Caller, owner: Caller, settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings.HUB_PRIVATE_RUNS_PER_DAY = 2
+        answers = [self.push(publisher, f"bees/tone{n}", 0.1 + n / 100) for n in range(3)]
+        assert [answer.status for answer in answers[:2]] == [202, 202]
+        told = answers[2].json
+        (version,) = Version.objects.filter(adapter__name="tone2")
+        assert version.status == "rejected"
+        assert "2 adapters of bees were measured on a benchmark that is not public" in str(told)
+        assert "acme" not in str(told)
+        for n in range(3):
+            push(owner, f"acme/tone{n}", value=0.2 + n / 100)
+        monkeypatch.setattr(discretion, "_DAY", datetime.timedelta(0))  # when a run was made never changes
+        assert self.push(publisher, "bees/tone3", 0.4).status == 202
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "expected", "step"),
+    [(0.8765, [0.80, 0.93], 0.88, 0.04), (0.5, [0.5, 0.5], 0.5, 0.001), (-0.31, [-0.5, -0.1], -0.4, 0.2)],
+)
+def test_a_score_is_rounded_to_its_standard_error(
+    value: float, interval: list[float], expected: float, step: float
+) -> None:
+    found = discretion.coarse({"metric": "m", "value": value, "interval": interval})
+    assert (found["value"], found["step"]) == (pytest.approx(expected), pytest.approx(step))
 
 
 class TestPolicies:
