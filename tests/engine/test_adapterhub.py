@@ -14,8 +14,10 @@ import torch
 import transformers as t
 from safetensors.numpy import save
 
-from hub import runtime
+from hub import errors, runtime
+from hub.runtime import predict
 from tests.engine.makers import SPECIMENS
+from tests.engine.test_encoder import near, on
 from tests.engine.test_parity import same
 from tests.specimens.adapterhub import drawn
 
@@ -78,3 +80,51 @@ def test_an_adapter_answers_as_it_does_in_its_library(name: str, bases: Path, tm
     assert torch.equal(answer(model, family.split()[0]), ours), "on again is what it was"
     model.adapter.detach()
     assert runtime.rehash(runtime.open_backbone(base)) == model.base.fingerprint
+
+
+KINDS = [
+    "par_bn[use_gating,ln_before,ln_after]", "double_seq_bn[use_gating,ln_before,ln_after]", "seq_bn_inv", "compacter[is_parallel]",
+    "lora[use_gating]", "ia3", "loreft[tied_weights,suffix_positions=2]", "union[two bottlenecks]",
+]  # fmt: skip
+ROWS = [predict.Encoded(tuple((7 * at + i) % 37 + 3 for i in range(length)), (0,) * length)
+        for at, length in enumerate((9, 3, 14, 9, 1, 6))]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_rows_in_one_batch_are_answered_as_each_by_itself(name: str, bases: Path, tmp_path: Path) -> None:
+    """And nothing is written: the backbone's memory cannot be, an attempt would end this process."""
+    backbone = runtime.open_backbone(bases / "bert")
+    with on(backbone, write(SAMPLES[f"{name} on bert"][1], tmp_path / "adapter")):
+        ours = predict.first_tokens(backbone, predict.batches(ROWS, 0)).first
+        with torch.inference_mode():
+            alone = [backbone.model(**predict.one_batch([row], 0).inputs).last_hidden_state[0, 0] for row in ROWS]
+    assert near(ours, torch.stack(alone))
+    assert runtime.rehash(backbone) == backbone.base.fingerprint
+
+
+@pytest.mark.parametrize("said", ["direft on bert", "noreft on bert"])
+def test_noreft_and_direft_are_told_apart_by_the_configuration_alone(said: str, bases: Path, tmp_path: Path) -> None:
+    """The library writes the same files for both, and reads both back as NoReFT; `subtract_projection` makes one of them DiReFT."""
+    files = SAMPLES[said][1]
+    read = runtime.load(write(files, tmp_path / "read"), bases / "bert")[0]
+    files = json.loads(json.dumps(files))
+    files["adapter_config.json"]["config"]["subtract_projection"] = False
+    meant = runtime.load(write(files, tmp_path / "meant"), bases / "bert")[0]
+    assert same(answer(read, "bert"), torch.from_numpy(ANSWERS[said]))
+    assert same(answer(meant, "bert"), torch.from_numpy(ANSWERS["direft, said on bert"]))
+    assert not same(answer(meant, "bert"), answer(read, "bert"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e9])
+@pytest.mark.parametrize("role", ["gate.bias", "adapter_norm_after.weight", "adapter_up.bias"])
+def test_numbers_that_no_training_leaves_behind_are_refused(
+    role: str, value: float, bases: Path, tmp_path: Path
+) -> None:
+    files = SAMPLES["double_seq_bn[use_gating,ln_before,ln_after] on bert"][1]
+    folder = write(files, tmp_path / "adapter")
+    table = drawn.weights(files["pytorch_adapter.bin"])
+    key = next(key for key in table if key.endswith(role))
+    table[key][0] = value
+    (folder / "adapter.safetensors").write_bytes(save(table))
+    with pytest.raises(errors.HubError, match=key.replace(".", r"\.")):
+        runtime.load(folder, bases / "bert")
