@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 ADAPTERS := .venv-adapters
+HARNESS := .venv-lm-eval
 RUN := HF_HUB_OFFLINE=1 $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PORT ?= 8000
@@ -15,7 +16,7 @@ ALONE := $(filter tests/system%,$(T))
 SHARED := $(filter-out $(ALONE),$(T))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check bench faults formats real browser clean
+.PHONY: help install demo up test check bench faults formats lm-eval real browser clean
 
 ##@ Use
 help: ## this list
@@ -38,8 +39,8 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 test: install check ## lint, types, contracts, migrations, docs, then the tests (T=tests/spec for some)
-	$(if $(SHARED),$(RUN) -m pytest -m "not real and not formats" -n 2 --dist loadfile $(SHARED))
-	$(if $(ALONE),$(RUN) -m pytest -m "not real and not formats" $(ALONE))
+	$(if $(SHARED),$(RUN) -m pytest -m "not real and not formats and not lm_eval" -n 2 --dist loadfile $(SHARED))
+	$(if $(ALONE),$(RUN) -m pytest -m "not real and not formats and not lm_eval" $(ALONE))
 
 check: install ## lint, format, types, contracts, migrations, docs
 	$(VENV)/bin/ruff check .
@@ -58,6 +59,15 @@ real: install $(ADAPTERS)/.installed ## train on SST-2 and judge, row for row ag
 formats: install $(ADAPTERS)/.installed ## let AdapterHub's library write every sample anew, in an environment of its own, and compare
 	$(RUN) -m pytest -s -m formats tests/formats
 
+lm-eval: install $(HARNESS)/.installed ## let lm-evaluation-harness, in an environment of its own, ask the same rows, and compare
+	$(RUN) -m pytest -s -m lm_eval tests/lm_eval
+
+$(HARNESS)/.installed: Makefile
+	test -x $(HARNESS)/bin/python || $(PYTHON) -m venv $(HARNESS) || python3 -m venv $(HARNESS)
+	$(HARNESS)/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
+	$(HARNESS)/bin/python -m pip install --quiet --disable-pip-version-check 'lm_eval[hf]==0.4.13' 'transformers==5.23.0' 'peft==0.21.2'
+	touch $@
+
 $(ADAPTERS)/.installed: Makefile
 	test -x $(ADAPTERS)/bin/python || $(PYTHON) -m venv $(ADAPTERS) || python3 -m venv $(ADAPTERS)
 	$(ADAPTERS)/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
@@ -71,4 +81,4 @@ bench: install ## the benchmarks, each printing ratios
 	for file in bench/*.py; do $(RUN) $$file || exit 1; done
 
 clean: ## remove what was built here (not ./var: that is data)
-	rm -rf $(VENV) $(ADAPTERS) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(ADAPTERS) $(HARNESS) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -26,12 +26,19 @@ def _measured(difference: Mapping[str, Any]) -> str:
 
 def of_gates(score: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(message, hint) of every gate that was not passed. Not asked where labels are swapped: that explains them all."""
-    return [(_REFUSAL[gate["gate"]](gate, score), HINTS[gate["gate"]]) for gate in score["gates"] if not gate["passed"]]
+    return [(_REFUSAL[gate["gate"]](gate, score), _hint(gate, score)) for gate in score["gates"] if not gate["passed"]]
+
+
+def _hint(gate: Mapping[str, Any], score: Mapping[str, Any]) -> str:
+    if gate["gate"] == "min_gain" and score["gain"].get("called"):
+        return f"it has to beat the {score['gain']['called']}: train longer, or on texts like the benchmark's"
+    return HINTS[gate["gate"]]
 
 
 def _no_gain(gate: Mapping[str, Any], score: Mapping[str, Any]) -> str:
     text = f"no gain over the {report.over_what(score['gain'])}: {score['metric']} {score['value']:.3f}, {over(score)}"
-    return f"{text}; the lower bound has to be above {gate['threshold']:g}"
+    bound, least = ("lower", gate["threshold"]) if score["direction"] == "up" else ("upper", -gate["threshold"])
+    return f"{text}; the {bound} bound has to be {'above' if bound == 'lower' else 'below'} {least + 0.0:g}"
 
 
 def _dropped(gate: Mapping[str, Any], score: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from hub.runtime.base import Backbone, open_backbone, rehash
 from hub.runtime.heads import ClassificationHead
 from hub.runtime.predict import AdaptedModel
 from hub.runtime.torch_casting import TorchBench
-from hub.spec import validation
+from hub.spec import tasks, validation
 from hub.spec.components import Component
 from hub.spec.snapshot import Snapshot
 
@@ -53,7 +53,8 @@ def load(
         raise errors.HubError(f"{wrong[0].name} {wrong[0].reason}", hint="the adapter's training diverged")
     attached = attach(backbone, chosen, tensors)
     head = None if chosen.head is None else heads.build(chosen.head, tensors, backbone.pools)
-    return AdaptedModel(backbone, attached, head, _labels(chosen)), backbone.tokenizer
+    speaks = chosen.config.get("task_type") == tasks.TEXT_GENERATION.peft
+    return AdaptedModel(backbone, attached, head, _labels(chosen), speaks), backbone.tokenizer
 
 
 def open_snapshot(folder: str | Path) -> Snapshot:

@@ -77,10 +77,16 @@ class AdaptedModel(nn.Module):
     """Backbone, adapter and head as one model, called as transformers' sequence classifiers are."""
 
     def __init__(
-        self, backbone: Backbone, attached: Attached, head: ClassificationHead | TokenHead | None, labels: Sequence[str]
+        self,
+        backbone: Backbone,
+        attached: Attached,
+        head: ClassificationHead | TokenHead | None,
+        labels: Sequence[str],
+        speaks: bool = False,
     ) -> None:
+        """`speaks`: whether the base model's own language-model head is to answer, where it has one."""
         super().__init__()
-        self.backbone = backbone.model
+        self.backbone = backbone.language_model if speaks and backbone.language_model else backbone.model
         self.adapter = attached
         self.head = head
         self.labels = tuple(labels)
@@ -262,12 +268,14 @@ def hidden(backbone: Backbone, batch: Batch) -> torch.Tensor:
 
 def outputs(backbone: Backbone, batch: Batch) -> tuple[torch.Tensor, ...]:
     """What a head may read of one batch: last hidden states of the text [rows, tokens, hidden], those that a classifier of texts
-    reads [rows, hidden] (behind a prompt the prompt's own), and the pooler's where there is one."""
+    reads [rows, hidden] (behind a prompt the prompt's own), the pooler's where there is one, and what the base model's own head
+    says next [rows, 1, words]."""
     with torch.inference_mode():
         found = backbone.model(**batch.inputs)
+        said = backbone.language_model and backbone.language_model(**batch.inputs, logits_to_keep=1).logits
     last, pooled = found.last_hidden_state, found.get("pooler_output")
     read = _of_text(last, batch), _read(last, batch.attention_mask, backbone.is_decoder)
-    return read if pooled is None else (*read, pooled)
+    return tuple(each for each in (*read, pooled, said) if each is not None)
 
 
 def logits(head: ClassificationHead, seen: Pooled) -> torch.Tensor:

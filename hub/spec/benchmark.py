@@ -122,7 +122,7 @@ class _Definition:
         return {
             "name": self.name(),
             "task": task.name if task else "",
-            "columns": self.columns(task or tasks.TEXT_CLASSIFICATION),
+            "columns": self.columns(task or tasks.TEXT_CLASSIFICATION, metric),
             "labels": self.labels(task or tasks.TEXT_CLASSIFICATION),
             "metric": metric,
             "direction": self.direction(task, metric),
@@ -224,11 +224,11 @@ class _Definition:
             self.fault(key, f"the data file {name} was not sent along", "send it with the definition")
         return name, digest
 
-    def columns(self, task: tasks.Task) -> dict[str, str]:
+    def columns(self, task: tasks.Task, metric: str) -> dict[str, str]:
         columns = self.raw.get("columns")
-        known = {*task.columns, *task.optional}
-        if not isinstance(columns, dict) or not set(task.columns) <= set(columns) <= known:
-            message = f"must name the columns of {_listed(task.columns)}"
+        needed = task.columns + (task.metrics[metric].columns if metric in task.metrics else ())
+        if not isinstance(columns, dict) or not set(needed) <= set(columns) <= {*needed, *task.optional}:
+            message = f"must name the columns of {_listed(needed)}"
             message += f", and may name {_listed(task.optional)}" if task.optional else ""
             self.fault("columns", message, _EXAMPLE)
             return {}

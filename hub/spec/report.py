@@ -95,7 +95,9 @@ def summary_line(report: Mapping[str, Any]) -> str:
 
 
 def over_what(gain: Mapping[str, Any]) -> str:
-    """Return what a gain is over, as a sentence says it after "the"."""
+    """Return what a gain is over, as a sentence says it after "the"; an ML task may have a name of its own for it."""
+    if isinstance(called := gain.get("called"), str):
+        return called
     return BASELINES.get(str(gain.get("over", "probe")), "baseline")
 
 
@@ -288,7 +290,7 @@ def _difference(value: Any) -> bool:
     if value is None:
         return True
     words = isinstance(value, dict) and all(
-        isinstance(value.get(key, ""), str) for key in ("method", "over", "against")
+        isinstance(value.get(key, ""), str) for key in ("method", "over", "against", "called")
     )
     return words and _number(value.get("value")) and _interval(value.get("interval"))
 

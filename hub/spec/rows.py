@@ -13,6 +13,7 @@ from hub.spec import documents, errors, tasks
 from hub.spec.benchmark import Benchmark
 
 MAX_ROWS = 1_000_000
+MAX_CHOICES = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,15 @@ class Question:
     context: str
     answers: tuple[str, ...]
     starts: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Passage:
+    """A text to be read; where it is to be continued, the choices and the index of the right one."""
+
+    text: str
+    choices: tuple[str, ...] = ()
+    label: int = 0
 
 
 class Wrong(ValueError):
@@ -197,10 +207,30 @@ def _label(value: Any, labels: tuple[str, ...]) -> int | None:
     return int(digits)
 
 
+def _read_on(raw: dict[str, Any], benchmark: Benchmark) -> Passage:
+    """Choices are a list of texts; the label column holds the index of the right one, or the choice itself."""
+    text = text_of(raw, benchmark.columns["text"])
+    if "choices" not in benchmark.columns:
+        if not text:
+            raise Wrong(f"{benchmark.columns['text']!r} is empty", "leave the row out")
+        return Passage(text)
+    column, said = benchmark.columns["choices"], raw.get(benchmark.columns["label"])
+    choices = raw.get(column)
+    if not isinstance(choices, list) or not all(isinstance(choice, str) and choice for choice in choices):
+        raise Wrong(f"{column!r} is no list of texts", 'write ["first", "second"]')
+    if not 2 <= len(choices) <= MAX_CHOICES:
+        raise Wrong(f"{column!r} has {len(choices)} choices", f"give 2 to {MAX_CHOICES}")
+    label = _label(said, tuple(choices))
+    if label is None:
+        raise Wrong(f"{documents.shorten(said)!r} is not one of the {len(choices)} choices", "give its index from 0")
+    return Passage(text, tuple(choices), label)
+
+
 READERS: dict[str, Callable[[dict[str, Any], Benchmark], Any]] = {
     tasks.TEXT_CLASSIFICATION.name: _classified,
     tasks.SENTENCE_SIMILARITY.name: _rated,
     tasks.TOKEN_CLASSIFICATION.name: _tagged,
     tasks.QUESTION_ANSWERING.name: _asked,
+    tasks.TEXT_GENERATION.name: _read_on,
 }
 """ML task -> what makes a row of it from an object column -> value; raises Wrong."""

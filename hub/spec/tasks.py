@@ -9,11 +9,13 @@ from hub.spec import errors
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """In which direction a metric gets better, and between which values it lies."""
+    """In which direction a metric gets better, and between which values it lies; `columns`: which it needs besides those of
+    its ML task."""
 
     direction: str
     low: float
     high: float
+    columns: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +78,30 @@ QUESTION_ANSWERING = Task(
     tabular=False,
     max_length=384,
 )
+WORST = 1e9
+"""Where a perplexity ends: beyond it, all are as bad."""
+_OF_CHOICES = ("choices", "label")
+TEXT_GENERATION = Task(
+    "text-generation",
+    "Text generation",
+    {
+        "perplexity": Metric("down", 1, WORST),
+        "bits_per_byte": Metric("down", 0, WORST),
+        "acc": Metric("up", 0, 1, _OF_CHOICES),
+        "acc_norm": Metric("up", 0, 1, _OF_CHOICES),
+        "acc_bytes": Metric("up", 0, 1, _OF_CHOICES),
+    },
+    "text_generation",
+    "CAUSAL_LM",
+    columns=("text",),
+    optional=(),
+    labelled=False,
+    tabular=False,
+    needs_head=False,
+)
 TASKS: dict[str, Task] = {
-    task.name: task for task in (TEXT_CLASSIFICATION, SENTENCE_SIMILARITY, TOKEN_CLASSIFICATION, QUESTION_ANSWERING)
+    task.name: task
+    for task in (TEXT_CLASSIFICATION, SENTENCE_SIMILARITY, TOKEN_CLASSIFICATION, QUESTION_ANSWERING, TEXT_GENERATION)
 }
 
 METRICS: dict[str, Metric] = {name: metric for task in TASKS.values() for name, metric in task.metrics.items()}

@@ -25,7 +25,7 @@ MAX_PARAMETERS = 256
 MAX_REPEATS = 4
 """Repetitions in a pattern: each more takes a reader's time to another power."""
 TASKS = ("SEQ_CLS", "FEATURE_EXTRACTION", "TOKEN_CLS", "QUESTION_ANS", "CAUSAL_LM", "SEQ_2_SEQ_LM")
-RUN_TASKS = (None, "SEQ_CLS", "FEATURE_EXTRACTION", "TOKEN_CLS", "QUESTION_ANS")
+RUN_TASKS = (None, "SEQ_CLS", "FEATURE_EXTRACTION", "TOKEN_CLS", "QUESTION_ANS", "CAUSAL_LM")
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
 _META = re.compile(r"[\\*+?\[\](){}|^$]")
 _OF_MODULES = re.compile("modules|layers|pattern")

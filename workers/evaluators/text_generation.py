@@ -1,0 +1,147 @@
+"""Text generation by a base model's own language-model head: how likely it finds texts, and which continuation it prefers.
+
+`perplexity` is exp of the mean negative log-likelihood of a token, `bits_per_byte` the sum of them in bits by the bytes of all
+texts (UTF-8), `acc` the share of rows whose right choice is the likeliest, `acc_norm` the same by character of the choice and
+`acc_bytes` by byte: as lm-evaluation-harness 0.4.13 has them. What is compared with is the plain base model: there is no head to train.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from hub.runtime.base import Backbone
+from hub.runtime.predict import Encoded, batches
+from hub.spec import tasks
+from hub.spec.benchmark import Benchmark
+from hub.spec.rows import Passage
+from workers import comparing, features, likelihood, statistics
+from workers.errors import Fault
+from workers.evaluation import Made, Outcome, Prepared, Previous, Subject
+from workers.likelihood import Piece, Speaker
+from workers.resampling import Tallied
+from workers.statistics import Estimate, Labels, Values
+
+SIGNIFICANT = 9
+PLAIN = "plain base model"
+DELIMITER = " "
+"""What stands between a context and each choice."""
+_BY = {"acc_norm": "characters", "acc_bytes": "bytes"}
+"""What a choice's log-likelihood is divided by: a long one has more to be wrong about."""
+
+
+def prepare(
+    backbone: Backbone,
+    benchmark: Benchmark,
+    rows: Sequence[Passage],
+    train: Sequence[Passage] | None,
+    tell: Callable[[str], None],
+) -> Made:
+    """See `evaluation.Evaluator`. A train split is not looked at: there is nothing to fit."""
+    speaker = Speaker.of(backbone, features.limit(backbone, benchmark))
+    chosen = "choices" in benchmark.columns
+    try:
+        pieces = [_choices(speaker, row) if chosen else speaker.text(row.text) for row in rows]
+    except ValueError as error:
+        raise Fault(f"benchmark {benchmark.name}: {error}", started=False) from error
+    flat = [piece for of_row in pieces for piece in of_row]
+    tensors = {
+        "last": np.array([piece.ids[-1] for piece in flat]),
+        "scored": np.array([piece.scored for piece in flat]),
+        "row": np.repeat(np.arange(len(rows)), [len(of_row) for of_row in pieces]),
+    }
+    if chosen:
+        tensors["truth"] = np.array([row.label for row in rows])
+        choices = [choice for row in rows for choice in row.choices]
+        tensors["characters"] = np.array([len(choice) for choice in choices])
+        tensors["bytes"] = np.array([len(choice.encode()) for choice in choices])
+    else:
+        tensors["bytes"] = np.array([len(row.text.encode()) for row in rows])
+    encoded = [Encoded(piece.read, (0,) * len(piece.read)) for piece in flat]
+    cut = batches(encoded, features.pad(backbone))
+    tensors["plain"] = likelihood.likelihoods(backbone, cut, tensors["last"], tensors["scored"])
+    return Made(encoded, {name: torch.from_numpy(values) for name, values in tensors.items()})
+
+
+def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Outcome:
+    """See `evaluation.Evaluator`."""
+    held = {name: tensor.numpy() for name, tensor in prepared.tensors.items()}
+    found = likelihood.likelihoods(subject.backbone, prepared.batches, held["last"], held["scored"])
+    if not bool(np.isfinite(found).all()):
+        raise FloatingPointError("some texts are NaN or infinitely unlikely")
+    chosen, yardstick = "truth" in held, _yardstick(held)
+    answers, off = (_answers(prepared.benchmark.metric, held, each) for each in (found, held["plain"]))
+    former = None
+    if previous is not None and len(previous.predictions) == len(answers):
+        former = previous.adapter_digest, np.array(previous.predictions, dtype=answers.dtype)
+    measured = comparing.compared(
+        prepared.benchmark, yardstick, len(answers), answers, {"adapter_off": off}, former
+    )  # fmt: skip
+    measured["gain"]["called"] = PLAIN
+    return Outcome(
+        measured,
+        answers.tolist(),
+        warnings=_warnings(answers) if chosen else (),
+        evidence={"rows": len(answers), "tokens": int(held["scored"].sum()), "passes": len(found)},
+    )
+
+
+def _choices(speaker: Speaker, row: Passage) -> list[Piece]:
+    return [speaker.continued(row.text, DELIMITER + choice) for choice in row.choices]
+
+
+def _answers(metric: str, held: dict[str, Any], found: Values) -> Any:
+    """What is said of each row: the sum of its negative log-likelihoods, or the choice that is preferred."""
+    if "truth" not in held:
+        sums = np.bincount(held["row"], weights=-found)
+        return np.array([float(f"{value:.{SIGNIFICANT}g}") for value in sums])
+    by = found / held[_BY[metric]] if metric in _BY else found
+    starts = np.flatnonzero(np.diff(held["row"], prepend=-1))
+    return np.array([int(of_row.argmax()) for of_row in np.split(by, starts[1:])], dtype=np.int64)
+
+
+def _yardstick(held: dict[str, Any]) -> Any:
+    if "truth" in held:
+        return Chosen(held["truth"])
+    tokens = np.bincount(held["row"], weights=held["scored"])
+    bits = held["bytes"] * math.log(2)
+    return Tallied(
+        lambda sums: np.stack([sums, tokens, bits], axis=1),
+        {
+            "perplexity": lambda each: np.exp(np.minimum(each[..., 0] / each[..., 1], math.log(tasks.WORST))),
+            "bits_per_byte": lambda each: np.minimum(each[..., 0] / each[..., 2], tasks.WORST),
+        },
+        {name: (metric.low, metric.high) for name, metric in tasks.TEXT_GENERATION.metrics.items()},
+    )
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A `comparing.Yardstick` for the choices [rows] that are preferred: the share that is right, whichever way they were
+    preferred, with the intervals of accuracy."""
+
+    truth: Labels
+
+    def value(self, name: str, answers: Labels) -> float:
+        """Return the share."""
+        return float((answers == self.truth).mean())
+
+    def estimate(self, name: str, answers: Labels, seed: int) -> Estimate:
+        """Return the share with its interval."""
+        right = int((answers == self.truth).sum())
+        return Estimate(self.value(name, answers), *statistics.wilson(right, len(self.truth)))
+
+    def difference(self, name: str, answers: Labels, others: Labels, seed: int) -> Estimate:
+        """Return how much larger the first share is, with its paired interval."""
+        return statistics.difference(
+            "accuracy", self.truth, answers, others, 2, seed
+        )  # right or not is all that counts
+
+
+def _warnings(answers: Labels) -> tuple[str, ...]:
+    if len(np.unique(answers)) == 1 and len(answers) > 1:
+        return (f"every row is answered with choice {int(answers[0])}",)
+    return ()
