@@ -192,9 +192,16 @@ class _Definition:
 
     def also(self, task: tasks.Task | None, metric: str) -> tuple[str, ...]:
         found = self.raw.get("also", [])
-        known = [name for name in (task.metrics if task else ()) if name != metric]
+        own = task.metrics[metric].columns if task and metric in task.metrics else ()
+        known = [
+            name for name, other in (task.metrics if task else {}).items() if name != metric and other.columns == own
+        ]
         if not isinstance(found, list) or any(name not in known for name in found) or len(set(found)) != len(found):
-            self.fault("also", "must list other metrics of the task", f"known are {', '.join(known)}")
+            self.fault(
+                "also",
+                "must list other metrics of the task that need the same columns",
+                f"known are {', '.join(known)}",
+            )
             return ()
         return tuple(found)
 

@@ -92,18 +92,19 @@ def test_the_choice_is_the_one_that_transformers_and_peft_prefer(
             values.append(value / {"acc": 1, "acc_norm": len(way), "acc_bytes": len(way.encode())}[metric])
         expected.append(values.index(max(values)))
     (answers,) = report["predictions"].values()
-    assert answers["labels"] == expected
+    assert [row[["acc", "acc_norm", "acc_bytes"].index(metric)] for row in answers["labels"]] == expected
     right = sum(said == row["right"] for said, row in zip(expected, rows, strict=True))
     assert told(report)["value"] == pytest.approx(right / len(rows))
     assert 0 < right < len(rows)
 
 
-def test_the_two_ways_to_prefer_are_not_the_same(base: Path, trained: tuple[Any, Path], tmp_path: Path) -> None:
-    answers = []
-    for metric in ("acc", "acc_norm"):
-        report = judged(trained[1], base, speakers.choices(tmp_path / metric, metric, rows=40), tmp_path / "s")
-        answers += [item["labels"] for item in report["predictions"].values()]
-    assert answers[0] != answers[1]
+def test_other_ways_to_prefer_are_measured_beside(base: Path, trained: tuple[Any, Path], tmp_path: Path) -> None:
+    alone = [told(judged(trained[1], base, speakers.choices(tmp_path / metric, metric, rows=40), tmp_path / "s"))
+             for metric in ("acc_norm", "acc_bytes")]  # fmt: skip
+    files = speakers.choices(tmp_path / "all", "acc", rows=40, also=["acc_norm", "acc_bytes"])
+    report = judged(trained[1], base, files, tmp_path / "s")
+    assert [item["value"] for item in told(report)["also"]] == [score["value"] for score in alone]
+    assert any(len(set(row)) > 1 for kept in report["predictions"].values() for row in kept["labels"])
 
 
 def test_an_adapter_that_learnt_the_language_is_published(
@@ -215,6 +216,7 @@ def test_a_base_model_without_a_head_of_its_own_cannot_be_asked(tmp_path: Path) 
         ({"metric": "acc"}, "columns of text, choices and label"),
         ({"columns": {"text": "t", "choices": "c", "label": "l"}}, "columns of text"),
         ({"labels": ["a", "b"]}, "text-generation has no classes to name"),
+        ({"also": ["acc"]}, "that need the same columns"),
         ({"direction": "up"}, "perplexity gets better going down"),
     ],
 )

@@ -29,8 +29,8 @@ SIGNIFICANT = 9
 PLAIN = "plain base model"
 DELIMITER = " "
 """What stands between a context and each choice."""
-_BY = {"acc_norm": "characters", "acc_bytes": "bytes"}
-"""What a choice's log-likelihood is divided by: a long one has more to be wrong about."""
+CHOSEN = {"acc": "", "acc_norm": "characters", "acc_bytes": "bytes"}
+"""What a choice's log-likelihood is divided by, by metric: a long one has more to be wrong about."""
 
 
 def prepare(
@@ -72,11 +72,11 @@ def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Ou
     found = likelihood.likelihoods(subject.backbone, prepared.batches, held["last"], held["scored"])
     if not bool(np.isfinite(found).all()):
         raise FloatingPointError("some texts are NaN or infinitely unlikely")
-    chosen, yardstick = "truth" in held, _yardstick(held)
-    answers, off = (_answers(prepared.benchmark.metric, held, each) for each in (found, held["plain"]))
+    answers, off = _answers(held, found), _answers(held, held["plain"])
     former = None
     if previous is not None and len(previous.predictions) == len(answers):
         former = previous.adapter_digest, np.array(previous.predictions, dtype=answers.dtype)
+    yardstick = _yardstick(prepared.benchmark.metric, held)
     measured = comparing.compared(
         prepared.benchmark, yardstick, len(answers), answers, {"adapter_off": off}, former
     )  # fmt: skip
@@ -84,7 +84,7 @@ def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Ou
     return Outcome(
         measured,
         answers.tolist(),
-        warnings=_warnings(answers) if chosen else (),
+        warnings=_warnings(answers),
         evidence={"rows": len(answers), "tokens": int(held["scored"].sum()), "passes": len(found)},
     )
 
@@ -93,19 +93,20 @@ def _choices(speaker: Speaker, row: Passage) -> list[Piece]:
     return [speaker.continued(row.text, DELIMITER + choice) for choice in row.choices]
 
 
-def _answers(metric: str, held: dict[str, Any], found: Values) -> Any:
-    """What is said of each row: the sum of its negative log-likelihoods, or the choice that is preferred."""
+def _answers(held: dict[str, Any], found: Values) -> Any:
+    """What is said of each row: the sum of its negative log-likelihoods [rows], or the choices that are preferred by each
+    metric [rows, metrics]."""
     if "truth" not in held:
         sums = np.bincount(held["row"], weights=-found)
         return np.array([float(f"{value:.{SIGNIFICANT}g}") for value in sums])
-    by = found / held[_BY[metric]] if metric in _BY else found
     starts = np.flatnonzero(np.diff(held["row"], prepend=-1))
-    return np.array([int(of_row.argmax()) for of_row in np.split(by, starts[1:])], dtype=np.int64)
+    ways = (found / held[by] if by else found for by in CHOSEN.values())
+    return np.stack([[int(row.argmax()) for row in np.split(way, starts[1:])] for way in ways], axis=1)
 
 
-def _yardstick(held: dict[str, Any]) -> Any:
+def _yardstick(metric: str, held: dict[str, Any]) -> Any:
     if "truth" in held:
-        return Chosen(held["truth"])
+        return Chosen(held["truth"], metric)
     tokens = np.bincount(held["row"], weights=held["scored"])
     bits = held["bytes"] * math.log(2)
     return Tallied(
@@ -120,28 +121,38 @@ def _yardstick(held: dict[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A `comparing.Yardstick` for the choices [rows] that are preferred: the share that is right, whichever way they were
-    preferred, with the intervals of accuracy."""
+    """A `comparing.Yardstick` for the choices [rows, metrics] that are preferred: the share that is right by a metric's way,
+    with the intervals of accuracy. `metric` is the benchmark's own."""
 
     truth: Labels
+    metric: str
 
     def value(self, name: str, answers: Labels) -> float:
         """Return the share."""
-        return float((answers == self.truth).mean())
+        return float(self._right(name, answers).mean())
 
     def estimate(self, name: str, answers: Labels, seed: int) -> Estimate:
         """Return the share with its interval."""
-        right = int((answers == self.truth).sum())
-        return Estimate(self.value(name, answers), *statistics.wilson(right, len(self.truth)))
+        return self._rights.estimate("accuracy", self._right(name, answers), seed)
 
     def difference(self, name: str, answers: Labels, others: Labels, seed: int) -> Estimate:
         """Return how much larger the first share is, with its paired interval."""
-        return statistics.difference(
-            "accuracy", self.truth, answers, others, 2, seed
-        )  # right or not is all that counts
+        return self._rights.difference("accuracy", self._right(name, answers), self._right(name, others), seed)
+
+    def discordant(self, answers: Labels, others: Labels) -> tuple[int, int]:
+        """Return how many rows only the first has right, and only the second, by the benchmark's own metric."""
+        return self._rights.discordant(self._right(self.metric, answers), self._right(self.metric, others))
+
+    @property
+    def _rights(self) -> statistics.Classes:
+        """Rows by whether they are answered right, which all should be."""
+        return statistics.Classes(np.ones_like(self.truth), 2)
+
+    def _right(self, name: str, answers: Labels) -> Labels:
+        return np.asarray(answers[:, list(CHOSEN).index(name)] == self.truth, dtype=np.int64)
 
 
-def _warnings(answers: Labels) -> tuple[str, ...]:
-    if len(np.unique(answers)) == 1 and len(answers) > 1:
-        return (f"every row is answered with choice {int(answers[0])}",)
+def _warnings(answers: Any) -> tuple[str, ...]:
+    if answers.ndim == 2 and len(answers) > 1 and len(np.unique(answers)) == 1:
+        return (f"every row is answered with choice {int(answers[0, 0])}",)
     return ()
