@@ -68,7 +68,8 @@ class Attached:
         """Choose one of the tasks that the adapter was trained for. Raises UsageError, the adapter taken off."""
         if type(task) is not int or not 0 <= task < self.tasks:
             self.detach()
-            message = f"the adapter was trained for tasks 0 to {self.tasks - 1}, and {task!r} is none of them"
+            nobody = "nothing says which is asked for" if task is None else f"{task!r} is none of them"
+            message = f"the adapter was trained for tasks 0 to {self.tasks - 1}, and {nobody}"
             raise errors.UsageError(message, hint=_WHICH)
         self.task = task
 
