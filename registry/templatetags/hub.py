@@ -91,6 +91,13 @@ def figure(value: float | str | None) -> str:
 
 
 @register.filter
+def p_value(value: float | str | None) -> str:
+    """A test's p: three decimals, or that it is below one in a thousand."""
+    known = number(value)
+    return "–" if known is None else "p < 0.001" if known < 0.001 else f"p = {known:.3f}"
+
+
+@register.filter
 def signed(value: float | str | None) -> str:
     """A difference with its sign (a true minus) and three decimals."""
     known = number(value)

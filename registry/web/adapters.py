@@ -11,7 +11,7 @@ from hub.spec import card
 from hub.spec.errors import SpecError
 from registry.queries import adapters, base_models, matrix, reports, shapes, versions
 from registry.queries.viewers import of_session
-from registry.web import markdown
+from registry.web import details, markdown
 from registry.web.pages import page
 
 PUBLIC = ("published", "hosted")
@@ -116,6 +116,8 @@ def _score(score: dict[str, Any]) -> dict[str, Any]:
         "baselines": score["baselines"] if isinstance(score.get("baselines"), dict) else {},
         "gain": gain | {"interval": _pair(gain.get("interval"))} if isinstance(gain, dict) else None,
         "gates": _objects(score.get("gates")),
+        "also": _objects(score.get("also")),
+        "shown": details.of(score),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from registry.models import Version
 from registry.services import adapters, users
 from tests.flush import committed_tests_leave_the_seed
 from tests.registry import factories
@@ -63,11 +64,29 @@ def site(live_server: Any) -> str:
     factories.make_score(run=version.run, gain=gain, component_folder=FOLDERS[0])
     for folder in FOLDERS:
         factories.make_component(manifest=manifest, folder=folder)
+    Version.objects.filter(pk=version.pk).update(report=report_of_many_classes())
     adapters.refresh(adapter=adapter)
     factories.make_base_alias(base=version.base_model, name="a-bert")
     kin = factories.make_base_model(name="a-rather-long-team-name/a-base-model-with-a-long-name-of-its-own-v2")
     factories.make_base_relation(base=kin, parent=version.base_model)
     return str(live_server.url)
+
+
+def report_of_many_classes() -> dict[str, Any]:
+    """A report with as many classes as a heat map shows, long names among them."""
+    labels = [f"class-{n}-of-some-length" for n in range(20)]
+    counts = [[40 if i == j else (i * j) % 7 for j in range(20)] for i in range(20)]
+    classes = [{"label": name, "precision": 0.9, "recall": 0.8, "f1": 0.847, "support": 60} for name in labels]
+    score = {
+        "benchmark": "a-rather-long-team-name/intents", "metric": "accuracy", "direction": "up", "value": 0.83,
+        "interval": [0.81, 0.85], "n": 872, "baselines": {"majority": 0.5, "probe": 0.6, "adapter_off": None},
+        "gain": {"value": 0.2, "interval": [0.15, 0.25], "over": "probe", "method": "paired bootstrap",
+                 "mcnemar": {"better": 240, "worse": 40, "p": 1e-30}},
+        "also": [{"metric": "f1", "value": 0.8, "interval": [0.78, 0.82]}], "claimed": 0.85, "gates": [],
+        "runtime": "reference", "evidence": "ran",
+        "details": {"classes": classes, "confusion": {"labels": labels, "counts": counts}},
+    }  # fmt: skip
+    return {"verdict": "passed", "summary": "s", "components": [{"folder": "", "scores": [score]}], "checks": []}
 
 
 PAGES = (
@@ -97,6 +116,21 @@ def test_every_page_fits_and_breaks_no_policy(chromium: Any, site: str, width: i
         assert page.evaluate("document.documentElement.scrollWidth") <= width, address
     assert not complaints
     context.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_heat_map_of_twenty_classes_scrolls_within_itself(chromium: Any, site: str, width: int) -> None:
+    page = chromium.new_context(viewport={"width": width, "height": 844}).new_page()
+    page.goto(site + PAGES[4])
+    page.click("text=Class by class")
+    assert page.locator(".heat td").count() == 400
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    shades = page.eval_on_selector_all(
+        ".heat td.h9, .heat td.h1", "all => all.map(td => getComputedStyle(td).backgroundColor)"
+    )
+    assert len(set(shades)) > 1, "the shades are drawn"
+    if path := os.environ.get("HUB_TEST_PICTURES"):
+        page.locator(".behind").screenshot(path=f"{path}/heat-{width}.png")
 
 
 def test_one_signs_in_makes_a_token_and_sees_it_once(chromium: Any, site: str) -> None:

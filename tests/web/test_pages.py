@@ -11,6 +11,7 @@ from registry.models import Token, User
 from registry.queries import adapters
 from registry.templatetags import hub
 from registry.web import adapters as web
+from registry.web import details
 from tests.registry import factories
 
 pytestmark = pytest.mark.django_db
@@ -205,7 +206,13 @@ def test_a_report_that_holds_anything_anywhere_has_a_page(odd: object) -> None:
     score = {
         "benchmark": "b", "digest": "0", "metric": "accuracy", "direction": "up", "value": 0.9, "interval": [0.8, 1.0], "n": 4,
         "baselines": {"probe": 0.5, "majority": 0.5, "adapter_off": 0.5},
-        "gain": {"value": 0.1, "interval": [0.0, 0.2], "method": "m"},
+        "gain": {"value": 0.1, "interval": [0.0, 0.2], "method": "m", "mcnemar": {"better": 3, "worse": 1, "p": 0.625}},
+        "also": [{"metric": "f1", "value": 0.8, "interval": [0.7, 0.9]}], "claimed": 0.95,
+        "details": {
+            "classes": [{"label": "bad", "precision": 1.0, "recall": 0.5, "f1": 0.667, "support": 2}],
+            "confusion": {"labels": ["bad", "good"], "counts": [[1, 1], [0, 2]]},
+            "confused": [{"truth": "bad", "said": "good", "rows": 1}],
+        },
         "gates": [{"gate": "min_gain", "passed": True, "decided": True, "bound": 0.1, "threshold": 0.0}],
         "runtime": "reference", "evidence": "ran",
     }  # fmt: skip
@@ -228,6 +235,15 @@ def test_a_report_that_holds_anything_anywhere_has_a_page(odd: object) -> None:
         assert "Validation report" in page
         for each in web.scores(report):
             hub.score_bar(each)
+
+
+def test_a_confusion_is_darker_the_larger_its_share_of_the_truth() -> None:
+    score = {"details": {"confusion": {"labels": ["a", "b"], "counts": [[9, 1], [0, 0]]}}}
+    shown = details.of(score)
+    assert [[cell["shade"] for cell in row["cells"]] for row in shown["rows"]] == [[8, 1], [0, 0]]
+    page = render_to_string("registry/_details.html", {"shown": shown | {"classes": [{"label": "a", "f1": 0.9}]}})
+    assert '<td class="h8">9</td><td class="h1">1</td>' in page
+    assert "0.900" in page
 
 
 def places(value, path=()):
