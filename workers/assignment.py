@@ -23,6 +23,7 @@ class Limits:
 
     seconds: float = 1800.0
     memory_gb: float = 8.0
+    """Beyond what the child shares with the backbone process."""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ MOST_SAID = pipes.LARGEST - (1 << 16)
 """Bytes that a child may say in all: its report, completed here, has to fit into one message."""
 WORDS, TRACE = 500, 8000
 """Characters that are kept of a stage or a fault, and of a traceback."""
+OUT_OF_MEMORY = ("allocate memory", "not enough memory", "could not create a primitive", "bad_alloc", "bad allocation")
+"""How torch, oneDNN and the C++ library say it where no MemoryError is raised."""
 
 
 class Cancelled(Exception):
@@ -213,7 +215,7 @@ def _outcome(work: Callable[[Tell], Message], tell: Tell) -> Message:
     except MemoryError:
         return {"fault": "out of memory"}
     except Exception as error:
-        if "allocate memory" in str(error):
+        if any(words in str(error) for words in OUT_OF_MEMORY):
             return {"fault": "out of memory"}
         return {"fault": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
 

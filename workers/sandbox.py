@@ -148,7 +148,7 @@ def fork(
         os.closerange(3, writing)
         os.closerange(writing + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         if "limits" in raised:  # what `enter` reads is the publisher's, too
-            _limit(resource.RLIMIT_DATA, _bytes(limits))
+            _limit_memory(_bytes(limits))
         work = enter()
         _confine(parent, limits, reach, raised)
         work(writing)
@@ -201,10 +201,15 @@ def _may_change_user() -> bool:
     return powers >> 6 & 0b11 == 0b11
 
 
+def _limit_memory(most: int) -> None:
+    """So many bytes beyond what it has of its parent: of what is written to (DATA), and of all that is mapped (AS)."""
+    pages = Path("/proc/self/statm").read_text().split()
+    mapped, written = (int(pages[column]) * resource.getpagesize() for column in (0, 5))
+    _limit(resource.RLIMIT_DATA, written + most)
+    _limit(resource.RLIMIT_AS, mapped + most)
+
+
 def _limit_all(limits: Limits, reach: Reach) -> None:
-    """Memory twice: what is written to (DATA), and all that is mapped beyond what was when the child was forked (AS)."""
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    _limit(resource.RLIMIT_AS, mapped + _bytes(limits))
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_CPU, int(limits.seconds) + 5)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)

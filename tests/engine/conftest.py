@@ -1,8 +1,9 @@
 """Base models, adapters and benchmarks for the engine's tests: real PEFT files on a tiny random BERT."""
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import torch
 
 from hub import runtime
 from hub.runtime.base import Backbone
+from tests.engine import makers
 from tests.engine.makers import SPECIMENS, TINY, lora_model
+from tests.engine.resident import SECRET, Resident
 
 # As a worker has it. On small matrices several threads wait for each other, ten times as long where others are at work.
 torch.set_num_threads(1)
@@ -66,3 +69,26 @@ def copy_of(tmp_path: Path) -> Callable[[str], Path]:
         return Path(shutil.copytree(SPECIMENS / name, tmp_path / Path(name).name))
 
     return copy
+
+
+@pytest.fixture(scope="module")
+def resident(tmp_path_factory: pytest.TempPathFactory) -> Resident:
+    place = tmp_path_factory.mktemp("resident")
+    adapter = makers.teacher(place / "good", makers.TINY)
+    opened = runtime.open_backbone(makers.TINY)
+    makers.judged(makers.assignment(adapter, makers.TINY), opened, place)  # everything is imported
+    return Resident(opened, makers.assignment(adapter, makers.TINY), place / "scratch")
+
+
+@pytest.fixture
+def open_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder that any user may write to, with somebody's token and somebody's file in it."""
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        with contextlib.suppress(PermissionError):
+            folder.chmod(0o777)
+    for name in ("token", "theirs"):
+        (tmp_path / name).write_text(SECRET)
+        (tmp_path / name).chmod(0o666)
+    yield tmp_path
+    for folder in ("/tmp", "/dev/shm", "/var/tmp"):
+        Path(folder, f"filled-{tmp_path.name}").unlink(missing_ok=True)

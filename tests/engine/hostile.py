@@ -5,7 +5,6 @@ None is a pretence: the tests run each with the walls away, too, and there it ge
 
 import contextlib
 import ctypes
-import fcntl
 import mmap
 import os
 import resource
@@ -17,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.engine.resident import Attack, Place
+from tests.engine.resident import Place
 
 PIECE = 1 << 20
 MUCH = 1100 << 20
@@ -48,6 +47,23 @@ def each(*attempts: Callable[[], object]) -> list[int]:
             attempt()
             found.append(number)
     return found
+
+
+def own_pipe() -> int:
+    """The descriptor that it talks through: the only pipe it holds."""
+    for number in range(3, 64):
+        with contextlib.suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(number).st_mode):
+                return number
+    raise OSError("no pipe")
+
+
+def new_pipe() -> tuple[int, int]:
+    """A pipe, or the one it has where the walls grant no other: then the attack goes on to what it is about."""
+    try:
+        return os.pipe()
+    except OSError:
+        return own_pipe(), own_pipe()
 
 
 # --- Out to others -------------------------------------------------------------------------------------------------
@@ -120,7 +136,7 @@ def bomb(place: Place) -> object:
 
 def detach(place: Place) -> object:
     """A daemon as daemons are made: twice forked, in a session of its own, and none of its parent's any more."""
-    reading, writing = os.pipe()
+    pipe = new_pipe()
     try:
         pid = os.fork()
     except OSError:
@@ -128,11 +144,11 @@ def detach(place: Place) -> object:
     if not pid:
         os.setsid()
         if not os.fork():
-            os.write(writing, str(os.getpid()).encode())
+            os.write(pipe[1], str(os.getpid()).encode())
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             time.sleep(600)
         os._exit(0)
-    return int(os.read(reading, 20))
+    return int(os.read(pipe[0], 20))
 
 
 def run_a_program(place: Place) -> object:
@@ -223,148 +239,3 @@ def raise_the_limits(place: Place) -> object:
     return each(
         lambda: resource.setrlimit(resource.RLIMIT_DATA, most), lambda: resource.setrlimit(resource.RLIMIT_FSIZE, most)
     )
-
-
-# --- What belongs to others ------------------------------------------------------------------------------------------
-def read_secrets(place: Place) -> object:
-    return each((place.folder / "token").read_text, lambda: os.listdir(place.folder))
-
-
-def read_an_environment(place: Place) -> object:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{place.victim}/environ").read_bytes().decode()
-    return ""
-
-
-class Vector(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-def read_memory(place: Place) -> object:
-    """By address: it is its parent's child, so it knows where its parent keeps what both had before the fork."""
-    mine = ctypes.create_string_buffer(8)
-    here, there = Vector(ctypes.addressof(mine), 8), Vector(id(None), 8)
-
-    def by_file() -> None:
-        with open(f"/proc/{place.parent}/mem", "rb") as file:
-            file.seek(id(None))
-            file.read(8)
-
-    def by_call() -> None:
-        call("process_vm_readv", place.parent, ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
-
-    return each(by_file, by_call)
-
-
-def trace(place: Place) -> object:
-    return each(lambda: call("ptrace", 0x4206, place.victim, 0, 0))  # PTRACE_SEIZE
-
-
-def kill_others(place: Place) -> object:
-    def by_descriptor() -> None:
-        call("pidfd_send_signal", call("pidfd_open", place.victim, 0), signal.SIGTERM, None, 0)
-
-    return each(by_descriptor, lambda: os.kill(place.victim, signal.SIGTERM), lambda: call("tkill", place.victim, 15))
-
-
-def kill_by_the_kernel(place: Place) -> object:
-    """A pipe's owner is signalled when there is something to read, and anybody may be named its owner."""
-    reading, writing = os.pipe()
-
-    def name_an_owner() -> None:
-        fcntl.fcntl(reading, fcntl.F_SETOWN, place.victim)
-        fcntl.fcntl(reading, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
-        os.write(writing, b"!")
-
-    return each(name_an_owner)
-
-
-def starve_others(place: Place) -> object:
-    """Set another process's limits instead of one's own."""
-    limits = (ctypes.c_uint64 * 2)(64, 64)
-    return each(lambda: call("prlimit64", place.victim, resource.RLIMIT_NOFILE, ctypes.byref(limits), None))
-
-
-def write_outside(place: Place) -> object:
-    theirs = place.folder / "theirs"
-    return each(
-        lambda: theirs.write_text("mine now"),
-        lambda: os.truncate(theirs, 0),
-        lambda: os.symlink("/etc", place.folder / "link"),
-        lambda: os.link(theirs, place.folder / "second"),
-        lambda: theirs.chmod(0o777),
-        lambda: os.utime(theirs),
-        lambda: (place.folder / "folder").mkdir(),
-        lambda: theirs.rename(place.folder / "elsewhere"),
-    )
-
-
-def speak_for_the_parent(place: Place) -> object:
-    """The parent's pipes, opened anew: whoever writes there is believed a verdict."""
-    return each(
-        *(lambda number=number: os.open(f"/proc/{place.parent}/fd/{number}", os.O_WRONLY) for number in range(3, 64))
-    )
-
-
-# --- The kernel ------------------------------------------------------------------------------------------------------
-def new_namespaces(place: Place) -> object:
-    return each(lambda: call("unshare", 0x10000000), lambda: call("unshare", 0x40000000))
-
-
-def keys(place: Place) -> object:
-    return each(
-        lambda: call("add_key", b"user", b"left here", b"for the next", 12, -2), lambda: call("keyctl", 0, -3, 1)
-    )
-
-
-def rare_calls(place: Place) -> object:
-    room = ctypes.create_string_buffer(256)
-    return each(lambda: call("io_uring_setup", 4, room), lambda: call("userfaultfd", 0))
-
-
-# --- What it says ----------------------------------------------------------------------------------------------------
-def own_pipe() -> int:
-    """The descriptor that it talks through: the only pipe it holds."""
-    for number in range(3, 64):
-        with contextlib.suppress(OSError):
-            if stat.S_ISFIFO(os.fstat(number).st_mode):
-                return number
-    raise OSError("no pipe")
-
-
-def saying(data: bytes, times: int = 1) -> Attack:
-    """An attack by words: these bytes, so many times, and then nothing more."""
-
-    def say(place: Place) -> object:
-        pipe = own_pipe()
-        for _ in range(times):
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(pipe, rest) :]
-        time.sleep(600)
-        return None
-
-    return say
-
-
-def framed(body: bytes) -> bytes:
-    return len(body).to_bytes(4, "big") + body
-
-
-def go_quiet(place: Place) -> object:
-    """Close the pipe and live on."""
-    os.close(own_pipe())
-    time.sleep(600)
-    return None
-
-
-def recurse(place: Place) -> object:
-    import sys
-
-    sys.setrecursionlimit(1 << 30)
-
-    class Deep:
-        def __repr__(self) -> str:
-            return repr(self)
-
-    return repr(Deep())

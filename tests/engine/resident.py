@@ -22,6 +22,8 @@ from workers.backbone import Server
 
 PATIENCE = 90.0
 LIMITS = Limits(seconds=20, memory_gb=1.0)
+MEANS = sandbox.means()
+SECRET = "ahub_secret_of_somebody"
 Attack = Callable[["Place"], object]
 
 
@@ -50,6 +52,11 @@ class Outcome:
     def got(self) -> Any:
         """What the attack got hold of; None where the child did not live to tell."""
         return self.answer.get("report", {}).get("got")
+
+    @property
+    def passed(self) -> bool:
+        """Whether the resident process lived, left nobody behind and let the next run pass."""
+        return self.lived and self.after.get("report", {}).get("verdict") == "passed"
 
     @property
     def fault(self) -> str:

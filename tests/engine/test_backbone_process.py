@@ -19,6 +19,7 @@ from hub import runtime
 from hub.runtime.base import Backbone
 from tests.engine import makers
 from tests.engine.makers import failed, judged
+from tests.system import poison
 from workers import engine, sandbox
 from workers.assignment import Assignment, Limits
 from workers.errors import Fault, LeaseLost
@@ -108,10 +109,27 @@ def test_a_run_beyond_its_time_is_a_fault(process: BackboneProcess, long: Assign
     assert not children(process)
 
 
-def test_a_run_beyond_its_memory_is_a_fault(process: BackboneProcess, short: Assignment, long: Assignment) -> None:
+def test_an_adapter_that_takes_too_much_memory_is_a_fault_and_an_attempt(
+    process: BackboneProcess, short: Assignment, place: Path
+) -> None:
+    """A valid one, and no crash by a signal: what it computes does not fit. With more memory it is judged: the control."""
     expected = digest(process, short)
-    with pytest.raises(Fault):
-        process.judge(replace(long, limits=Limits(memory_gb=0.05)), lambda stage: None)
+    rows = makers.write_benchmark(place / "even", poison.lines(poison.ROWS), poison.lines(20, seed=1))
+    greedy = makers.assignment(poison.write_poison(place / "greedy", 0), makers.TINY, rows, gates={})
+    with pytest.raises(Fault, match="^out of memory$") as told:
+        process.judge(replace(greedy, limits=Limits(memory_gb=poison.MEMORY_GB)), lambda stage: None)
+    assert told.value.started
+    assert digest(process, short) == expected
+    assert process.judge(greedy, lambda stage: None)["verdict"] == "passed"
+    usual = replace(greedy, snapshot=short.snapshot, limits=Limits(memory_gb=poison.MEMORY_GB))
+    assert process.judge(usual, lambda stage: None)["verdict"] == "passed", "others have enough"
+
+
+def test_where_a_run_cannot_even_read_its_files_it_is_a_fault(process: BackboneProcess, short: Assignment) -> None:
+    expected = digest(process, short)
+    with pytest.raises(Fault) as told:
+        process.judge(replace(short, limits=Limits(memory_gb=0.0)), lambda stage: None)
+    assert told.value.started
     assert digest(process, short) == expected
 
 

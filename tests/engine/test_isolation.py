@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from tests.engine import makers
 from workers import sandbox, selftest, settings, walls
+from workers.assignment import Limits
 from workers.process import BackboneProcess
 from workers.walls import numbers, syscalls, view
 
@@ -61,6 +63,57 @@ def test_without_the_filter_the_essential_walls_but_that_of_the_network_still_st
     """They stand twice, by means of different kinds. The network's second means is the namespace."""
     found = selftest.run(tmp_path, sandbox.means() - {"syscalls"}, namespace=False)
     assert set(found.breaches) <= {"network"} | ({"writing"} if os.geteuid() else set())
+
+
+def run_a_program() -> None:
+    pid = os.fork()
+    if not pid:
+        try:
+            os.execv("/bin/true", ["true"])
+        finally:
+            os._exit(1)
+    if os.waitpid(pid, 0)[1]:
+        raise OSError("the program was not run")
+
+
+def reached(raised: frozenset[str], folder: Path) -> set[str]:
+    """What a child gets that may read one file, write below one folder and have helpers."""
+    reach = sandbox.Reach((folder / "data.tsv",), (folder / "prepared",), helpers=True)
+    tries = {
+        "its data": (folder / "data.tsv").read_bytes,
+        "its folder": lambda: (folder / "prepared" / "made").write_text("text"),
+        "a helper": lambda: os.waitpid(os.fork() or os._exit(0), 0),
+        "other data": (folder / "other.tsv").read_bytes,
+        "another folder": lambda: (folder / "made").write_text("text"),
+        "a socket": lambda: socket.socket().close(),
+        "a session": os.setsid,
+        "a program": run_a_program,
+    }
+
+    def work(pipe: int) -> None:
+        for name, attempt in tries.items():
+            try:
+                attempt()
+            except OSError:
+                continue
+            os.write(pipe, f"{name}\n".encode())
+
+    child = sandbox.fork(lambda: work, Limits(seconds=20, memory_gb=1), reach, raised)
+    with os.fdopen(os.dup(child.pipe), "r") as pipe:
+        found = set(pipe.read().splitlines())
+    child.end()
+    return found
+
+
+@needs_all
+def test_the_child_that_prepares_a_benchmark_reaches_its_files_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("data.tsv", "other.tsv"):
+        (tmp_path / name).write_text("text")
+    (tmp_path / "prepared").mkdir()
+    due = {"its data", "its folder", "a helper"}
+    assert reached(sandbox.means(), tmp_path) == due
+    free = {"other data", "another folder", "a socket", "a program"}
+    assert reached(frozenset(), tmp_path) >= due | free, "the control: without walls it gets the rest"
 
 
 def test_the_level_names_what_is_missing() -> None:
