@@ -114,11 +114,11 @@ class Resident:
         sandbox.adopt_orphans()
         commands, _kept_open = os.pipe()
         server = Server(commands, os.open(os.devnull, os.O_WRONLY), self.scratch, walls.found(()), raised)
-        server.backbones[self.backbone.fingerprint] = self.backbone
+        server.shelf._bases.put(self.backbone.fingerprint, self.backbone, 0)
         usual, mine = engine.judge, os.getpid()
 
-        def hostile(*given: Any) -> dict[str, Any]:
-            met = replace(place, parent=mine, backbone=self.backbone, tell=given[-1])
+        def hostile(assignment: Any, backbone: Any, prepared: Any, snapshot: Any, tell: Any, *_: Any) -> dict[str, Any]:
+            met = replace(place, parent=mine, backbone=backbone, tell=tell)
             return {"got": attack(met), "environment": {}}
 
         engine.judge = hostile  # type: ignore[assignment]
