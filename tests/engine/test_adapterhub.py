@@ -25,9 +25,7 @@ ANSWERS = dict(np.load(drawn.HERE / "answers.npz"))
 REFUSED = json.loads((drawn.HERE / "answers.json").read_text())
 SAMPLES = {name: (family, files) for name, family, files in drawn.samples()}
 CONVERTED = {"pytorch_adapter.bin": "adapter.safetensors", "pytorch_model_head.bin": "model_head.safetensors"}
-WAIT = ("prefix_tuning", "prompt_tuning", "mam", "unipelt")
-"""Configurations that the library answers with and this hub does not run yet: it says so (tests/formats)."""
-RUNS = [name for name in ANSWERS if not name.startswith(WAIT)]
+RUNS = list(ANSWERS)
 MAKE = {"bert": (t.BertModel, t.BertConfig), "roberta": (t.RobertaModel, t.RobertaConfig)}
 
 
@@ -70,9 +68,11 @@ def test_an_adapter_answers_as_it_does_in_its_library(name: str, bases: Path, tm
     family, files = SAMPLES[name]
     base = bases / family.split()[0]
     model, _ = runtime.load(write(files, tmp_path / "adapter"), base)
+    # the rows of a prompt see padding in the library, and not here (test_adapterhub_prompts.py)
+    whole = [row for row, length in enumerate(drawn.LENGTHS) if length == drawn.TOKENS or not name.startswith("prompt")]
     theirs = torch.from_numpy(ANSWERS[name])
     ours = answer(model, family.split()[0])
-    assert same(ours, theirs), f"apart by {(ours - theirs).abs().max():.3g} of {theirs.abs().max():.3g}"
+    assert same(ours[whole], theirs[whole]), f"apart by {(ours - theirs).abs().max():.3g} of {theirs.abs().max():.3g}"
     assert model.adapter.consumed >= model.adapter.every - set(model.head.consumed if model.head else ()), "all at work"
     model.adapter.enabled = False
     assert not same(answer(model, family.split()[0]), theirs), "the adapter did nothing"

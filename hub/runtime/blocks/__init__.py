@@ -1,5 +1,6 @@
 """Adapters that are computed beside the base model's own layers, since no weight can say them: a file a method."""
 
+from hub.runtime.blocks import adapterhub_prompts
 from hub.runtime.blocks.block import Block, Tensors
 from hub.runtime.blocks.bottleneck import bottleneck
 from hub.runtime.blocks.invertible import invertible
@@ -24,5 +25,7 @@ BLOCKS: dict[str, Block] = {
     "lily": lily,
     "invertible": invertible,
     "reft": reft,
+    "adapterhub.prefix": adapterhub_prompts.prefix,
+    "adapterhub.prompt": adapterhub_prompts.prompt,
 }
 """`Part.kind` -> what sets its hooks."""

@@ -55,6 +55,17 @@ def same(keys: torch.Tensor, values: torch.Tensor) -> Prefix:
     return lambda hidden: (keys, values)
 
 
+def gated(keys: torch.Tensor, values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> Prefix:
+    """A prefix as strong as a gate says that has read the text, all its tokens: one for both, or one for keys and one for values.
+    `weight` [gates, hidden], `bias` [gates]."""
+
+    def prefix(hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        strength = torch.nn.functional.linear(hidden, weight, bias).sigmoid().mean(1)[:, :, None, None, None]
+        return keys * strength[:, 0], values * strength[:, -1]
+
+    return prefix
+
+
 def put(attention: Any, prefix: Prefix, enabled: Callable[[], bool]) -> Any:
     """Let an attention layer look at a prefix, as long as it is enabled; returns the hook's handle."""
     names = _names(attention)

@@ -50,14 +50,14 @@ def prompt(attached: Attached, backbone: Backbone, component: Component, part: P
             chosen = attached.chosen(len(embedded))
             many = rows * (cols[chosen] @ across[chosen])
         given["inputs_embeds"] = torch.cat([many.to(embedded.dtype).expand(len(embedded), -1, -1), embedded], dim=1)
-        given["attention_mask"] = _lengthened(given.get("attention_mask"), count, 1)
+        given["attention_mask"] = lengthened(given.get("attention_mask"), count, 1)
         if given.get("token_type_ids") is not None:
-            given["token_type_ids"] = _lengthened(given["token_type_ids"], count, 0) if typed else None
+            given["token_type_ids"] = lengthened(given["token_type_ids"], count, 0) if typed else None
         given.pop("position_ids", None)  # PEFT sets them aside too
         _check_length(backbone, given["inputs_embeds"].shape[1], count)
 
     attached.taken += count
-    attached.add(_on_inputs(attached, backbone.model, before), part.tensors)
+    attached.add(on_inputs(attached, backbone.model, before), part.tensors)
 
 
 def prefix(attached: Attached, backbone: Backbone, component: Component, part: Part, tensors: Tensors) -> None:
@@ -101,7 +101,7 @@ def _moved(attached: Attached, backbone: Backbone, count: int, typed: bool) -> A
         if not typed and "token_type_ids" in given:
             given["token_type_ids"] = None
 
-    return _on_inputs(attached, embeddings if counts else backbone.model, before)
+    return on_inputs(attached, embeddings if counts else backbone.model, before)
 
 
 def _places(backbone: Backbone, tokens: int, mask: torch.Tensor | None) -> torch.Tensor:
@@ -116,7 +116,7 @@ def names_of(module: Any) -> list[str]:
     return [] if module is None else list(inspect.signature(type(module).forward).parameters)[1:]
 
 
-def _on_inputs(attached: Attached, module: Any, change: Callable[[Inputs], None]) -> Any:
+def on_inputs(attached: Attached, module: Any, change: Callable[[Inputs], None]) -> Any:
     """Change what a module is called with, as long as the adapter is on."""
     names = names_of(module)
 
@@ -130,7 +130,7 @@ def _on_inputs(attached: Attached, module: Any, change: Callable[[Inputs], None]
     return module.register_forward_pre_hook(hook, with_kwargs=True)
 
 
-def _lengthened(given: torch.Tensor | None, count: int, value: int) -> torch.Tensor | None:
+def lengthened(given: torch.Tensor | None, count: int, value: int) -> torch.Tensor | None:
     """[rows, tokens] with `count` columns of a value in front."""
     if given is None:
         return None

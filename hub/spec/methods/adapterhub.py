@@ -9,7 +9,15 @@ import re
 from typing import Any
 
 from hub.spec import components, documents, families, snapshot, tensors
-from hub.spec.methods import adapterhub_head, adapterhub_parts, adapterhub_table, bottleneck, heads, layout
+from hub.spec.methods import (
+    adapterhub_head,
+    adapterhub_parts,
+    adapterhub_prompts,
+    adapterhub_table,
+    bottleneck,
+    heads,
+    layout,
+)
 from hub.spec.methods import adapterhub_places as places
 from hub.spec.methods.adapterhub_parts import Group, Settings
 from hub.spec.methods.layout import Form, Knob
@@ -193,6 +201,8 @@ class _Reader:
                 knob.symbol: self.number(knob, self.config) for knob in group.row.knobs if knob.key in self.config
             }
         settings = adapterhub_parts.of(group, self.settings)
+        if isinstance(settings, adapterhub_prompts.Prefix) and self.base is not None and self.base.layers:
+            known["prefix"] = 2 * len(set(self.base.layers) - settings.left_out) * self.base.sizes["hidden"]
         if isinstance(settings, bottleneck.Settings) and "d" in known:
             known["b"] = settings.width(group.module, known["d"])
         return known
@@ -281,7 +291,7 @@ class _Reader:
             variant=self.variant(),
             config=self.rebuilt(),
             weights=source.weights,
-            parts=tuple(adapterhub_parts.joined(self.parts)),
+            parts=tuple(adapterhub_prompts.joined(adapterhub_parts.joined(self.parts), self.copies)),
             head=head,
             rank=max(widths, default=None),
             parameters=sum(tensor.count for tensor in self.trained),

@@ -8,14 +8,20 @@ from collections.abc import Callable
 from typing import Any
 
 from hub.spec import components, tensors
-from hub.spec.methods import adapterhub_lora, adapterhub_reft, adapterhub_table, bottleneck
+from hub.spec.methods import adapterhub_lora, adapterhub_prompts, adapterhub_reft, adapterhub_table, bottleneck
 from hub.spec.methods.adapterhub_table import Row
 from hub.spec.methods.layout import Form, Symbols
 
-Settings = bottleneck.Settings | adapterhub_lora.Settings | adapterhub_reft.Settings
+Settings = (
+    bottleneck.Settings
+    | adapterhub_lora.Settings
+    | adapterhub_reft.Settings
+    | adapterhub_prompts.Prefix
+    | adapterhub_prompts.Prompt
+)
 READERS: dict[str, Callable[[components.Source, dict[str, Any]], Settings]] = {
     "bottleneck": bottleneck.read, "lora": adapterhub_lora.read, "mtl_lora": adapterhub_lora.read,
-    "reft": adapterhub_reft.read,
+    "reft": adapterhub_reft.read, "prefix_tuning": adapterhub_prompts.read_prefix, "prompt_tuning": adapterhub_prompts.read_prompt,
 }  # fmt: skip
 """Architecture -> what judges its configuration."""
 _STEMS = {"adapter_down.0": "down", "adapter_up": "up", "adapter_norm_after": "norm_after", "gate": "gate"}
@@ -73,6 +79,10 @@ def part(group: Group, chosen: Form, symbols: Symbols, settings: list[Settings],
         scale = 1.0 if old else mine.scale
     elif isinstance(mine, adapterhub_reft.Settings):
         activation = mine.activation
+    elif isinstance(mine, adapterhub_prompts.Prefix | adapterhub_prompts.Prompt):
+        kind, activation = mine.kind, mine.activation
+    elif group.row.container == "prefix_gates":
+        kind = adapterhub_prompts.GATE
     elif group.row.container == "invertible_adapters":
         activation = next((item.activation for item in settings if isinstance(item, bottleneck.Settings)), None)
     keys = {role: tensor.name for role, tensor in own.items()}

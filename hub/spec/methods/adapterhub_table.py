@@ -97,7 +97,7 @@ FUSION = Row(
 )  # fmt: skip
 # what stands beside the others' tensors
 BESIDE = (
-    Row("prefix_tuning", "prefix_gates", (form("any", "weight: 1 d", "bias: 1"),)),
+    Row("prefix_tuning", "prefix_gates", (form("any", "weight: 1 d", "bias: 1"), form("any", "weight: 2 d", "bias: 2"))),
     Row("invertible", "invertible_adapters", (
         form("any", "F.0.weight: h d/2", "F.0.bias: h", "F.2.weight: d/2 h", "F.2.bias: d/2", "G.0.weight: h d/2",
              "G.0.bias: h", "G.2.weight: d/2 h", "G.2.bias: d/2"),

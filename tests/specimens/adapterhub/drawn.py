@@ -89,7 +89,7 @@ def weights(table):
 
 def _first(key, table):
     before = key.replace("adapter_down.0.", "adapter_norm_before.")
-    if before in table:
+    if before != key and before in table:
         return before
     place, pool, rest = key.partition(".prefix_tuning.pool.")
     body = place.partition("encoder.")[0]
