@@ -7,12 +7,14 @@ benchmark's data.
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from hub.runtime import predict, weights
@@ -20,16 +22,18 @@ from hub.runtime.base import Backbone
 from hub.runtime.predict import Batch, Encoded
 from hub.spec import rows as examples
 from hub.spec.benchmark import Benchmark
-from workers import evaluators, features
+from workers import evaluators, features, statistics
 from workers import scratch as scratch_files
 from workers.assignment import BenchmarkFiles
 from workers.errors import Fault
-from workers.evaluation import Prepared
+from workers.evaluation import READ_WHOLE, Prepared
 from workers.probe import Probe
 
-EDITION = 6
+EDITION = 7
 """Raised when what is cached, or how it is computed, changes."""
 FIRST_ROWS = 8
+FIRST_STAGE = 64
+"""Rows that are answered before the rest: what cannot answer them is not asked for more."""
 _ROWS = ("ids", "types", "lengths")
 _OWN = "of/"
 """Before the names of an evaluator's own tensors."""
@@ -62,7 +66,10 @@ def cached(backbone: Backbone, benchmark: Benchmark, scratch: Path) -> Prepared 
     probed = Probe(stored["probe"].numpy(), facts["probe"]) if "probe" in stored else None
     fill = features.pad(backbone)
     first = predict.one_batch(encoded[:FIRST_ROWS], fill)
-    return Prepared(benchmark, tuple(predict.batches(encoded, fill)), first, tensors, probed, facts["texts"])
+    stages = [predict.batches(encoded, fill, chosen) for chosen in _samples(benchmark, len(encoded))]
+    batches = tuple(batch for stage in stages for batch in stage)
+    ends = tuple(map(len, stages))
+    return Prepared(benchmark, batches, first, tensors, probed, facts["texts"], ends)
 
 
 def prepare(backbone: Backbone, files: BenchmarkFiles, scratch: Path, tell: Callable[[str], None]) -> None:
@@ -78,6 +85,20 @@ def prepare(backbone: Backbone, files: BenchmarkFiles, scratch: Path, tell: Call
     if made.probe is not None:
         tensors["probe"] = torch.from_numpy(made.probe.predictions)
     scratch_files.write(_path(backbone, benchmark, scratch), tensors)
+
+
+def _samples(benchmark: Benchmark, count: int) -> list[list[int]]:
+    """The rows in stages, each a sample of all: 64, as many again, and always as many as were before (`workers.early`).
+
+    Drawn by the benchmark's digest, so they are part of the protocol. One stage where answers are not read row by row.
+    """
+    if benchmark.task not in READ_WHOLE:
+        return [list(range(count))]
+    order = np.random.Generator(np.random.PCG64(statistics.seed_of(benchmark.digest))).permutation(count).tolist()
+    ends = [0, FIRST_STAGE]
+    while ends[-1] < count:
+        ends.append(2 * ends[-1])
+    return [sorted(order[start:end]) for start, end in itertools.pairwise(ends)]
 
 
 def folder(scratch: Path) -> Path:

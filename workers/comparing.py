@@ -49,11 +49,8 @@ def compared(
     `n` counts the rows, `baselines` are answers by their name in BASELINES, `former` is (adapter digest, its answers).
     """
     name, seed = benchmark.metric, statistics.seed_of(benchmark.digest)
-    sign = 1.0 if benchmark.direction == "up" else -1.0
     values = {key: yardstick.value(name, other) for key, other in baselines.items()}
-    # The strongest of what needs no adapter, the probe first among equals: a probe that a publisher's own train split
-    # has spoilt, or a head that does all the work by itself, must not make an adapter look useful.
-    over = max((key for key in STRENGTH if key in values), key=lambda key: sign * values[key])
+    over = strongest(benchmark, values)
     value = yardstick.estimate(name, answers, seed)
     score: dict[str, Any] = {
         "benchmark": benchmark.name,
@@ -76,6 +73,16 @@ def compared(
     if benchmark.also:
         score["also"] = [_measured(yardstick, other, answers, seed) for other in benchmark.also]
     return score
+
+
+def strongest(benchmark: Benchmark, values: Mapping[str, float]) -> str:
+    """Return which baseline a gain is over, of those with these values.
+
+    The strongest of what needs no adapter, the probe first among equals: a probe that a publisher's own train split has spoilt, or a
+    head that does all the work by itself, must not make an adapter look useful.
+    """
+    sign = 1.0 if benchmark.direction == "up" else -1.0
+    return max((key for key in STRENGTH if key in values), key=lambda key: sign * values[key])
 
 
 def rounded(value: float) -> float:

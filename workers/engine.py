@@ -135,7 +135,8 @@ class Run:
 
     def _subject(self, component: Component, attached: Attached, tensors: Mapping[str, torch.Tensor]) -> Subject:
         head = self._head(component, tensors)
-        return Subject(self.backbone, head, self._declared(component), lambda: _switched_off(attached))
+        gates, plain = self.assignment.plan["gates"], lambda: _switched_off(attached)
+        return Subject(self.backbone, head, self._declared(component), plain, gates, self.tell)
 
     def _head(self, component: Component, tensors: Mapping[str, torch.Tensor]) -> Any:
         if component.head is not None:

@@ -5,7 +5,8 @@ score(subject, prepared, previous) -> Outcome               once per adapter
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from workers.errors import Rejected
 from workers.probe import Probe
 
 Tensors = Mapping[str, torch.Tensor]
-_READ_WHOLE = frozenset({"text-classification", "sentence-similarity"})
+READ_WHOLE = frozenset({"text-classification", "sentence-similarity"})
 """ML tasks whose answers are about a row as a whole."""
 
 
@@ -48,12 +49,25 @@ class Prepared:
     tensors: Tensors
     probe: Probe | None
     texts: Any = None
+    stages: tuple[int, ...] = ()
+    """How many batches each stage has; all in one, if nothing is said. Stages are samples of the rows."""
     trunks: Trunks = field(default_factory=dict)
     """States of the plain base where adapters on upper layers begin (`workers.trunk`), as far as they are kept."""
 
-    def first_tokens(self, backbone: Backbone) -> Pooled:
-        """What a head reads of every row, with whatever is attached."""
-        return predict.first_tokens(backbone, self.batches, self.trunks)
+    @property
+    def staged(self) -> list[tuple[Batch, ...]]:
+        """The batches of each stage."""
+        ends = list(itertools.accumulate(self.stages or (len(self.batches),)))
+        return [self.batches[start:end] for start, end in itertools.pairwise([0, *ends])]
+
+    def passes(self, backbone: Backbone) -> Iterator[tuple[list[int], Pooled]]:
+        """Stage by stage: the numbers of its rows, and what a head reads of them with whatever is attached."""
+        at = 0
+        for cut in self.staged:
+            end = at + sum(batch.input_ids.numel() for batch in cut)
+            trunks = {layer: states[:, at:end] for layer, states in self.trunks.items()}
+            yield sorted(row for batch in cut for row in batch.rows), predict.first_tokens(backbone, cut, trunks)
+            at = end
 
     def within(self, tokens: int) -> "Prepared":
         """The same with no row longer than `tokens`: an adapter may take positions of its own. Raises Rejected where answers
@@ -61,7 +75,7 @@ class Prepared:
         longest = max(batch.input_ids.shape[1] for batch in self.batches)
         if longest <= tokens:
             return self
-        if self.benchmark.task not in _READ_WHOLE:
+        if self.benchmark.task not in READ_WHOLE:
             message = f"{self.benchmark.name}: rows have up to {longest} tokens, and beside the adapter's own there is room for {tokens}"
             raise Rejected("load", message, "train with fewer virtual tokens, or choose a benchmark of shorter rows")
         cut = tuple(predict.within(batch, tokens) for batch in self.batches)
@@ -80,6 +94,10 @@ class Subject:
     """What it calls its classes, in the head's order."""
     plain: Callable[[], AbstractContextManager[None]]
     """Within it the adapter is switched off."""
+    gates: Mapping[str, Any] = field(default_factory=dict)
+    """What the plan asks of a score."""
+    tell: Callable[[str], None] = lambda stage: None
+    """Hears what is known before the end."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def path(backbone: Backbone, prepared: Prepared, layer: int, scratch: Path) -> P
 
 def write(backbone: Backbone, prepared: Prepared, layer: int, scratch: Path) -> None:
     """Compute the states that enter `layer` and keep them. Nothing may be attached."""
-    states = torch.cat(predict.climb(backbone, prepared.batches, layer), 1)
+    states = torch.cat([state for cut in prepared.staged for state in predict.climb(backbone, cut, layer)], 1)
     scratch_files.write(path(backbone, prepared, layer, scratch), {_STATES: states[0].clone()})
 
 

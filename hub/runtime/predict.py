@@ -146,13 +146,13 @@ def tokenise(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, 
     return [Encoded(tuple(i), tuple(t)) for i, t in zip(found["input_ids"], types, strict=True)]
 
 
-def batches(rows: Sequence[Encoded], pad: int) -> list[Batch]:
-    """Cut rows into batches of equally long ones: by token count (ties by row number), up to 2 048 tokens in each.
+def batches(rows: Sequence[Encoded], pad: int, chosen: Sequence[int] | None = None) -> list[Batch]:
+    """Cut rows (the chosen ones, if any are) into batches of equally long ones: by token count (ties by row number), up to 2 048 tokens in each.
 
     Without padding nothing is computed in vain and nothing has to be masked. The rule is part of the protocol: equal rows always
     meet in equal batches, so a replay gives equal bits.
     """
-    order = sorted(range(len(rows)), key=lambda i: (len(rows[i].ids), i))
+    order = sorted(range(len(rows)) if chosen is None else chosen, key=lambda i: (len(rows[i].ids), i))
     found = []
     for length, same in itertools.groupby(order, lambda i: len(rows[i].ids)):
         size, alike = max(1, BATCH_TOKENS // max(1, length)), list(same)
@@ -238,13 +238,22 @@ def first_tokens(backbone: Backbone, cut: Sequence[Batch], trunks: Trunks = _NO_
     `trunks`: what `climb` gave of these very batches on the plain base, end to end, by layer; the highest that lies below all that is
     attached is begun at.
     """
-    if not encoder.packs(backbone):
-        return states(backbone, cut)
-    layer = max((layer for layer in trunks if layer <= encoder.untouched(backbone)), default=0)
+    order = torch.tensor([row for batch in cut for row in batch.rows]).argsort()
     with torch.inference_mode():
-        first = torch.cat(list(_firsts(backbone, bundles(cut), layer, trunks.get(layer))))
-        first = first[torch.tensor([row for batch in cut for row in batch.rows]).argsort()]
+        if not encoder.packs(backbone):
+            return _read_whole(backbone, bundles(cut), order)
+        layer = max((layer for layer in trunks if layer <= encoder.untouched(backbone)), default=0)
+        first = torch.cat(list(_firsts(backbone, bundles(cut), layer, trunks.get(layer))))[order]
         return Pooled(first.float(), backbone.model.pooler(first[:, None]).float() if backbone.pools else None)
+
+
+def _read_whole(backbone: Backbone, given: Sequence[Bundle], order: torch.Tensor) -> Pooled:
+    first, pooler = [], []
+    for bundle in given:
+        for batch, last, pooled in _passed(backbone, bundle):
+            first.append(_read(last, batch.attention_mask, backbone.is_decoder).float())
+            pooler.append(pooled)
+    return Pooled(torch.cat(first)[order], torch.cat(pooler)[order].float() if backbone.pools else None)
 
 
 def _firsts(

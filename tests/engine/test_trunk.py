@@ -1,5 +1,6 @@
 """States below the first layer that an adapter touches are kept, and change no bit of what is answered."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 from hub import runtime
-from hub.runtime import encoder, predict
+from hub.runtime import encoder
 from hub.runtime.base import Backbone
+from hub.runtime.predict import Trunks
 from hub.spec import validation
 from tests.engine import makers
 from workers import scratch as scratch_files
@@ -30,6 +32,13 @@ def prepared(tmp_path: Path, backbone: Backbone) -> Prepared:
     return makers.ready(files, backbone, tmp_path / "scratch")
 
 
+def firsts(prepared: Prepared, backbone: Backbone, trunks: Trunks) -> torch.Tensor:
+    """First tokens and poolers of all stages, [rows, 2 * hidden]."""
+    assert len(prepared.staged) == 3, "several stages, so that each has to find its own part"
+    seen = [states for _, states in dataclasses.replace(prepared, trunks=trunks).passes(backbone)]
+    return torch.cat([torch.cat([one.first, one.pooler], 1) for one in seen if one.pooler is not None])
+
+
 def on(backbone: Backbone, folder: Path) -> Any:
     snapshot = runtime.open_snapshot(folder)
     (component,) = validation.inspect(snapshot, backbone.base).components
@@ -45,16 +54,13 @@ def test_what_is_computed_on_from_kept_states_has_the_same_bits(
     trunk.write(backbone, prepared, 1, tmp_path)
     states = trunk.read(backbone, prepared, 1, tmp_path)
     assert states is not None
-    plain = prepared.first_tokens(backbone).first
+    plain = firsts(prepared, backbone, {})
     with on(backbone, save_lora(**UPPER)):
         assert trunk.asked(backbone) == 1
-        whole = predict.first_tokens(backbone, prepared.batches)
-        short = predict.first_tokens(backbone, prepared.batches, {1: states})
-        wrong = predict.first_tokens(backbone, prepared.batches, {1: states * 1.5})
-    assert torch.equal(whole.first, short.first)
-    assert whole.pooler is not None and short.pooler is not None and torch.equal(whole.pooler, short.pooler)
-    assert not torch.equal(whole.first, plain), "the adapter did nothing"
-    assert not torch.equal(wrong.first, whole.first), "the kept states were not read"
+        whole, short, wrong = (firsts(prepared, backbone, kept) for kept in ({}, {1: states}, {1: states * 1.5}))
+    assert torch.equal(whole, short)
+    assert not torch.equal(whole, plain), "the adapter did nothing"
+    assert not torch.equal(wrong, whole), "the kept states were not read"
 
 
 def test_an_adapter_that_touches_a_lower_layer_does_not_begin_above_it(
@@ -63,8 +69,7 @@ def test_an_adapter_that_touches_a_lower_layer_does_not_begin_above_it(
     wrong = torch.zeros(1, sum(batch.input_ids.numel() for batch in prepared.batches), backbone.hidden_size)
     with on(backbone, save_lora(target_modules=["query"], layers_to_transform=[0])):
         assert trunk.asked(backbone) == 0
-        whole = predict.first_tokens(backbone, prepared.batches)
-        assert torch.equal(predict.first_tokens(backbone, prepared.batches, {1: wrong}).first, whole.first)
+        assert torch.equal(firsts(prepared, backbone, {1: wrong}), firsts(prepared, backbone, {}))
 
 
 def test_what_only_the_head_adapts_begins_at_the_last_layer(prepared: Prepared, backbone: Backbone) -> None:

@@ -51,7 +51,9 @@ def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Ou
     truth, head = prepared.tensors["truth"].numpy(), subject.head
     if head.num_labels != 1:
         raise labels.Mismatch(f"the head has {head.num_labels} outputs, a number needs one")
-    predicted = _answers(head, prepared.first_tokens(subject.backbone))
+    predicted = np.empty_like(truth)
+    for rows, seen in prepared.passes(subject.backbone):
+        predicted[rows] = _answers(head, seen)
     off = _answers(head, features.states_of(prepared.tensors))
     baselines = {"majority": np.full_like(truth, truth.mean()), "adapter_off": off}
     if prepared.probe is not None:

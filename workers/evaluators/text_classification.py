@@ -1,6 +1,7 @@
 """Text classification, single sentences and pairs: predictions, baselines, gains."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,10 +10,10 @@ from hub.runtime import predict
 from hub.runtime.base import Backbone
 from hub.runtime.heads import ClassificationHead
 from hub.runtime.predict import Pooled
-from hub.spec import tasks
+from hub.spec import policy, tasks
 from hub.spec.benchmark import Benchmark
 from hub.spec.rows import Text
-from workers import comparing, details, features, labels, probe, statistics
+from workers import comparing, details, early, features, labels, probe, statistics
 from workers.evaluation import Made, Outcome, Prepared, Previous, Subject
 from workers.statistics import Labels
 
@@ -42,12 +43,22 @@ def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Ou
     benchmark, head, truth = prepared.benchmark, subject.head, prepared.tensors["truth"].numpy()
     mapping = labels.match(subject.declared, head.num_labels, benchmark.labels)
     place = np.array(mapping.to_benchmark, dtype=np.int64)
-    predicted = place[_answers(head, prepared.first_tokens(subject.backbone))]
     off = place[_answers(head, features.states_of(prepared.tensors))]
+    baselines, former = _baselines(prepared, truth, off), _former(previous, len(truth))
     yardstick = statistics.Classes(truth, len(benchmark.labels))
-    measured = comparing.compared(
-        benchmark, yardstick, len(truth), predicted, _baselines(prepared, truth, off), _former(previous, len(truth))
+
+    def compared(answers: Labels) -> dict[str, Any]:
+        return comparing.compared(benchmark, yardstick, len(truth), answers, baselines, former)
+
+    over = comparing.strongest(
+        benchmark, {name: yardstick.value(benchmark.metric, said) for name, said in baselines.items()}
     )
+    watch = _watch(subject, benchmark, truth, [baselines[over], *([former[1]] if former else [])], compared)
+    predicted, answered = np.empty_like(truth), np.zeros(len(truth), dtype=bool)
+    for rows, seen in prepared.passes(subject.backbone):
+        predicted[rows], answered[rows] = place[_answers(head, seen)], True
+        _tell(subject, benchmark, watch, predicted, answered)
+    measured = compared(predicted)
     measured["details"] = details.of_classes(truth, predicted, benchmark.labels)
     return Outcome(
         measured,
@@ -58,8 +69,32 @@ def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Ou
             "rows": len(predicted),
             "labels": mapping.source,
             "changed_answers": int((predicted != off).sum()),
+            **({"decided": watch.told} if watch and watch.told else {}),
             **probe.facts_of(prepared.probe),
         },
+    )
+
+
+def _watch(
+    subject: Subject, benchmark: Benchmark, truth: Labels, others: Sequence[Labels], compared: Callable[[Labels], Any]
+) -> early.Watch | None:
+    """Who sees early what the gates will say; nobody where a metric is not made of right answers alone."""
+    classes = len(benchmark.labels)
+    if not subject.gates or benchmark.metric not in early.METRICS or (classes > 2 and benchmark.metric != "accuracy"):
+        return None
+
+    def decide(answers: Labels) -> bool:
+        return all(gate["passed"] for gate in policy.decide(compared(answers), subject.gates))
+
+    return early.Watch(truth, classes, others, decide)
+
+
+def _tell(subject: Subject, benchmark: Benchmark, watch: early.Watch | None, predicted: Labels, answered: Any) -> None:
+    if watch is None or watch.verdict is not None or (verdict := watch.look(predicted, answered)) is None:
+        return
+    subject.tell(
+        f"{benchmark.name}: the gates will be {'passed' if verdict else 'failed'}, as {watch.rows} of {len(answered)} rows show "
+        f"(wrong in at most {early.RISK:.0%} of runs); completing the record"
     )
 
 
