@@ -5,6 +5,7 @@ The engine lies outside of this package, for the client needs no torch: it is lo
 
 import hashlib
 import importlib
+import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import util
 from pathlib import Path
@@ -23,6 +24,8 @@ NEEDED = ("torch", "transformers", "sklearn", "scipy")
 ASKED = 50
 """Versions among which the one is looked for that `max_drop` compares with."""
 
+_MADE: list[tempfile.TemporaryDirectory[str]] = []
+"""Folders with files that were made of others, until the process ends."""
 ON_ROWS = ("benchmark", "effect")
 """Checks whose evidence hangs on the benchmarks' rows."""
 
@@ -55,8 +58,20 @@ def read_benchmarks(files: Sequence[str]) -> list[tuple[Benchmark, Path]]:
         source = Path(name).expanduser()
         definition, data = registration.read_benchmark(source)
         digests = {path: hashlib.sha256(content).hexdigest() for path, content in data.items()}
-        found.append((benchmark.parse(definition, digests), source.resolve().parent))
+        found.append((benchmark.parse(definition, digests), _place(source, data)))
     return found
+
+
+def _place(source: Path, data: Mapping[str, bytes]) -> Path:
+    """Where the files of a benchmark lie: beside its definition, or where those are put that were made of others."""
+    beside = source.resolve().parent
+    if all((beside / name).is_file() and (beside / name).read_bytes() == content for name, content in data.items()):
+        return beside
+    made = tempfile.TemporaryDirectory(prefix="benchmark-")
+    _MADE.append(made)
+    for name, content in data.items():
+        (Path(made.name) / name).write_bytes(content)
+    return Path(made.name)
 
 
 def folder_digest(folder: Path) -> str:

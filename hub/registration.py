@@ -1,12 +1,13 @@
 """What a hub must know before it can judge: base models, benchmarks, policies."""
 
 import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hub import base_folder, bases, config, errors, locating, stored
+from hub import base_folder, bases, config, errors, locating, stored, tables
 from hub.locating import Located
 from hub.spec import benchmark, documents, policy, rows
 from hub.spec.base_model import BaseModel
@@ -146,12 +147,17 @@ def add_benchmark(wire: Wire, path: Path | str) -> dict[str, Any]:
 
 
 def read_benchmark(source: Path) -> tuple[bytes, dict[str, bytes]]:
-    """(the definition, {file name: bytes}) after every rule was tried on them. Raises UsageError with all problems."""
+    """(the definition, {file name: bytes}) after every rule was tried on them; Parquet files and data sets of the Hugging
+    Face Hub are JSONL by then. Raises UsageError with all problems."""
     try:
         definition = source.read_bytes()
-        raw = documents.loads_yaml(definition, where=source.name)
+        raw, made = documents.loads_yaml(definition, where=source.name), dict[str, bytes]()
+        if isinstance(raw, dict):
+            raw, made = tables.resolved(raw, source.parent)
+        if made:
+            definition = json.dumps(raw, ensure_ascii=False, indent=1).encode()
         names = [str(raw[key]) for key in ("data", "train") if raw.get(key)] if isinstance(raw, dict) else []
-        data = {name: _beside(source, name) for name in names}
+        data = {name: made[name] if name in made else _beside(source, name) for name in names}
         digests = {name: hashlib.sha256(content).hexdigest() for name, content in data.items()}
         meant = benchmark.parse(definition, digests)
         for name, content in data.items():

@@ -18,11 +18,11 @@ _EXAMPLE = "a definition has name, task, data, columns {text, label}, labels and
 _LABELS = "write {'0': negative, '1': positive}, or a list"
 _KEYS = frozenset(
     {"name", "task", "data", "train", "columns", "labels", "metric", "direction", "max_length", "visibility",
-     "description", "stride", "also"}
+     "description", "stride", "also", "source"}
 )  # fmt: skip
 
 
-_PROSE = ("description", "visibility")
+_PROSE = ("description", "visibility", "source")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Benchmark:
     train_sha256: str | None = None
     description: str = ""
     stride: int | None = None
+    source: dict[str, dict[str, str]] | None = None
+    """Where the rows of `data` and `train` come from, as `hub benchmark add` found them: no part of the identity."""
     also: tuple[str, ...] = ()
     """Metrics that are shown beside the one that decides."""
 
@@ -129,6 +131,7 @@ class _Definition:
             "max_length": self.number("max_length", task.max_length if task else 128, 8, 8192),
             "stride": self.stride(task),
             "also": self.also(task, metric),
+            "source": self.source(),
             "visibility": self.choice("visibility", VISIBILITIES, "public"),
             "data": data,
             "data_sha256": data_sha256,
@@ -189,6 +192,24 @@ class _Definition:
             self.fault(key, message, f"write one between {low} and {high}")
             return default
         return value
+
+    def source(self) -> dict[str, dict[str, str]] | None:
+        found = self.raw.get("source")
+        if found is None:
+            return None
+        places = found.items() if isinstance(found, dict) else [("", None)]
+        for key, place in places:
+            words = (
+                place.items()
+                if isinstance(place, dict) and key in ("data", "train") and len(place) <= 8
+                else [("", None)]
+            )
+            if any(not isinstance(text, str) or len(f"{word}{text}") > 500 for word, text in words):
+                self.fault(
+                    "source", "says where data and train come from, in short texts", "hub benchmark add writes it"
+                )
+                return None
+        return dict(found)
 
     def also(self, task: tasks.Task | None, metric: str) -> tuple[str, ...]:
         found = self.raw.get("also", [])
