@@ -88,7 +88,7 @@ class Component:
     `parameters` counts what was trained in the parts, `head_parameters` the head, `saved_parameters` the overlays (whole
     modules and biases); `nbytes` are the bytes of each of the three in the files, and those `copied` from the base model. `unrun`: why this hub cannot run it, empty
     where it can. `checked`: whether shapes were held against equations. `generation`: the library whose new module names the
-    file uses, empty where they are the published files'.
+    file uses, empty where they are the published files'. `aside`: tensors that are copies of others and mean nothing.
     """
 
     folder: str
@@ -107,6 +107,7 @@ class Component:
     unrun: tuple[str, ...] = ()
     checked: bool = True
     generation: str = ""
+    aside: tuple[str, ...] = ()
 
     @property
     def needs(self) -> dict[str, dict[str, int]]:

@@ -55,12 +55,12 @@ def loaded(component: Component) -> Finding:
 
 
 def applied(component: Component, attached: Attached, tensors: Tensors) -> Finding:
-    """Every tensor of the upload is at work, in the adapter or in the head."""
+    """Every tensor of the upload is at work, in the adapter or in the head; copies that were set aside do not count."""
     in_head = set() if component.head is None else set(component.head.tensors.values())
-    used = set(attached.applied[0]) | in_head
-    idle = sorted(set(tensors) - used)
-    message = f"{len(used)} of {len(tensors)} tensors at work"
-    evidence = {"consumed": len(used), "tensors": len(tensors)}
+    used, brought = set(attached.applied[0]) | in_head, set(tensors) - set(component.aside)
+    idle = sorted(brought - used)
+    message = f"{len(used)} of {len(brought)} tensors at work"
+    evidence = {"consumed": len(used), "tensors": len(brought)}
     if not idle and attached.applied[0]:
         return Finding("applied", "passed", message, evidence=evidence)
     message += f"; unused: {listed(idle)}; used: {listed(sorted(used))}"

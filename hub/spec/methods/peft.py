@@ -52,6 +52,7 @@ class _Reader:
         self.blocks = any(item.kind == "block" for item in row.forms)
         self.parts: list[components.Part] = []
         self.trained: list[tensors.Tensor] = []
+        self.aside: tuple[str, ...] = ()
 
     def component(self) -> components.Component | None:
         """Sort every tensor, hold it against its equations, and put together what was found."""
@@ -63,6 +64,7 @@ class _Reader:
         for module in sorted(found.groups):
             self.read_group(module, found.groups[module])
         self.check_complete(found)
+        self.aside = tuple(found.aside)
         self.read_tokens(found.tokens)
         head, others = peft_heads.read(self.source, self.settings, found.saved)
         overlays = [*peft_overlays.whole(self.modules, others), *peft_overlays.biases(self.modules, found.biases)]
@@ -442,6 +444,7 @@ class _Reader:
             unrun=tuple(str(problem) for problem in self.source.unrun),
             checked=self.row.checked,
             generation=self.modules.generation,
+            aside=self.aside,
         )
 
     def variant(self) -> str:

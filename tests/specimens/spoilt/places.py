@@ -1,5 +1,9 @@
 """Numbers that say where others belong, and lie outside of it."""
 
+import json
+
+from tests.engine import makers
+from tests.specimens.spoilt.goods import RECIPES
 from tests.specimens.spoilt.kinds import Draft, Kind
 
 ROWS = 164
@@ -40,7 +44,21 @@ def negative(draft: Draft) -> tuple[str, ...]:
     return ("trainable_token_indices",)
 
 
+def added(draft: Draft) -> tuple[str, ...]:
+    """Tokens were added to the tokenizer, and the table that has grown with them was not saved along."""
+    names = [f"<new_{draft.draw.randrange(10**6)}>" for _ in range(draft.draw.randint(1, 9))]
+    places = {name: ROWS + place for place, name in enumerate(names)}
+    if draft.draw.random() < 0.5:
+        (draft.folder / "added_tokens.json").write_text(json.dumps(places))
+    else:
+        table = json.loads((makers.TINY / "tokenizer.json").read_text())
+        table["added_tokens"] += [{"id": place, "content": name, "special": True} for name, place in places.items()]
+        (draft.folder / "tokenizer.json").write_text(json.dumps(table))
+    return (f"{len(places)} tokens", names[0])
+
+
 KINDS = (
+    Kind("new tokens without rows", "tokenizer", "have no row in the table", added, tuple(RECIPES)),
     Kind("positions outside of the weight", "load", "it names place", positions, ("SHiRA",)),
     Kind("rows for tokens outside of the vocabulary", "shapes", "has 164 rows", tokens, ("LoRA with rows of tokens",)),
     Kind("rows for tokens that are none", "config", "token numbers", negative, ("LoRA with rows of tokens",)),
