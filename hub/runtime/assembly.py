@@ -37,7 +37,7 @@ def assemble(folder: Path, base: BaseModel, writable: bool) -> Any:
     if not family.runs:
         raise errors.HubError(
             f"{folder}: no runtime for model type {base.model_type!r}",
-            hint=f"this edition attaches to {', '.join(families.RUNS)}",
+            hint="docs/validation.md tells which base models run",
         )
     state = experts.fused(_state(folder, base, writable), family.experts, writable)
     if base.parameters < RECORD_IN_FLOAT32:

@@ -408,7 +408,7 @@ class _Reader:
         if self.base is not None and not families.of(self.base.model_type).runs:
             message = f"this hub does not run adapters on {self.base.model_type or 'such base models'} yet"
             source.not_run(
-                "base.unsupported", source.weights, message, f"it runs them on {', '.join(families.RUNS)}", "shapes"
+                "base.unsupported", source.weights, message, "docs/validation.md tells which base models run", "shapes"
             )
 
     def built(self, head: components.Head | None, overlays: list[components.Part]) -> components.Component:
