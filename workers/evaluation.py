@@ -117,7 +117,7 @@ class Outcome:
     predictions: list[Any]
     """One JSON value a row of the data."""
     failures: tuple[tuple[str, str], ...] = ()
-    """(message, hint) of what is wrong beyond a gate."""
+    """(message, hint) of what explains gates that were not passed, in their place; a warning where they were."""
     warnings: tuple[str, ...] = ()
     evidence: dict[str, Any] = field(default_factory=dict)
 

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import binomtest
 
 from workers import statistics
 from workers.statistics import Labels
 
 SMALLEST_HALF = 20
+LEVEL = 1e-3
+"""Chance at which a renaming that is no better would be flagged."""
 SHOWN = 20
 _GENERIC = re.compile(r"(?i)label[ _-]?\d+")
 
@@ -26,14 +29,14 @@ class LabelMap:
 
 @dataclass(frozen=True)
 class Swap:
-    """A renaming of the labels that is much better: found on one half of the rows, tested on the other."""
+    """A renaming of the labels that is better beyond doubt: found on one half of the rows, tested on the other."""
 
     renamed: tuple[int, ...]
     """Class index that the adapter answers -> class index that it seems to mean."""
     as_declared: float
     if_renamed: float
-    low: float
-    """Lower 95 % bound of the improvement on the half that did not choose the renaming."""
+    p: float
+    """Of McNemar's test on the half that did not choose the renaming."""
 
 
 class Mismatch(ValueError):
@@ -65,8 +68,9 @@ def told(mapping: LabelMap, benchmark: Sequence[str]) -> tuple[str, ...]:
 def swapped(truth: Labels, predicted: Labels, classes: int, seed: int) -> Swap | None:
     """Look for a renaming of the labels that is better beyond doubt.
 
-    The best renaming is chosen on one half of the rows; on the other half it has to beat, by the lower
-    bound of a paired 95 % interval, both the labels as they are and the most frequent class.
+    The best renaming is chosen on one half of the rows; on the other half it has to beat both the labels as they are and the
+    most frequent class by McNemar's test, exact and one-sided, at `LEVEL` (Q. McNemar, Psychometrika 12, 1947). Fewer than ten
+    rows that the two answer differently can never do that, so a small set flags nothing.
     """
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(truth))
     chosen, tested = order[: len(order) // 2], order[len(order) // 2 :]
@@ -78,11 +82,18 @@ def swapped(truth: Labels, predicted: Labels, classes: int, seed: int) -> Swap |
     y, as_is = truth[tested], predicted[tested]
     better = renamed[as_is]
     frequent = np.full_like(y, np.bincount(truth[chosen], minlength=classes).argmax())
-    against = [statistics.difference("accuracy", y, better, other, classes, seed) for other in (as_is, frequent)]
-    if min(found.low for found in against) <= 0:
+    p = max(_mcnemar(y, better, other) for other in (as_is, frequent))
+    if p >= LEVEL:
         return None
     measured = [statistics.measure("accuracy", y, p, classes) for p in (as_is, better)]
-    return Swap(tuple(int(i) for i in renamed), measured[0], measured[1], against[0].low)
+    return Swap(tuple(int(i) for i in renamed), measured[0], measured[1], p)
+
+
+def _mcnemar(truth: Labels, first: Labels, second: Labels) -> float:
+    """The chance of `first` being right alone that often, if rows that only one gets right fell to either alike."""
+    ours, theirs = (first == truth) & (second != truth), (second == truth) & (first != truth)
+    won, lost = int(ours.sum()), int(theirs.sum())
+    return float(binomtest(won, won + lost, alternative="greater").pvalue) if won + lost else 1.0
 
 
 def _best(truth: Labels, predicted: Labels, classes: int) -> Labels:

@@ -20,6 +20,7 @@ from hub.runtime.base import Backbone
 from hub.spec import policy
 from tests.engine import makers
 from tests.engine.makers import SPECIMENS, check, failed, judged
+from workers import labels
 
 Judge = Callable[..., dict[str, Any]]
 WEIGHTS = "adapter_model.safetensors"
@@ -116,6 +117,26 @@ def test_swapped_labels_are_seen_and_refused(judge: Judge, good: Path) -> None:
     assert "labels look swapped" in check(found, "benchmark")["message"]
     assert "negative means positive" in check(found, "benchmark")["message"]
     assert "hub.json" in check(found, "benchmark")["hint"]
+
+
+def test_labels_that_look_swapped_refuse_nothing_by_themselves(judge: Judge, good: Path) -> None:
+    """A policy without gates asks for nothing that they explain."""
+    found = judge(name_labels(good, "positive", "negative"), gates={})
+    assert found["verdict"] == "passed"
+    assert check(found, "benchmark")["status"] == "warning"
+    assert "labels look swapped" in check(found, "benchmark")["message"]
+
+
+def test_a_renaming_has_to_be_better_beyond_doubt() -> None:
+    """McNemar's exact test by hand: 10 rows won and none lost is 2^-10 = 0.00098, 9 are not enough."""
+    truth, wrong = np.zeros(200, dtype=np.int64), np.zeros(200, dtype=np.int64)
+    assert labels._mcnemar(truth, truth, np.where(np.arange(200) < 10, 1, wrong)) == pytest.approx(2**-10)
+    assert labels._mcnemar(truth, truth, np.where(np.arange(200) < 9, 1, wrong)) > labels.LEVEL
+    draw = np.random.default_rng(0)
+    flagged = sum(
+        labels.swapped(draw.integers(0, 2, 200), draw.integers(0, 2, 200), 2, seed) is not None for seed in range(1000)
+    )
+    assert flagged <= 5, "answers that have nothing to do with the truth are flagged once in a thousand"
 
 
 def test_labels_in_another_order_are_matched_by_name(judge: Judge, good: Path) -> None:

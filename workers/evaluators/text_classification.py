@@ -130,7 +130,7 @@ def _failures(benchmark: Benchmark, truth: Labels, predicted: Labels) -> tuple[t
     moved = ", ".join(f"{names[i]} means {names[j]}" for i, j in enumerate(swap.renamed) if i != j)
     message = (
         f"labels look swapped: accuracy is {swap.as_declared:.3f} as declared and {swap.if_renamed:.3f} "
-        f"if {moved} (chosen on one half of the rows, measured on the other; at least {swap.low:.3f} better)"
+        f"if {moved} (chosen on one half of the rows, measured on the other; McNemar p {swap.p:.1g})"
     )
     return ((message, 'give the order that the head was trained with: "labels" in hub.json, or --labels'),)
 
