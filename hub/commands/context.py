@@ -115,6 +115,10 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     status = f" ({report['status']})" if report.get("status") else ""
     lines = [f"{report.get('version') or ''}  {report.get('verdict') or 'no verdict yet'}{status}".strip()]
     lines += [str(report["summary"])] if report.get("summary") else []
+    again = report.get("revalidation")
+    if isinstance(again, dict):
+        result = "the same result" if again.get("same_result") else "another result digest"
+        lines.append(f"judged again {str(again.get('at'))[:10]}: {again.get('verdict')}, {result}")
     for check in report.get("checks") or []:
         mark = {"passed": "ok", "failed": "FAILED", "warning": "warning", "skipped": "-"}.get(check.get("status"), "?")
         lines.append(f"  {mark:<8}{check.get('name'):<10} {check.get('message')}")

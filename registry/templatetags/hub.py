@@ -1,4 +1,4 @@
-"""How the pages write figures, digests and statuses, and the one picture that they draw: the score bar."""
+"""How the pages write figures, digests and statuses, and the pictures that they draw: score bars and layer bars."""
 
 import json
 import math
@@ -173,6 +173,27 @@ def cast_words(name: str) -> str:
 def pretty(value: Any) -> str:
     """JSON for reading."""
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True, default=str)
+
+
+@register.filter
+def share(value: float | None) -> str:
+    """A share of 1 in percent; what is not nothing is never written as 0.00."""
+    known = number(value)
+    return "–" if known is None else percent(100 * known)
+
+
+@register.simple_tag
+def layer_bar(layer: dict[str, Any], most: float) -> SafeString:
+    """How large a merged delta is against its weight, beside the largest of all; what bfloat16 loses of it is the pale end."""
+    ratio, lost = number(layer.get("ratio")) or 0.0, number(layer.get("lost")) or 0.0
+    wide = round(100 * ratio / most, 2) if most else 0.0
+    kept = round(wide * (1 - lost), 2)
+    return format_html(
+        '<svg class="layer" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
+        '<rect class="lost" width="{}" height="8"/><rect class="kept" width="{}" height="8"/></svg>',
+        wide,
+        kept,
+    )
 
 
 LEFT, WIDTH, HEIGHT = 8.0, 304.0, 28.0

@@ -11,7 +11,7 @@ from hub.spec import card
 from hub.spec.errors import SpecError
 from registry.queries import adapters, base_models, matrix, reports, shapes, versions
 from registry.queries.viewers import of_session
-from registry.web import details, markdown
+from registry.web import details, markdown, reading
 from registry.web.pages import page
 
 PUBLIC = ("published", "hosted")
@@ -76,7 +76,6 @@ def described(text: str) -> tuple[SafeString, str]:
 
 def readable(found: dict[str, Any]) -> dict[str, Any]:
     """Return a report as the page goes through it: lists are lists and objects are objects, whatever an old one holds."""
-    environment = found.get("environment")
     return found | {
         "components": [
             part
@@ -87,17 +86,11 @@ def readable(found: dict[str, Any]) -> dict[str, Any]:
             for part in _objects(found.get("components"))
         ],
         "checks": _objects(found.get("checks")),
-        "environment": [(key, _level(value)) for key, value in _items(environment)],
+        "environment": reading.environment(found),
+        "layers": reading.layers(found),
+        "marks": reading.marks(found),
+        "again": reading.again(found),
     }
-
-
-def _items(value: Any) -> list[tuple[str, Any]]:
-    return list(value.items()) if isinstance(value, dict) else []
-
-
-def _level(value: Any) -> Any:
-    """How a run was confined is told in a word; the walls one by one stand in the report itself."""
-    return value.get("level", value) if isinstance(value, dict) else value
 
 
 def scores(found: dict[str, Any]) -> list[dict[str, Any]]:

@@ -216,9 +216,13 @@ def test_a_report_that_holds_anything_anywhere_has_a_page(odd: object) -> None:
         "gates": [{"gate": "min_gain", "passed": True, "decided": True, "bound": 0.1, "threshold": 0.0}],
         "runtime": "reference", "evidence": "ran",
     }  # fmt: skip
+    layers = [{"module": "encoder.layer.0.attention.self.query", "ratio": 0.02, "lost": 0.1}]
     good = {
         "verdict": "passed", "summary": "s", "components": [{"folder": "", "scores": [score], "hidden": [{"gates": []}]}],
-        "checks": [{"name": "files", "status": "passed", "message": "m", "hint": "h", "evidence": {"a": 1}}],
+        "checks": [{"name": "files", "status": "passed", "message": "m", "hint": "h", "evidence": {"a": 1}},
+                   {"name": "merge", "status": "passed", "message": "m", "evidence": {"lost": 0.1, "layers": layers}},
+                   {"name": "drift", "status": "passed", "message": "m", "evidence": {"": {"cosine": 0.9}, "b": {"cosine": 1}}}],
+        "revalidation": {"at": "2026-01-01", "verdict": "failed", "same_result": False, "environment": {"torch": ["1", "2"]}},
         "base_model": {"fingerprint": "base:0", "name": "n", "state": "observed"}, "adapter_digest": "sha256:0",
         "environment": {"python": "3"}, "seconds": 1.0, "result_digest": "0", "policy": None,
     }  # fmt: skip
