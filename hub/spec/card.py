@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from hub.spec import benchmark, documents, errors, quantised, reference, scan, snapshot, tasks
+from hub.spec import benchmark, claims, documents, errors, quantised, reference, scan, snapshot, tasks
 
 HUB_JSON = "hub.json"
 README = "README.md"
@@ -57,6 +57,7 @@ class Facts:
     languages: tuple[str, ...] = ()
     sources: dict[str, str] = dataclasses.field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    claims: tuple[dict[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The facts as a plain JSON object."""
@@ -193,6 +194,7 @@ def _from_readme(data: bytes, said: _Said) -> dict[str, Any]:
         "languages": _texts(front.get("language")),
         "library": front.get("library_name") if isinstance(front.get("library_name"), str) else None,
         "description": _description(front, body),
+        "claims": claims.read(front.get("model-index")),
     }
     if front.get("labels") is not None:
         found["labels"] = benchmark.parse_labels(front["labels"], f"{README}: labels")

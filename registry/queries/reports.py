@@ -8,6 +8,7 @@ name of a base model that they may not see.
 import json
 from typing import Any
 
+from hub.spec import claims
 from registry.models import Benchmark, Run, Version, Visibility
 from registry.queries import base_models, benchmarks, discretion, revalidation, runs, versions, viewers
 from registry.queries.viewers import Viewer
@@ -35,12 +36,13 @@ def of(version: Version, viewer: Viewer, *, predictions: bool = False) -> dict[s
         "status": version.status,
         "benchmarks": sorted({score.benchmark.name for score in scores}),
     }
+    parts = versions.components_of(version.digest)
+    if claimed := versions.facts_of(parts).get("claims"):
+        body["components"] = [_with_claims(part, claimed) for part in body.get("components") or []]
     again = revalidation.newest(version)
     if again is not None:
         body["revalidation"] = again
-    body.setdefault(
-        "sizes", [part.facts["sizes"] for part in versions.components_of(version.digest) if "sizes" in part.facts]
-    )
+    body.setdefault("sizes", [part.facts["sizes"] for part in parts if "sizes" in part.facts])
     if predictions:
         body["predictions"] = {
             f"sha256:{score.benchmark_id}": score.predictions
@@ -53,6 +55,14 @@ def of(version: Version, viewer: Viewer, *, predictions: bool = False) -> dict[s
     if not hidden:
         return body
     return _redacted(body, hidden, publishes=viewers.is_member(viewer, version.adapter.namespace))
+
+
+def _with_claims(part: dict[str, Any], claimed: Any) -> dict[str, Any]:
+    """Return a component with what this version's README claims beside each score: other versions with the same evidence may
+    claim something else, so the run's own report holds none."""
+    scores = part.get("scores") or []
+    told = [{**score, "claimed": claims.of(claimed, score["benchmark"], score["metric"])} for score in scores]
+    return {**part, "scores": told}
 
 
 def _hidden(version: Version, viewer: Viewer) -> dict[str, str]:

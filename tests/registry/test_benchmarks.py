@@ -11,7 +11,7 @@ from registry.queries import benchmarks, discretion
 from registry.queries.viewers import ANYBODY
 from registry.services import namespaces
 from tests.registry import adapters
-from tests.registry.cast import Answer, Caller, caller, report_for
+from tests.registry.cast import Answer, Caller, caller, publish, report_for
 from tests.registry.workers import push, take
 
 pytestmark = pytest.mark.django_db
@@ -189,6 +189,21 @@ class TestWhatAPrivateOneMeasured:
         assert told["components"][0]["scores"][0]["value"] == 0.9
         assert told["predictions"]
         assert "hidden" not in told["components"][0]
+
+
+def test_what_a_readme_claims_stands_beside_what_was_measured(owner: Caller, base, benchmark, anybody: Caller) -> None:
+    readme = b"""---
+model-index:
+- results:
+  - dataset: {type: acme, config: tone}
+    metrics: [{type: accuracy, value: 99.5}]
+---
+"""
+    publish(owner, "acme/boaster", adapters.lora(hub={"benchmarks": ["acme/tone"]}) | {"README.md": readme})
+    (score,) = anybody.get("adapters/acme/boaster/versions/1/report")["components"][0]["scores"]
+    assert (score["value"], score["claimed"]) == (0.9, pytest.approx(0.995))
+    page = anybody.client.get("/a/acme/boaster/v/1/report").content.decode()
+    assert "0.995</b><span>claimed by the publisher" in page
 
 
 class TestAPrivateOneOfOthers:
