@@ -92,10 +92,8 @@ def _watch(
 def _tell(subject: Subject, benchmark: Benchmark, watch: early.Watch | None, predicted: Labels, answered: Any) -> None:
     if watch is None or watch.verdict is not None or (verdict := watch.look(predicted, answered)) is None:
         return
-    subject.tell(
-        f"{benchmark.name}: the gates will be {'passed' if verdict else 'failed'}, as {watch.rows} of {len(answered)} rows show "
-        f"(wrong in at most {early.RISK:.0%} of runs); completing the record"
-    )
+    word = "passes" if verdict else "fails"
+    subject.tell(f"{benchmark.name} {word} by {watch.rows} of {len(answered)} rows, completing")
 
 
 def _truth(rows: Sequence[Text]) -> Labels:
