@@ -63,8 +63,10 @@ def open_snapshot(folder: str | Path) -> Snapshot:
 
 
 def tensors_of(snapshot: Snapshot, component: Component) -> dict[str, Any]:
-    """Every tensor of a component's weights and of its head, by its key in the file, as float32."""
+    """Every tensor of a component's weights, of those that it fuses and of its head, by its key in the file, as float32."""
     found = weights.copied(snapshot, component.weights)
+    for item in component.fused:
+        found |= weights.copied(snapshot, item.weights)
     head = component.head
     return (
         found if head is None or head.weights == component.weights else found | weights.copied(snapshot, head.weights)

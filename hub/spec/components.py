@@ -88,7 +88,8 @@ class Component:
     `parameters` counts what was trained in the parts, `head_parameters` the head, `saved_parameters` the overlays (whole
     modules and biases); `nbytes` are the bytes of each of the three in the files, and those `copied` from the base model. `unrun`: why this hub cannot run it, empty
     where it can. `checked`: whether shapes were held against equations. `generation`: the library whose new module names the
-    file uses, empty where they are the published files'. `aside`: tensors that are copies of others and mean nothing.
+    file uses, empty where they are the published files'. `aside`: tensors that are copies of others and mean nothing. `fused`: the adapters
+    that a fusion attends to, each with weights of its own.
     """
 
     folder: str
@@ -108,12 +109,18 @@ class Component:
     checked: bool = True
     generation: str = ""
     aside: tuple[str, ...] = ()
+    fused: tuple[Component, ...] = ()
+
+    @property
+    def all_parts(self) -> tuple[Part, ...]:
+        """Its own parts, and those of the adapters that it fuses."""
+        return (*self.parts, *(part for component in self.fused for part in component.parts))
 
     @property
     def needs(self) -> dict[str, dict[str, int]]:
         """What a base model has to have for every part and the head to fit: module -> sizes."""
         found: dict[str, dict[str, int]] = {}
-        for needs in (*(part.needs for part in self.parts), self.head.needs if self.head else {}):
+        for needs in (*(part.needs for part in self.all_parts), self.head.needs if self.head else {}):
             for module, sizes in needs.items():
                 found.setdefault(module, {}).update(sizes)
         return found
@@ -143,6 +150,8 @@ class Component:
                 **_known(cls, value),
                 "parts": tuple(Part.from_json(part) for part in value["parts"]),
                 "unrun": tuple(value.get("unrun", ())),
+                "aside": tuple(value.get("aside", ())),
+                "fused": tuple(cls.from_json(item) for item in value.get("fused", ())),
                 "head": None if head is None else Head.from_json(head),
             }
         )

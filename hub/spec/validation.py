@@ -25,7 +25,7 @@ from hub.spec import (
 )
 from hub.spec.components import Component, Head, Part, Source
 from hub.spec.leftovers import FUSION_WEIGHTS, HEAD_CONFIG, HEAD_WEIGHTS, WEIGHTS
-from hub.spec.methods import dialects
+from hub.spec.methods import adapterhub_fusion, dialects
 from hub.spec.methods.rewriting import Rewritten, without_code
 from hub.spec.snapshot import MemorySnapshot, Snapshot
 
@@ -108,6 +108,7 @@ class _Inspector:
         self.used: set[str] = set()
         self.judged: set[str] = set()
         self.libraries: dict[str, str] = {}
+        self.names: dict[str, str] = {}
         self.sent: dict[str, str] = {}
         self.headers: dict[str, tuple[tensors.Tensor, ...]] = {}
 
@@ -151,6 +152,22 @@ class _Inspector:
         for folder in folders[:MAX_COMPONENTS]:
             with self.collector.collect():
                 self.read_component(folder)
+        self.put_fusions_together()
+
+    def put_fusions_together(self) -> None:
+        """Give fusions the adapters that they fuse. One of these that has no head is no adapter by itself any more."""
+        found = {self.names[item.folder]: item for item in self.components if item.folder in self.names}
+        for at, item in enumerate(self.components):
+            if item.method != "fusion":
+                continue
+            path = snapshot.config_of(item.folder, self.files.files)
+            self.components[at], problems = adapterhub_fusion.together(item, found, path)
+            if self.to_run:
+                self.collector.extend(problems)
+        taken = {part.folder for item in self.components for part in item.fused if part.head is None}
+        if taken:
+            self.notices.append(f"{', '.join(sorted(taken))}: run as a part of the fusion, not each by itself")
+        self.components = [item for item in self.components if item.folder not in taken]
 
     def read_dialects(self) -> bool:
         """Files that need no configuration; tell whether there was one."""
@@ -175,6 +192,8 @@ class _Inspector:
         config = self.json(path)
         library, read = methods.detect(config, path)
         self.libraries[folder] = library
+        if library == "adapters" and isinstance(config.get("name"), str):
+            self.names[folder] = config["name"]
         weights = posixpath.join(folder, FUSION_WEIGHTS if path.endswith(snapshot.FUSION) else WEIGHTS[library])
         head = {posixpath.join(folder, HEAD_WEIGHTS)} if library == "adapters" else set()
         self.used -= beside - head - {weights}

@@ -16,10 +16,13 @@ from safetensors.numpy import save
 
 from hub import errors, runtime
 from hub.runtime import predict
+from hub.spec import validation
+from hub.spec.components import Component
 from tests.engine.makers import SPECIMENS
 from tests.engine.test_encoder import near, on
 from tests.engine.test_parity import same
 from tests.specimens.adapterhub import drawn
+from workers.checks import tensors as checks
 
 ANSWERS = dict(np.load(drawn.HERE / "answers.npz"))
 REFUSED = json.loads((drawn.HERE / "answers.json").read_text())
@@ -49,9 +52,15 @@ def write(files: dict[str, Any], folder: Path) -> Path:
     """The files of a sample, weights drawn, as a hub keeps them."""
     folder.mkdir()
     for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         data = json.dumps(content).encode() if name.endswith(".json") else save(drawn.weights(content))
-        (folder / CONVERTED.get(name, name)).write_bytes(data)
+        (folder / name).with_name(CONVERTED.get(Path(name).name, Path(name).name)).write_bytes(data)
     return folder
+
+
+def folder_of(files: dict[str, Any]) -> str:
+    """Where the adapter lies that is asked: the root, or a fusion's own folder."""
+    return next((str(Path(name).parent) for name in files if "fusion" in name), "")
 
 
 def answer(model: Any, kind: str) -> torch.Tensor:
@@ -67,7 +76,7 @@ def answer(model: Any, kind: str) -> torch.Tensor:
 def test_an_adapter_answers_as_it_does_in_its_library(name: str, bases: Path, tmp_path: Path) -> None:
     family, files = SAMPLES[name]
     base = bases / family.split()[0]
-    model, _ = runtime.load(write(files, tmp_path / "adapter"), base)
+    model, _ = runtime.load(write(files, tmp_path / "adapter"), base, component=folder_of(files))
     # the rows of a prompt see padding in the library, and not here (test_adapterhub_prompts.py)
     whole = [row for row, length in enumerate(drawn.LENGTHS) if length == drawn.TOKENS or not name.startswith("prompt")]
     theirs = torch.from_numpy(ANSWERS[name])
@@ -128,3 +137,30 @@ def test_numbers_that_no_training_leaves_behind_are_refused(
     (folder / "adapter.safetensors").write_bytes(save(table))
     with pytest.raises(errors.HubError, match=key.replace(".", r"\.")):
         runtime.load(folder, bases / "bert")
+
+
+def test_where_a_text_is_shorter_than_the_positions_all_of_it_is_moved(bases: Path, tmp_path: Path) -> None:
+    name = "loreft, more positions than a text has tokens on bert"
+    assert "out of bounds" in REFUSED[name], "the library itself stops there"
+    files = json.loads(json.dumps(SAMPLES[name][1]))
+    many = runtime.load(write(files, tmp_path / "many"), bases / "bert")[0]
+    files["adapter_config.json"]["config"]["suffix_positions"] = 5
+    enough = runtime.load(write(files, tmp_path / "enough"), bases / "bert")[0]
+    text = {"input_ids": torch.arange(5)[None] + 3, "attention_mask": torch.ones(1, 5, dtype=torch.long)}
+    with torch.no_grad():
+        assert torch.equal(many(**text).logits, enough(**text).logits)
+        many.adapter.enabled = False
+        assert not torch.equal(many(**text).logits, enough(**text).logits)
+
+
+def test_a_fusion_is_one_adapter_whose_every_tensor_is_at_work(bases: Path, tmp_path: Path) -> None:
+    backbone = runtime.open_backbone(bases / "bert")
+    snapshot = runtime.open_snapshot(write(SAMPLES["fusion, of three on bert"][1], tmp_path / "setup"))
+    (component,) = validation.inspect(snapshot, backbone.base).components
+    assert (component.folder, [item.folder for item in component.fused]) == ("a,b,c", ["a", "b", "c"])
+    assert Component.from_json(json.loads(json.dumps(component.to_json()))) == component
+    tensors = runtime.tensors_of(snapshot, component)
+    with checks.load(backbone, component, tensors) as attached:
+        found = checks.applied(component, attached, tensors)
+    assert found.status == "passed", found.message
+    assert runtime.rehash(backbone) == backbone.base.fingerprint

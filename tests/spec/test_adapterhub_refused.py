@@ -34,6 +34,50 @@ def found(name, base, change=None, **said):
     return validation.inspect(MemorySnapshot(data), base).problems
 
 
+def of_fusion(base, change):
+    """The problems of a fusion of two, with other files."""
+    files = json.loads(json.dumps(FILES["fusion on bert"]))
+    change(files)
+    data = {
+        name: json.dumps(content).encode() if name.endswith(".json") else
+        builders.safetensors({key: (kind, tuple(shape)) for key, (kind, shape) in content.items()})
+        for name, content in files.items()
+    }  # fmt: skip
+    return [str(problem) for problem in validation.inspect(MemorySnapshot(data), base).problems]
+
+
+def test_a_fusion_needs_the_adapters_that_it_fuses(base):
+    def take_away(files):
+        for name in [name for name in files if name.startswith("b/")]:
+            del files[name]
+
+    def move(files):
+        files["b/adapter_config.json"]["config"]["leave_out"] = [1]
+        table = files["b/adapter.safetensors"]
+        files["b/adapter.safetensors"] = {key: value for key, value in table.items() if "layer.1" not in key}
+
+    assert of_fusion(base, lambda files: None) == []
+    (told,) = of_fusion(base, take_away)
+    assert "the adapter 'b' is not in the snapshot" in told and "save_adapter_setup" in told
+    (told,) = of_fusion(base, move)
+    assert "encoder.layer.1.output" in told
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("temperature", True, "changes with every call"),
+        ("query", False, "without query"),
+        ("residual_before", "x", "true or false"),
+    ],
+)
+def test_a_fusion_that_nobody_can_run_alike_is_refused(key, value, said, base):
+    def change(files):
+        files["a,b/adapter_fusion_config.json"]["config"][key] = value
+
+    assert any(said in told for told in of_fusion(base, change))
+
+
 def moved(suffix, shape):
     """Give the first tensor whose key ends so another shape."""
 

@@ -69,5 +69,5 @@ def applied(component: Component, attached: Attached, tensors: Tensors) -> Findi
 
 def _of_adapter(component: Component, tensors: Tensors) -> dict[str, torch.Tensor]:
     """Only what the component's parts name: nothing else of an upload comes near the backbone."""
-    wanted = {key for part in component.parts for key in part.tensors.values()}
+    wanted = {key for part in component.all_parts for key in part.tensors.values()}
     return {key: tensor for key, tensor in tensors.items() if key in wanted}

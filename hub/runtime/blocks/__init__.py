@@ -3,6 +3,7 @@
 from hub.runtime.blocks import adapterhub_prompts
 from hub.runtime.blocks.block import Block, Tensors
 from hub.runtime.blocks.bottleneck import bottleneck
+from hub.runtime.blocks.fusion import fusion
 from hub.runtime.blocks.invertible import invertible
 from hub.runtime.blocks.lora import gated_lora, lora
 from hub.runtime.blocks.prompts import prefix, prompt
@@ -23,6 +24,7 @@ BLOCKS: dict[str, Block] = {
     "cartridge": prefix,
     "poly": poly,
     "lily": lily,
+    "fusion": fusion,
     "invertible": invertible,
     "reft": reft,
     "adapterhub.prefix": adapterhub_prompts.prefix,

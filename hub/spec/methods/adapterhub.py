@@ -10,6 +10,7 @@ from typing import Any
 
 from hub.spec import components, documents, families, snapshot, tensors
 from hub.spec.methods import (
+    adapterhub_fusion,
     adapterhub_head,
     adapterhub_parts,
     adapterhub_prompts,
@@ -90,7 +91,7 @@ class _Reader:
 
     def check_complete(self) -> None:
         """Every place that the configuration names has its tensors, and no other."""
-        if self.settings and self.model_type in families.BLOCKS:
+        if self.settings and self.model_type in families.BLOCKS and self.architecture != "fusion":
             containers = {item.container for item in self.settings}
             found = {group.module for group in self.groups.values() if group.row.container in containers}
             places.check_complete(self.source, self.settings, found)
@@ -324,6 +325,10 @@ class _Reader:
         if self.architecture == "bottleneck":
             return next(item.rebuilt() for item in self.settings if isinstance(item, bottleneck.Settings))
         value: dict[str, Any] = {"architecture": self.architecture}
+        if self.architecture == "fusion":
+            value["adapter_names"] = [
+                name for item in self.settings if isinstance(item, adapterhub_fusion.Settings) for name in item.names
+            ]
         value |= {key: self.config[key] for key in _FLAGS if isinstance(self.config.get(key), bool)}
         numbers = {key: _number(self.config.get(key)) for key in _NUMBERS}
         return value | {key: number for key, number in numbers.items() if number is not None}

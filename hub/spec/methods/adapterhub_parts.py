@@ -8,7 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from hub.spec import components, tensors
-from hub.spec.methods import adapterhub_lora, adapterhub_prompts, adapterhub_reft, adapterhub_table, bottleneck
+from hub.spec.methods import (
+    adapterhub_fusion,
+    adapterhub_lora,
+    adapterhub_prompts,
+    adapterhub_reft,
+    adapterhub_table,
+    bottleneck,
+)
 from hub.spec.methods.adapterhub_table import Row
 from hub.spec.methods.layout import Form, Symbols
 
@@ -16,12 +23,13 @@ Settings = (
     bottleneck.Settings
     | adapterhub_lora.Settings
     | adapterhub_reft.Settings
+    | adapterhub_fusion.Settings
     | adapterhub_prompts.Prefix
     | adapterhub_prompts.Prompt
 )
 READERS: dict[str, Callable[[components.Source, dict[str, Any]], Settings]] = {
     "bottleneck": bottleneck.read, "lora": adapterhub_lora.read, "mtl_lora": adapterhub_lora.read,
-    "reft": adapterhub_reft.read, "prefix_tuning": adapterhub_prompts.read_prefix, "prompt_tuning": adapterhub_prompts.read_prompt,
+    "reft": adapterhub_reft.read, "fusion": adapterhub_fusion.read, "prefix_tuning": adapterhub_prompts.read_prefix, "prompt_tuning": adapterhub_prompts.read_prompt,
 }  # fmt: skip
 """Architecture -> what judges its configuration."""
 _STEMS = {"adapter_down.0": "down", "adapter_up": "up", "adapter_norm_after": "norm_after", "gate": "gate"}

@@ -21,6 +21,7 @@ import numpy as np
 warnings.filterwarnings("ignore")
 
 import adapters  # type: ignore[import-not-found]  # noqa: E402
+import adapters.composition as composition  # type: ignore[import-not-found]  # noqa: E402
 import torch  # noqa: E402
 from adapters import AutoAdapterModel, BertAdapterModel, DiReftConfig  # type: ignore[import-not-found]  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
@@ -60,6 +61,7 @@ def _adapted(made):
 
 def write(files, folder):
     for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         if name.endswith(".json"):
             (folder / name).write_text(json.dumps(content))
             continue
@@ -69,13 +71,14 @@ def write(files, folder):
 
 def answer(family, files, bases):
     made = model(family, bases)
-    if any("fusion" in name for name in files):
-        raise ValueError("the fused adapters are not in the file")
     with tempfile.TemporaryDirectory() as place:
         write(files, Path(place))
-        name = loaded(made, family, files, place)
-    check_complete(made, name, files)
-    made.set_active_adapters(name)
+        names = fused(made, files, Path(place)) if is_fused(files) else [loaded(made, family, files, place)]
+    for name in names:
+        check_complete(made, name, files)
+    made.set_active_adapters(composition.Fuse(*names) if is_fused(files) else names[0])
+    if is_fused(files):
+        made.active_head = ",".join(names)
     given = {key: torch.from_numpy(value) for key, value in drawn.inputs(family.split()[0]).items()}
     with torch.no_grad():
         found = made.eval()(**given)
@@ -97,6 +100,19 @@ def loaded(made, family, files, place):
         table = drawn.weights(files["adapter.safetensors"])
         made.load_state_dict({key: torch.from_numpy(value) for key, value in table.items()}, strict=False)
     return name
+
+
+def is_fused(files):
+    return any("fusion" in name for name in files)
+
+
+def fused(made, files, place):
+    together = next(name for name in files if "fusion" in name).partition("/")[0]
+    names = together.split(",")
+    for name in names:
+        made.load_adapter(str(place / name), use_safetensors=True)
+    made.load_adapter_fusion(str(place / together), use_safetensors=True, with_head=True)
+    return names
 
 
 def check_complete(made, name, files):

@@ -45,6 +45,16 @@ CHANGED = {
     "loreft, last tokens only": ("loreft", {"prefix_positions": 0, "suffix_positions": 2}),
     "loreft, long text": ("loreft", {"prefix_positions": 12}),
     "loreft, gelu": ("loreft", {"non_linearity": "gelu"}),
+    "loreft, more positions than a text has tokens": ("loreft", {"suffix_positions": 7}),
+}  # fmt: skip
+# a fusion -> the adapters that are fused, by name, and what its configuration says instead
+FUSED = {
+    "fusion": ({"a": "seq_bn", "b": "seq_bn[reduction_factor=4]"}, {}),
+    "fusion, of three": ({"a": "seq_bn", "b": "seq_bn[reduction_factor=4]", "c": "par_bn"}, {}),
+    "fusion, the last one behind": ({"a": "par_bn", "b": "seq_bn"}, {}),
+    "fusion, query before the norm": ({"a": "seq_bn", "b": "seq_bn[reduction_factor=4]"}, {"query_before_ln": True}),
+    "fusion, residual before": ({"a": "seq_bn", "b": "seq_bn[reduction_factor=4]"}, {"residual_before": True}),
+    "fusion, value after": ({"a": "seq_bn", "b": "seq_bn[reduction_factor=4]"}, {"value_before_softmax": False}),
 }  # fmt: skip
 
 
@@ -52,6 +62,8 @@ def samples():
     """(name, family, files of an adapter as {file: content}) of every sample on an encoder, weights as {key: [dtype, shape]}."""
     zoo = [one for one in json.loads((HERE / "zoo.json").read_text()) if one["family"].split()[0] in PAD]
     for one in zoo:
+        if one["config"] == "fusion":
+            continue  # the fused adapters are not in it: see below
         yield f"{one['config']} on {one['family']}", one["family"], one["files"]
     plain = {one["config"]: one for one in zoo if one["family"] == "bert"}
     for name, (of, change) in CHANGED.items():
@@ -60,6 +72,28 @@ def samples():
         if "version" in name:
             files["adapter_config.json"]["version"] = "adapters.1.0.1"
         yield f"{name} on bert", "bert", files
+    for name, (adapters, change) in FUSED.items():
+        yield f"{name} on bert", "bert", fused(plain["fusion"]["files"], adapters, change, plain)
+
+
+def fused(files, adapters, change, plain):
+    """The files that save_adapter_setup writes: a folder for each adapter, and one for the fusion with its head."""
+    together = ",".join(adapters)
+    found = {f"{together}/{name}": _renamed(content, "a,b", together) for name, content in files.items()}
+    config = found[f"{together}/adapter_fusion_config.json"]
+    config["adapter_names"] = list(adapters)
+    config["config"] |= change
+    for name, of in adapters.items():
+        for path, content in plain[of]["files"].items():
+            if "head" not in path:
+                found[f"{name}/{path}"] = _renamed(content, "a-task", name)
+    return found
+
+
+def _renamed(content, old, new):
+    """A copy with another name of the adapter, in keys of tensors and as the configuration's own."""
+    found = {key.replace(f".{old}.", f".{new}."): copy.deepcopy(value) for key, value in content.items()}
+    return found | {"name": new} if "name" in found else found
 
 
 def tensor(name, shape):
