@@ -3,7 +3,6 @@
 import copy
 import shutil
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,50 +64,51 @@ GIVEN = {
 }
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
-    """(tiny BERT with a head, the folder it lies in with a tokenizer)"""
+def tiny_bert(folder: Path) -> Any:
+    """A tiny BERT with a head, saved in a folder with a tokenizer."""
     from tests.engine.makers import SPECIMENS
 
-    folder = tmp_path_factory.mktemp("base")
     model = zoo.make("bert")
     model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(SPECIMENS / "tiny-bert" / name, folder)
-    return model, folder
+    return model
 
 
-@pytest.fixture(scope="module")
-def trained(base: tuple[Any, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Any, Path]]:
-    """Let PEFT make an adapter, and move every number it trains: an untrained one changes nothing."""
-    folder = tmp_path_factory.mktemp("trained") / "adapter"
-
-    def made(name: str, settings: dict[str, Any]) -> tuple[Any, Path]:
-        torch.manual_seed(2)
-        model = peft.get_peft_model(copy.deepcopy(base[0]), getattr(peft, name)(**settings))
+def written(model: Any, folder: Path, name: str, settings: dict[str, Any]) -> Any:
+    """Let PEFT make an adapter, move every number it trains (an untrained one changes nothing), and save it."""
+    torch.manual_seed(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adapted = peft.get_peft_model(copy.deepcopy(model), getattr(peft, name)(**{**settings, "task_type": "SEQ_CLS"}))
         with torch.no_grad():
-            for parameter in model.parameters():
+            for parameter in adapted.parameters():
                 if parameter.requires_grad:
                     parameter.add_(torch.randn_like(parameter) * STEP.get(name, 0.1))
         shutil.rmtree(folder, ignore_errors=True)
-        model.save_pretrained(folder)
-        return model.eval(), folder
+        adapted.save_pretrained(folder)
+    return adapted.eval()
 
-    return made
+
+def asked(settings: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The inputs, and which task each row is for, where there are several."""
+    many = "num_tasks" in settings or "n_tasks" in settings
+    return GIVEN | ({"task_ids": torch.tensor([0, 1, 1, 0])} if many else {})
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """(tiny BERT with a head, the folder it lies in with a tokenizer)"""
+    folder = tmp_path_factory.mktemp("base")
+    return tiny_bert(folder), folder
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option[1])
-def test_a_method_answers_as_it_does_in_peft(
-    option: tuple[str, str, dict[str, Any]], base: tuple[Any, Path], trained: Callable[..., tuple[Any, Path]]
-) -> None:
+def test_a_method_answers_as_it_does_in_peft(option: options.Option, base: tuple[Any, Path], tmp_path: Path) -> None:
     _, name, settings = option
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        reference, folder = trained(name, {**settings, "task_type": "SEQ_CLS"})
-    model, _ = runtime.load(folder, base[1])
-    given = GIVEN | (
-        {"task_ids": torch.tensor([0, 1, 1, 0])} if "num_tasks" in settings or "n_tasks" in settings else {}
-    )
+    reference = written(base[0], tmp_path / "adapter", name, settings)
+    model, _ = runtime.load(tmp_path / "adapter", base[1])
+    given = asked(settings)
     with torch.no_grad():
         theirs, ours = reference(**given).logits, model(**given).logits
         assert same(ours, theirs)
