@@ -392,7 +392,7 @@ class _Reader:
         source = self.source
         kinds = {part.kind for part in self.parts}
         if self.row.name not in RUNS:
-            message = f"this hub does not run {self.row.title} yet"
+            message = f"this hub does not run {self.row.title} yet: {_WHY_NOT.get(self.row.name, 'it waits its turn')}"
             source.not_run(
                 "method.unsupported",
                 f"{source.config_path}: peft_type",
@@ -485,6 +485,12 @@ class _Reader:
         return value
 
 
+_WHY_NOT = {
+    "xlora": "its experts lie in folders of their own, and are mixed by a pass of the base model before the one that answers",
+    "adaption_prompt": "its gate stands inside the attention of a decoder, behind the softmax",
+    "adamss": "how a module is cut into subspaces follows from a clustering of the base model's weights, and is in no file",
+}
+"""Why a method that is understood is not run."""
 _ROLES = {"lora_A.weight": "A", "lora_B.weight": "B"}
 """What the runtime calls LoRA's halves."""
 _WORDS = {"conv": "convolutional"}
