@@ -242,8 +242,8 @@ def test_the_table_is_for_people(tmp_path, capsys):
 
 
 def test_what_no_hub_runs_yet_is_told_of_an_adapter_without_other_remarks(tmp_path, capsys):
-    write(tmp_path / "decoder", make.lora({"task_type": "CAUSAL_LM"}))
-    assert cli.main(["doctor", str(tmp_path / "decoder")]) == 0
+    write(tmp_path / "two-texts", make.lora({"task_type": "SEQ_2_SEQ_LM"}))
+    assert cli.main(["doctor", str(tmp_path / "two-texts")]) == 0
     assert "not judged yet: adapter_config.json: task_type" in capsys.readouterr().out
 
 
