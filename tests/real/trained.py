@@ -39,21 +39,27 @@ class Trained:
 def lora(data: Path, out: Path, asked: Sequence[str]) -> Trained:
     """The demo's LoRA, trained as a user trains it, and what plain transformers + peft answer."""
     line = [sys.executable, "-m", "demo.train", "--data", str(data), "--out", str(out)]
-    seconds = _run(line)
+    seconds = run(line)
     return Trained("lora", out, peft_logits(out, asked), seconds)
 
 
 def houlsby(data: Path, out: Path, asked: Sequence[str]) -> Trained:
     """A Houlsby adapter, trained by the AdapterHub library in its own environment, and what that library answers."""
-    python = Path(os.environ.get("HUB_TEST_ADAPTERS") or ROOT / ".venv-adapters" / "bin" / "python")
-    if not python.exists():
-        pytest.skip(f"no AdapterHub library: {python} is not there (`make real` makes it; HUB_TEST_ADAPTERS names one)")
+    python = adapters_python()
     given = ["--data", str(data), "--base", str(base_folder()), "--out", str(out)]
-    seconds = _run([str(python), str(TRAIN_HOULSBY), *given], PYTHONPATH=str(ROOT))
+    seconds = run([python, str(TRAIN_HOULSBY), *given], PYTHONPATH=str(ROOT))
     answered = json.loads((out / "answers.json").read_text())
     assert answered["versions"]["adapters"] == "1.3.0"
     assert len(answered["logits"]) == len(asked)
     return Trained("houlsby", out / "adapter", torch.tensor(answered["logits"]), seconds)
+
+
+def adapters_python() -> str:
+    """The interpreter that has the AdapterHub library; skips where there is none."""
+    python = Path(os.environ.get("HUB_TEST_ADAPTERS") or ROOT / ".venv-adapters" / "bin" / "python")
+    if not python.exists():
+        pytest.skip(f"no AdapterHub library: {python} is not there (`make real` makes it; HUB_TEST_ADAPTERS names one)")
+    return str(python)
 
 
 def peft_logits(folder: Path, asked: Sequence[str]) -> torch.Tensor:
@@ -70,7 +76,7 @@ def peft_logits(folder: Path, asked: Sequence[str]) -> torch.Tensor:
     return torch.cat(found)
 
 
-def _run(line: list[str], **more: str) -> float:
+def run(line: list[str], **more: str) -> float:
     """Run a command that has to succeed, without asking a network; seconds.
 
     With one thread: where others are at work too, two that wait for each other take three times as long.
