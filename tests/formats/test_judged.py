@@ -106,11 +106,17 @@ def test_a_setting_of_each_method_is_accepted(option: Option, judged: Judged) ->
     accepted(option, judged)
 
 
+def pooled(option: Option) -> bool:
+    """Poly on BERT's pooler, which reads no row of tokens: PEFT itself cannot run it."""
+    family, name, settings = option
+    return family == "bert" and name == "PolyConfig" and "dense" in settings["target_modules"]
+
+
 @pytest.mark.formats
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_setting_is_accepted(family: str, judged: Judged) -> None:
-    chosen = [option for option in options.every() if option[0] == family]
+    chosen = [option for option in options.every() if option[0] == family and not pooled(option)]
     ran, all_ = Counter(), Counter()
     for option in chosen:
         all_[option[1]] += 1
