@@ -96,3 +96,25 @@ def test_of_many_classes_the_pairs_that_are_confused_most_are_told() -> None:
     assert "confusion" not in found
     assert found["confused"][0] == {"truth": "c3", "said": "c7", "rows": 10}
     assert len(found["confused"]) == 3
+
+
+# --- few rows that differ -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("worse", [0, 1, 3, 10])
+def test_a_gain_in_accuracy_is_sure_only_where_mcnemars_test_is(worse: int) -> None:
+    for better in range(worse, worse + 25):
+        low, high = statistics.discordant_interval(better, worse, 200)
+        sure = statistics.mcnemar(better, worse) < 0.05
+        assert (low > 0) is (sure and better > worse)
+        assert low <= (better - worse) / 200 <= high
+
+
+def test_four_answers_more_of_a_hundred_and_twenty_are_no_sure_gain() -> None:
+    """Resamples alone would say so: one in fifty-five has none of the four."""
+    truth = np.zeros(120, dtype=np.int64)
+    ours, theirs = truth.copy(), truth.copy()
+    theirs[:4] = 1
+    found = statistics.difference("accuracy", truth, ours, theirs, 2, 1)
+    assert found.value == pytest.approx(4 / 120)
+    assert found.low < 0
+    theirs[:9] = 1
+    assert statistics.difference("accuracy", truth, ours, theirs, 2, 1).low > 0
