@@ -21,12 +21,13 @@ from hub.runtime import predict, weights
 from hub.runtime.base import Backbone
 from hub.runtime.predict import Batch, Encoded
 from hub.spec import rows as examples
+from hub.spec import tasks
 from hub.spec.benchmark import Benchmark
 from workers import evaluators, features, statistics
 from workers import scratch as scratch_files
 from workers.assignment import BenchmarkFiles
 from workers.errors import Fault
-from workers.evaluation import READ_WHOLE, Prepared
+from workers.evaluation import Prepared
 from workers.probe import Probe
 
 EDITION = 7
@@ -92,7 +93,7 @@ def _samples(benchmark: Benchmark, count: int) -> list[list[int]]:
 
     Drawn by the benchmark's digest, so they are part of the protocol. One stage where answers are not read row by row.
     """
-    if benchmark.task not in READ_WHOLE:
+    if not tasks.get(benchmark.task).read_whole:
         return [list(range(count))]
     order = np.random.Generator(np.random.PCG64(statistics.seed_of(benchmark.digest))).permutation(count).tolist()
     ends = [0, FIRST_STAGE]

@@ -5,9 +5,8 @@ from typing import Any, Protocol, TypeVar
 
 from hub.spec.benchmark import Benchmark
 from workers import statistics
-from workers.statistics import Estimate
+from workers.statistics import Estimate, rounded
 
-DIGITS = 6
 BASELINES = ("majority", "probe", "adapter_off")
 STRENGTH = ("probe", "majority", "adapter_off")
 """In which order equals count as the strongest."""
@@ -83,11 +82,6 @@ def strongest(benchmark: Benchmark, values: Mapping[str, float]) -> str:
     """
     sign = 1.0 if benchmark.direction == "up" else -1.0
     return max((key for key in STRENGTH if key in values), key=lambda key: sign * values[key])
-
-
-def rounded(value: float) -> float:
-    """Return a number as reports write it."""
-    return round(float(value), DIGITS)
 
 
 def _measured(yardstick: Yardstick[A], name: str, answers: A, seed: int) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from workers import entities, statistics
-from workers.comparing import rounded
-from workers.statistics import Labels, Values
+from workers.statistics import Labels, Values, rounded
 
 MATRIX = 20
 """Classes up to which the whole table of confusions is shown; beyond, the pairs that are confused most."""

@@ -16,13 +16,12 @@ import torch
 from hub.runtime import predict
 from hub.runtime.base import Backbone
 from hub.runtime.predict import Batch, Encoded, Pooled, Trunks
+from hub.spec import tasks
 from hub.spec.benchmark import Benchmark
 from workers.errors import Rejected
 from workers.probe import Probe
 
 Tensors = Mapping[str, torch.Tensor]
-READ_WHOLE = frozenset({"text-classification", "sentence-similarity"})
-"""ML tasks whose answers are about a row as a whole."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Prepared:
         longest = max(batch.input_ids.shape[1] for batch in self.batches)
         if longest <= tokens:
             return self
-        if self.benchmark.task not in READ_WHOLE:
+        if not tasks.get(self.benchmark.task).read_whole:
             message = f"{self.benchmark.name}: rows have up to {longest} tokens, and beside the adapter's own there is room for {tokens}"
             raise Rejected("load", message, "train with fewer virtual tokens, or choose a benchmark of shorter rows")
         cut = tuple(predict.within(batch, tokens) for batch in self.batches)

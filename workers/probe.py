@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hub.runtime.predict import States
 from hub.spec import tasks
-from workers.statistics import Labels, Values
+from workers.statistics import Labels, Values, rounded
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 PENALTIES = (1e4, 1e3, 1e2, 10.0, 1.0)
@@ -55,7 +55,7 @@ def fit(train: Named, truth: Labels, scored: Named, measure: Measure, rare: bool
     value, name, strength = chosen
     known, asked = _standard(_features(train)[name], _features(scored)[name])
     model = LogisticRegression(C=strength, max_iter=ITERATIONS, tol=TOLERANCE).fit(known, truth)
-    facts = {"features": name, "C": strength, "cross_validated": round(value, 6), "train_rows": len(truth)}
+    facts = {"features": name, "C": strength, "cross_validated": rounded(value), "train_rows": len(truth)}
     return Probe(np.asarray(model.predict(asked), dtype=np.int64), facts)
 
 
@@ -82,7 +82,7 @@ def fit_numbers(train: Named, truth: Values, scored: Named, measure: Measure) ->
     assert best is not None, "there are always features"
     value, name, penalty = best
     known, asked = _standard(_features(train)[name], _features(scored)[name])
-    facts = {"features": name, "alpha": penalty, "cross_validated": round(value, 6), "train_rows": len(truth)}
+    facts = {"features": name, "alpha": penalty, "cross_validated": rounded(value), "train_rows": len(truth)}
     return Probe(Ridge(alpha=penalty).fit(known, truth).predict(asked), facts)
 
 

@@ -17,7 +17,7 @@ from hub.spec.rows import Question
 from workers import features, spans, statistics
 from workers.probe import ITERATIONS, STRENGTHS, TOLERANCE, Probe
 from workers.spans import Pieces
-from workers.statistics import Labels, Values
+from workers.statistics import Labels, Values, rounded
 
 QUESTIONS = 1_000
 """Of the train split, the first ones; every fifth is kept for choosing how much regularisation."""
@@ -55,7 +55,8 @@ def fit(
     both = [np.concatenate(parts) for parts in zip(known, _examples(backbone, benchmark, held), strict=True)]
     weights = list(_heads(both))[at]
     encoded, asked, rows = scored
-    facts = {"features": "token", "C": STRENGTHS[at], "cross_validated": round(values[at], 6), "train_rows": len(used)}
+    value = rounded(values[at])
+    facts = {"features": "token", "C": STRENGTHS[at], "cross_validated": value, "train_rows": len(used)}
     return Probe(spans.best(asked, _logits(backbone, encoded, weights), rows, empty), facts)
 
 

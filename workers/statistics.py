@@ -7,6 +7,7 @@ over those triples.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,10 @@ Z = 1.959963984540054
 METHOD = f"paired bootstrap over rows, {RESAMPLES} resamples, percentile; of accuracy no narrower than by McNemar's exact test"
 ROUNDING = 1e-9
 """Resamples of one metric that are no farther apart are the same."""
+DIGITS = 6
+"""Decimals of a measured number in a report."""
+SIGNIFICANT = 9
+"""Digits of an answer that is a number: a float32 has no more."""
 CHUNK = 4_000_000
 """Numbers that a chunk of resamples holds at once."""
 
@@ -31,6 +36,16 @@ class Estimate:
     value: float
     low: float
     high: float
+
+
+def rounded(value: float) -> float:
+    """A number as reports write it."""
+    return round(float(value), DIGITS)
+
+
+def kept(answers: NDArray[Any]) -> Values:
+    """Answers that are numbers [rows], with the digits that are kept of them."""
+    return np.array([float(f"{value:.{SIGNIFICANT}g}") for value in answers])
 
 
 def seed_of(digest: str) -> int:

@@ -2,7 +2,8 @@
 
     model, tokenizer = runtime.load("snapshot/", "base/")
 
-Nothing here writes into a base model: an adapter is a set of forward hooks. A worker's weights lie in read-only memory.
+Nothing here writes into a base model: what an adapter changes is merged into copies that stand in for the base's own tensors
+while it is on, the rest are forward hooks (`attach`). A worker's weights lie in read-only memory.
 """
 
 from pathlib import Path

@@ -25,6 +25,7 @@ class Task:
 
     `columns` are those that a definition has to name, `optional` those that it may; `labelled` says whether it names
     classes, `tabular` whether a line of a TSV file can hold a row. `needs_head`: whether an adapter has to bring a head.
+    `read_whole`: whether an answer is about a row as a whole, so that a row may be cut and rows be answered in any order.
     `max_length`: tokens of a row where a definition does not say.
     """
 
@@ -38,6 +39,7 @@ class Task:
     labelled: bool = True
     tabular: bool = True
     needs_head: bool = True
+    read_whole: bool = False
     max_length: int = 128
 
 
@@ -49,6 +51,7 @@ TEXT_CLASSIFICATION = Task(
     {"accuracy": _SHARE, "f1": _SHARE, "matthews": _CORRELATION},
     "text_classification",
     "SEQ_CLS",
+    read_whole=True,
 )
 SENTENCE_SIMILARITY = Task(
     "sentence-similarity",
@@ -57,6 +60,7 @@ SENTENCE_SIMILARITY = Task(
     "sentence_similarity",
     "SEQ_CLS",
     labelled=False,
+    read_whole=True,
 )
 TOKEN_CLASSIFICATION = Task(
     "token-classification",

@@ -6,7 +6,6 @@ from registry.templatetags.hub import number
 
 SHADES = 9
 """Shades of a cell, from none of a row's examples to all of them (`.heat .h9` in the sheet)."""
-FIGURES = ("precision", "recall", "f1")
 
 
 def of(score: dict[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import peft
 import torch
 import transformers
 
-from hub import base_folder
+from hub import base_folder, runtime
 from hub.folder import FolderSnapshot
 from hub.runtime.base import Backbone
-from hub.spec import benchmark, policy, report
+from hub.spec import benchmark, policy, report, validation
 from workers import benchmarks, engine
 from workers.assignment import Assignment, BenchmarkFiles
 
@@ -22,10 +22,17 @@ SPECIMENS = Path(__file__).parents[1] / "specimens"
 TINY = SPECIMENS / "tiny-bert"
 
 
-def lora_model(base: Path, seed: int = 0, std: float = 0.5, labels: int = 2, **options: Any) -> Any:
-    """A PEFT model on a sequence classifier, its LoRA and head filled with noise so that they do something."""
+def lora_model(
+    base: Path,
+    seed: int = 0,
+    std: float = 0.5,
+    labels: int = 2,
+    kind: Any = transformers.AutoModelForSequenceClassification,
+    **options: Any,
+) -> Any:
+    """A PEFT model on a classifier of a `kind`, its LoRA and head filled with noise so that they do something."""
     torch.manual_seed(seed)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(base, num_labels=labels)
+    model = kind.from_pretrained(base, num_labels=labels)
     settings = {"r": 4, "lora_alpha": 8, "target_modules": ["query", "value"], "task_type": "SEQ_CLS"} | options
     found = peft.get_peft_model(model, peft.LoraConfig(**settings))
     with torch.no_grad():
@@ -169,6 +176,15 @@ def judged(given: Assignment, backbone: Backbone, scratch: Path) -> dict[str, An
     found = engine.judge(given, backbone, prepared, engine.in_memory(given.snapshot), lambda stage: None)
     report.validate(found, given.plan)
     return found
+
+
+def on(backbone: Backbone, folder: Path, to_run: bool = True) -> runtime.Attached:
+    """The one adapter of a folder, attached, with the tensors of its parts and without those of its head."""
+    snapshot = runtime.open_snapshot(folder)
+    (component,) = validation.inspect(snapshot, backbone.base, to_run=to_run).components
+    used = {key for part in component.parts for key in part.tensors.values()}
+    tensors = runtime.tensors_of(snapshot, component)
+    return runtime.attach(backbone, component, {key: tensors[key] for key in used})
 
 
 def check(found: dict[str, Any], name: str) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from hub import errors, runtime
 from hub.runtime import predict
 from hub.spec import validation
 from hub.spec.components import Component
-from tests.engine.makers import SPECIMENS
-from tests.engine.test_encoder import near, on
+from tests.engine.makers import SPECIMENS, on
+from tests.engine.test_encoder import near
 from tests.engine.test_parity import same
 from tests.specimens.adapterhub import drawn
 from workers.checks import tensors as checks

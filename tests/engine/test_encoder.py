@@ -11,8 +11,7 @@ from hub import runtime
 from hub.runtime import encoder, predict
 from hub.runtime.attached import token_wise
 from hub.runtime.base import Backbone
-from hub.spec import validation
-from tests.engine.makers import SPECIMENS, roberta
+from tests.engine.makers import SPECIMENS, on, roberta
 
 ROWS = [
     predict.Encoded(tuple((31 * at + 7 * i) % 80 + 5 for i in range(length)), (0,) * length)
@@ -157,11 +156,3 @@ def test_rows_meet_in_batches_of_their_length_and_nothing_is_padded() -> None:
     cut = predict.batches(rows, 0)
     assert [batch.rows for batch in cut] == [(1, 4), (0, 2, 5), (3,), (6,)], "1 200 tokens twice are more than 2 048"
     assert all(bool(batch.attention_mask.all()) for batch in cut)
-
-
-def on(backbone: Any, folder: Path) -> Any:
-    snapshot = runtime.open_snapshot(folder)
-    (component,) = validation.inspect(snapshot, backbone.base).components
-    tensors = runtime.tensors_of(snapshot, component)
-    used = {key for part in component.parts for key in part.tensors.values()}
-    return runtime.attach(backbone, component, {key: tensors[key] for key in used})

@@ -15,8 +15,6 @@ from hub.runtime.base import Backbone
 from hub.spec import families
 from tests.engine import families as tiny
 
-DECODERS = [name for name in families.RUNS if families.of(name).decoder]
-
 
 @pytest.fixture(autouse=True)
 def quiet() -> None:

@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 from hub import errors, runtime
 from hub.runtime import predict
 from hub.runtime.base import Backbone
-from hub.spec import validation
 from tests.engine import makers
 from tests.engine.makers import check, edit_json, failed, judged
 from tests.engine.test_parity import SENTENCES, answer, inputs, same
@@ -129,10 +128,8 @@ def test_states_are_those_of_the_text_and_the_head_reads_what_peft_reads(name: s
     reference, folder = save(name, {"num_virtual_tokens": 5})
     model, tokenizer = runtime.load(folder, makers.TINY)
     backbone = runtime.open_backbone(makers.TINY)
-    snapshot = runtime.open_snapshot(folder)
-    (found,) = validation.inspect(snapshot, backbone.base).components
     cut = predict.batches(predict.tokenise(tokenizer, SENTENCES, None, model.max_length), 0)
-    with runtime.attach(backbone, found, runtime.tensors_of(snapshot, found)):
+    with makers.on(backbone, folder):
         seen, heads_see = predict.states(backbone, cut), predict.first_tokens(backbone, cut)
         for batch in cut:
             whole = backbone.model(**batch.inputs).last_hidden_state

@@ -11,8 +11,8 @@ import torch
 import transformers
 
 from hub import errors, runtime
-from hub.spec import validation
 from tests.engine import families as tiny
+from tests.engine.makers import on
 from tests.engine.test_parity import answer, same
 
 Saved = tuple[Any, Path, Path]
@@ -113,10 +113,8 @@ def test_cpt_is_a_prompt(save: Callable[..., Saved]) -> None:
     texts = {"cpt_token_ids": [5, 6, 7], "cpt_mask": [1, 1, 1], "cpt_tokens_type_mask": [1, 2, 3]}
     reference, folder, base = save("llama", "CPTConfig", task="CAUSAL_LM", **texts)
     backbone = runtime.open_backbone(base)
-    snapshot = runtime.open_snapshot(folder)
-    (component,) = validation.inspect(snapshot, backbone.base, to_run=False).components
     given = padded(reference)
-    with torch.no_grad(), runtime.attach(backbone, component, runtime.tensors_of(snapshot, component)):
+    with torch.no_grad(), on(backbone, folder, to_run=False):
         ours = backbone.whole(**given).logits
         theirs = reference(**given).logits
     assert same(ours, theirs)

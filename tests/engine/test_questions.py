@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import peft
 import pytest
 import torch
 import transformers
@@ -82,14 +81,8 @@ def test_a_question_that_is_longer_than_a_piece_is_cut(tiny: Path) -> None:
 
 def reader(base: Path, folder: Path, seed: int = 0) -> Any:
     """A PEFT adapter of QUESTION_ANS with random weights, saved."""
-    torch.manual_seed(seed)
-    plain = transformers.AutoModelForQuestionAnswering.from_pretrained(base)
-    options = {"r": 4, "lora_alpha": 8, "target_modules": ["query", "value"], "task_type": "QUESTION_ANS"}
-    model = peft.get_peft_model(plain, peft.LoraConfig(**options)).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name or "modules_to_save" in name:
-                parameter.normal_(std=1.0)
+    kind = transformers.AutoModelForQuestionAnswering
+    model = makers.lora_model(base, seed, std=1.0, kind=kind, task_type="QUESTION_ANS")
     model.save_pretrained(folder)
     return model
 

@@ -95,14 +95,8 @@ def test_f1_of_entities_is_that_of_counting_them_one_by_one(seed: int) -> None:
 
 def tagger(base: Path, folder: Path, seed: int = 0, labels: int = 5) -> Any:
     """A PEFT adapter of TOKEN_CLS with random weights, saved; its answers vary."""
-    torch.manual_seed(seed)
-    plain = transformers.AutoModelForTokenClassification.from_pretrained(base, num_labels=labels)
-    options = {"r": 4, "lora_alpha": 8, "target_modules": ["query", "value"], "task_type": "TOKEN_CLS"}
-    model = peft.get_peft_model(plain, peft.LoraConfig(**options)).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name or "modules_to_save" in name:
-                parameter.normal_(std=1.0)
+    kind = transformers.AutoModelForTokenClassification
+    model = makers.lora_model(base, seed, std=1.0, labels=labels, kind=kind, task_type="TOKEN_CLS")
     model.save_pretrained(folder)
     return model
 

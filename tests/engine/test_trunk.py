@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from hub import runtime
 from hub.runtime import encoder
 from hub.runtime.base import Backbone
 from hub.runtime.predict import Trunks
-from hub.spec import validation
 from tests.engine import makers
+from tests.engine.makers import on
 from workers import scratch as scratch_files
 from workers import trunk
 from workers.assignment import Assignment
@@ -37,14 +36,6 @@ def firsts(prepared: Prepared, backbone: Backbone, trunks: Trunks) -> torch.Tens
     assert len(prepared.staged) == 3, "several stages, so that each has to find its own part"
     seen = [states for _, states in dataclasses.replace(prepared, trunks=trunks).passes(backbone)]
     return torch.cat([torch.cat([one.first, one.pooler], 1) for one in seen if one.pooler is not None])
-
-
-def on(backbone: Backbone, folder: Path) -> Any:
-    snapshot = runtime.open_snapshot(folder)
-    (component,) = validation.inspect(snapshot, backbone.base).components
-    used = {key for part in component.parts for key in part.tensors.values()}
-    tensors = runtime.tensors_of(snapshot, component)
-    return runtime.attach(backbone, component, {key: tensors[key] for key in used})
 
 
 def test_what_is_computed_on_from_kept_states_has_the_same_bits(

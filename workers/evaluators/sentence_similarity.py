@@ -18,10 +18,7 @@ from hub.spec.rows import Text
 from workers import comparing, features, labels, probe
 from workers.evaluation import Made, Outcome, Prepared, Previous, Subject
 from workers.resampling import Numbers
-from workers.statistics import Values
-
-SIGNIFICANT = 9
-"""Digits of an answer that are kept: a float32 has no more."""
+from workers.statistics import Values, kept
 
 
 def prepare(
@@ -78,7 +75,7 @@ def _answers(head: ClassificationHead, states: Pooled) -> Values:
     found = predict.logits(head, states)[:, 0].double().numpy()
     if not bool(np.isfinite(found).all()):
         raise FloatingPointError("the head's answers are NaN or infinite for some rows")
-    return np.array([float(f"{value:.{SIGNIFICANT}g}") for value in found])
+    return kept(found)
 
 
 def _warnings(prepared: Prepared, predicted: Values) -> tuple[str, ...]:

@@ -25,7 +25,6 @@ from workers.likelihood import Piece, Speaker
 from workers.resampling import Tallied
 from workers.statistics import Estimate, Labels, Values
 
-SIGNIFICANT = 9
 PLAIN = "plain base model"
 DELIMITER = " "
 """What stands between a context and each choice."""
@@ -97,8 +96,7 @@ def _answers(held: dict[str, Any], found: Values) -> Any:
     """What is said of each row: the sum of its negative log-likelihoods [rows], or the choices that are preferred by each
     metric [rows, metrics]."""
     if "truth" not in held:
-        sums = np.bincount(held["row"], weights=-found)
-        return np.array([float(f"{value:.{SIGNIFICANT}g}") for value in sums])
+        return statistics.kept(np.bincount(held["row"], weights=-found))
     starts = np.flatnonzero(np.diff(held["row"], prepend=-1))
     ways = (found / held[by] if by else found for by in CHOSEN.values())
     return np.stack([[int(row.argmax()) for row in np.split(way, starts[1:])] for way in ways], axis=1)

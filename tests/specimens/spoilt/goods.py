@@ -7,7 +7,6 @@ import functools
 import json
 import shutil
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,6 +175,3 @@ def _benchmark(place: Path, folder: Path, names: tuple[str, ...], seed: int) -> 
         for row, (text, label) in enumerate(zip(texts, truth, strict=True))
     ]
     return makers.write_benchmark(place, lines[:ROWS], lines[ROWS:], labels=list(names), name=f"tests/of-{seed}")
-
-
-Choice = Callable[[Good], bool]
