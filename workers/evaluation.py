@@ -65,7 +65,7 @@ class Prepared:
         for cut in self.staged:
             end = at + sum(batch.input_ids.numel() for batch in cut)
             trunks = {layer: states[:, at:end] for layer, states in self.trunks.items()}
-            yield sorted(row for batch in cut for row in batch.rows), predict.first_tokens(backbone, cut, trunks)
+            yield sorted(row for batch in cut for row in batch.rows), predict.for_heads(backbone, cut, trunks)
             at = end
 
     def within(self, tokens: int) -> "Prepared":

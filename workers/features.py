@@ -65,13 +65,13 @@ def each(backbone: Backbone, cut: Sequence[Batch], token_types: bool = True) -> 
 
 def tensors_of(found: States) -> dict[str, torch.Tensor]:
     """States by name, as they are kept on disk; `states_of` reads them back."""
-    named = {"first": found.first, "mean": found.mean}
+    named = {"token": found.token, "mean": found.mean}
     return named if found.pooler is None else named | {"pooler": found.pooler}
 
 
 def states_of(tensors: Mapping[str, torch.Tensor]) -> States:
     """What `tensors_of` wrote."""
-    return States(tensors["first"], tensors.get("pooler"), tensors["mean"])
+    return States(tensors["token"], tensors.get("pooler"), tensors["mean"])
 
 
 def states(backbone: Backbone, cut: Sequence[Batch], processes: int | None = None) -> States:

@@ -100,9 +100,9 @@ def none(task: tasks.Task) -> str:
     )
 
 
-def named(states: States) -> Named:
+def named(states: States, decoder: bool) -> Named:
     """What there is to read of texts, by name."""
-    found = {"first_token": states.first, "pooler": states.pooler, "mean": states.mean}
+    found = {"last_token" if decoder else "first_token": states.token, "pooler": states.pooler, "mean": states.mean}
     return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 

@@ -12,10 +12,10 @@ from typing import Any
 from hub import casting, errors
 from hub.folder import FolderSnapshot
 from hub.runtime import heads, weights
+from hub.runtime.adapted import AdaptedModel
 from hub.runtime.attach import Attached, attach
 from hub.runtime.base import Backbone, open_backbone, rehash
 from hub.runtime.heads import ClassificationHead
-from hub.runtime.predict import AdaptedModel
 from hub.runtime.torch_casting import TorchBench
 from hub.spec import tasks, validation
 from hub.spec.components import Component

@@ -7,7 +7,8 @@ import torch
 
 from hub import errors
 from hub.runtime import answers, predict
-from hub.runtime.predict import AdaptedModel, Encoded
+from hub.runtime.adapted import AdaptedModel
+from hub.runtime.predict import Encoded
 from hub.spec import benchmark, tasks
 
 DIGITS = 6
@@ -34,7 +35,31 @@ def answer(
                 "a question needs the text that answers it", hint="predict([question], pairs=[text])"
             )
         return [_span(model, tokenizer, *asked) for asked in zip(texts, pairs, strict=True)]
-    return predict.classify(model, tokenizer, texts, pairs)
+    return classify(model, tokenizer, texts, pairs)
+
+
+def classify(
+    model: AdaptedModel, tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """The most likely label of each text: [{"label": "positive", "score": 0.98}, ...], or the number that
+    a head with one output says: [{"score": 3.8}, ...]. Texts are cut at what the base
+    model takes. Raises UsageError for an adapter without a head."""
+    if model.head is None:
+        raise errors.UsageError(
+            "this adapter has no head, so it answers with hidden states, not with labels",
+            hint="model, tokenizer = adapter.load() gives the encoder with the adapter on it",
+        )
+    found: list[dict[str, Any]] = [{} for _ in texts]
+    numbers = model.head.task == tasks.SENTENCE_SIMILARITY.name
+    for batch in predict.batches(predict.tokenise(tokenizer, texts, pairs, model.max_length), 0):
+        with torch.inference_mode():
+            logits = model(**batch.inputs).logits
+            chances = logits if numbers else torch.softmax(logits, dim=-1)
+        for row, chance in zip(batch.rows, chances, strict=True):
+            best = int(chance.argmax())
+            named = {} if numbers else {"label": model.labels[best]}
+            found[row] = named | {"score": round(float(chance[best]), DIGITS)}
+    return found
 
 
 def _words(model: AdaptedModel, tokenizer: Any, words: Sequence[str]) -> dict[str, Any]:

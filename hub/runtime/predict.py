@@ -1,4 +1,4 @@
-"""From sentences to logits: tokens, batches, the adapted model."""
+"""From sentences to what heads read: tokens, batches, passes of the base model with whatever is attached."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,20 +7,10 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import torch
-from torch import nn
-from torch.nn import functional
-from transformers.modeling_outputs import (
-    QuestionAnsweringModelOutput,
-    SequenceClassifierOutput,
-    TokenClassifierOutput,
-)
 
-from hub import errors
 from hub.runtime import encoder
-from hub.runtime.attach import Attached
 from hub.runtime.base import Backbone
-from hub.runtime.heads import ClassificationHead, TokenHead
-from hub.spec import tasks
+from hub.runtime.heads import ClassificationHead
 
 BATCH_TOKENS = 2048
 
@@ -59,10 +49,10 @@ _NO_TRUNKS: Trunks = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Pooled:
-    """What heads read, by row, each [rows, hidden]: first token (in a decoder, where that one sees nothing, the last), pooler
-    (where the base has one)."""
+    """What heads read, by row, each [rows, hidden]: a token's state (the first one's; in a decoder, where that sees nothing, the
+    last one's), and the pooler's output where the base has one."""
 
-    first: torch.Tensor
+    token: torch.Tensor
     pooler: torch.Tensor | None
 
 
@@ -71,64 +61,6 @@ class States(Pooled):
     """What probes read besides: mean over tokens [rows, hidden]."""
 
     mean: torch.Tensor
-
-
-class AdaptedModel(nn.Module):
-    """Backbone, adapter and head as one model, called as transformers' sequence classifiers are."""
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        attached: Attached,
-        head: ClassificationHead | TokenHead | None,
-        labels: Sequence[str],
-        speaks: bool = False,
-    ) -> None:
-        """`speaks`: whether the base model's own language-model head is to answer, where it has one."""
-        super().__init__()
-        self.backbone = backbone.language_model if speaks and backbone.language_model else backbone.model
-        self.adapter = attached
-        self.head = head
-        self.labels = tuple(labels)
-        self.config = backbone.model.config
-        self.base = backbone.base
-        self.is_decoder = backbone.is_decoder
-        self.max_length = backbone.max_length - attached.taken
-        self.eval()
-
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        token_type_ids: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        task_ids: torch.Tensor | None = None,
-        **more: Any,
-    ) -> Any:
-        """Logits [rows, labels] in a `SequenceClassifierOutput`, [rows, tokens, labels] in a `TokenClassifierOutput`, or
-        those of starts and ends [rows, tokens]; without a head, the encoder's output.
-
-        `labels` are for texts only. `task_ids` [rows]: for adapters of several tasks, which one is asked for.
-        """
-        self.adapter.asked = task_ids
-        if self.head is not None and not self.head.token_types:
-            token_type_ids = None
-        output = self.backbone(
-            input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids, **more
-        )
-        if self.head is None:
-            return output
-        told = {"hidden_states": output.hidden_states, "attentions": output.attentions}
-        states, pooled = output.last_hidden_state, output.get("pooler_output")
-        if isinstance(self.head, TokenHead):  # heads are float32, whatever the base model is
-            taken = 0 if input_ids is None else states.shape[1] - input_ids.shape[1]  # a prompt's rows
-            logits = self.head(states[:, taken:].float())
-            if self.head.task == tasks.TOKEN_CLASSIFICATION.name:
-                return TokenClassifierOutput(logits=logits, **told)
-            return QuestionAnsweringModelOutput(start_logits=logits[..., 0], end_logits=logits[..., 1], **told)
-        read = _read(states, attention_mask, self.is_decoder).float()
-        logits = self.head(read, None if pooled is None else pooled.float())
-        return SequenceClassifierOutput(loss=None if labels is None else _loss(logits, labels), logits=logits, **told)
 
 
 def tokenise(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[Encoded]:
@@ -205,7 +137,7 @@ def fill(backbone: Backbone, given: Sequence[Bundle], found: States) -> None:
         for bundle in given:
             for batch, last, pooled in _passed(backbone, bundle):
                 place = torch.tensor(batch.rows)
-                found.first[place] = _read(last, batch.attention_mask, backbone.is_decoder).float()
+                found.token[place] = token_read(last, batch.attention_mask, backbone.is_decoder).float()
                 found.mean[place] = _mean(_of_text(last, batch), batch.attention_mask).float()
                 if found.pooler is not None:
                     found.pooler[place] = pooled.float()
@@ -226,13 +158,13 @@ def _passed(backbone: Backbone, bundle: Bundle) -> Iterator[tuple[Batch, torch.T
 
 
 def climb(backbone: Backbone, cut: Sequence[Batch], layer: int) -> list[torch.Tensor]:
-    """The states that enter `layer`, [1, tokens, hidden] a bundle: what `first_tokens` may begin at."""
+    """The states that enter `layer`, [1, tokens, hidden] a bundle: what `for_heads` may begin at."""
     with torch.inference_mode():
         packed = [encoder.pack(backbone, bundle) for bundle in bundles(cut)]
         return [encoder.climbed(backbone, one, encoder.embedded(backbone, one), 0, layer) for one in packed]
 
 
-def first_tokens(backbone: Backbone, cut: Sequence[Batch], trunks: Trunks = _NO_TRUNKS) -> Pooled:
+def for_heads(backbone: Backbone, cut: Sequence[Batch], trunks: Trunks = _NO_TRUNKS) -> Pooled:
     """What a head reads of rows that are batched by length, in row order, by the shortest way there is.
 
     `trunks`: what `climb` gave of these very batches on the plain base, end to end, by layer; the highest that lies below all that is
@@ -248,12 +180,12 @@ def first_tokens(backbone: Backbone, cut: Sequence[Batch], trunks: Trunks = _NO_
 
 
 def _read_whole(backbone: Backbone, given: Sequence[Bundle], order: torch.Tensor) -> Pooled:
-    first, pooler = [], []
+    token, pooler = [], []
     for bundle in given:
         for batch, last, pooled in _passed(backbone, bundle):
-            first.append(_read(last, batch.attention_mask, backbone.is_decoder).float())
+            token.append(token_read(last, batch.attention_mask, backbone.is_decoder).float())
             pooler.append(pooled)
-    return Pooled(torch.cat(first)[order], torch.cat(pooler)[order].float() if backbone.pools else None)
+    return Pooled(torch.cat(token)[order], torch.cat(pooler)[order].float() if backbone.pools else None)
 
 
 def _firsts(
@@ -283,38 +215,14 @@ def outputs(backbone: Backbone, batch: Batch) -> tuple[torch.Tensor, ...]:
         found = backbone.model(**batch.inputs)
         said = backbone.language_model and backbone.language_model(**batch.inputs, logits_to_keep=1).logits
     last, pooled = found.last_hidden_state, found.get("pooler_output")
-    read = _of_text(last, batch), _read(last, batch.attention_mask, backbone.is_decoder)
+    read = _of_text(last, batch), token_read(last, batch.attention_mask, backbone.is_decoder)
     return tuple(each for each in (*read, pooled, said) if each is not None)
 
 
 def logits(head: ClassificationHead, seen: Pooled) -> torch.Tensor:
     """Logits [rows, labels] of a head over features."""
     with torch.inference_mode():
-        return head(seen.first, seen.pooler)
-
-
-def classify(
-    model: AdaptedModel, tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None = None
-) -> list[dict[str, Any]]:
-    """The most likely label of each text: [{"label": "positive", "score": 0.98}, ...], or the number that
-    a head with one output says: [{"score": 3.8}, ...]. Texts are cut at what the base
-    model takes. Raises UsageError for an adapter without a head."""
-    if model.head is None:
-        raise errors.UsageError(
-            "this adapter has no head, so it answers with hidden states, not with labels",
-            hint="model, tokenizer = adapter.load() gives the encoder with the adapter on it",
-        )
-    found: list[dict[str, Any]] = [{} for _ in texts]
-    numbers = model.head.task == tasks.SENTENCE_SIMILARITY.name
-    for batch in batches(tokenise(tokenizer, texts, pairs, model.max_length), 0):
-        with torch.inference_mode():
-            logits = model(**batch.inputs).logits
-            chances = logits if numbers else torch.softmax(logits, dim=-1)
-        for row, chance in zip(batch.rows, chances, strict=True):
-            best = int(chance.argmax())
-            named = {} if numbers else {"label": model.labels[best]}
-            found[row] = named | {"score": round(float(chance[best]), 6)}
-    return found
+        return head(seen.token, seen.pooler)
 
 
 def _of_text(states: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -322,7 +230,7 @@ def _of_text(states: torch.Tensor, batch: Batch) -> torch.Tensor:
     return states[:, states.shape[1] - batch.input_ids.shape[1] :]
 
 
-def _read(states: torch.Tensor, mask: torch.Tensor | None, decoder: bool) -> torch.Tensor:
+def token_read(states: torch.Tensor, mask: torch.Tensor | None, decoder: bool) -> torch.Tensor:
     """The states [rows, hidden] of the token that a classifier reads: the first one, in a decoder the last that is no padding,
     on whichever side that stands."""
     if not decoder:
@@ -332,12 +240,6 @@ def _read(states: torch.Tensor, mask: torch.Tensor | None, decoder: bool) -> tor
     states = states[:, states.shape[1] - mask.shape[1] :]  # a prompt's rows stand before the text
     places = torch.arange(states.shape[1], device=states.device)
     return states[torch.arange(len(states), device=states.device), (places * (mask != 0)).argmax(-1)]
-
-
-def _loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    if logits.shape[-1] == 1:
-        return functional.mse_loss(logits.squeeze(-1), labels.float())
-    return functional.cross_entropy(logits, labels)
 
 
 def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -104,7 +104,7 @@ def test_rows_in_one_batch_are_answered_as_each_by_itself(name: str, bases: Path
     """And nothing is written: the backbone's memory cannot be, an attempt would end this process."""
     backbone = runtime.open_backbone(bases / "bert")
     with on(backbone, write(SAMPLES[f"{name} on bert"][1], tmp_path / "adapter")):
-        ours = predict.first_tokens(backbone, predict.batches(ROWS, 0)).first
+        ours = predict.for_heads(backbone, predict.batches(ROWS, 0)).token
         with torch.inference_mode():
             alone = [backbone.model(**predict.one_batch([row], 0).inputs).last_hidden_state[0, 0] for row in ROWS]
     assert near(ours, torch.stack(alone))

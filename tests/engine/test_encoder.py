@@ -25,7 +25,7 @@ def both(backbone: Backbone) -> tuple[torch.Tensor, torch.Tensor]:
     assert encoder.packs(backbone)
     with torch.inference_mode():
         whole = [backbone.model(**predict.one_batch([row], 0).inputs).last_hidden_state[0, 0] for row in ROWS]
-    ours, all_states = predict.first_tokens(backbone, cut).first, predict.states(backbone, cut).first
+    ours, all_states = predict.for_heads(backbone, cut).token, predict.states(backbone, cut).token
     assert near(all_states, torch.stack(whole))
     return ours, torch.stack(whole)
 
@@ -98,7 +98,7 @@ def test_a_hook_that_looks_at_a_row_as_a_whole_is_given_whole_rows(tiny: Path) -
     handle = backbone.model.encoder.layer[1].output.register_forward_hook(
         lambda m, a, out: out * out.mean(1, keepdim=True)
     )
-    seen = predict.first_tokens(backbone, cut).first
+    seen = predict.for_heads(backbone, cut).token
     with torch.inference_mode():
         whole = [backbone.model(**predict.one_batch([row], 0).inputs).last_hidden_state[0, 0] for row in ROWS]
     assert near(seen, torch.stack(whole))
@@ -138,15 +138,15 @@ def test_a_hook_on_the_body_has_the_whole_pass_made(tiny: Path) -> None:
     backbone = runtime.open_backbone(tiny)
     rows = predict.tokenise(backbone.tokenizer, ["one", "two of them", "three of them now"], None, 20)
     cut = predict.batches(rows, 0)
-    plain = predict.first_tokens(backbone, cut).first
-    assert near(plain, predict.states(backbone, cut).first)
+    plain = predict.for_heads(backbone, cut).token
+    assert near(plain, predict.states(backbone, cut).token)
 
     def doubled(module: Any, args: Any, out: Any) -> Any:
         out.last_hidden_state = out.last_hidden_state * 2
         return out
 
     handle = backbone.model.register_forward_hook(doubled)
-    assert near(predict.first_tokens(backbone, cut).first, plain * 2)
+    assert near(predict.for_heads(backbone, cut).token, plain * 2)
     handle.remove()
 
 

@@ -12,9 +12,11 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from hub import errors, runtime
+from hub.runtime import predict
 from hub.spec import families
 from tests.engine import families as tiny
 from tests.engine.test_parity import same
+from workers import probe
 
 CLASSIFIERS = [
     name
@@ -109,6 +111,15 @@ def test_a_decoders_classifier_reads_the_last_token_on_whichever_side_padding_st
         given["input_ids"] = ids[:1]
     with torch.no_grad():
         assert same(model(**given).logits, reference(**given).logits)
+
+
+def test_a_probe_on_a_decoder_says_that_it_reads_the_last_token(tmp_path: Path) -> None:
+    trained("llama", tmp_path)
+    backbone = runtime.open_backbone(tmp_path / "base")
+    (batch,) = predict.batches([predict.Encoded((7, 8, 9, 10), (0,) * 4)], 0)
+    found = probe.named(predict.states(backbone, [batch]), backbone.is_decoder)
+    assert set(found) == {"last_token", "mean"}
+    assert same(found["last_token"], predict.hidden(backbone, batch)[:, -1])
 
 
 def test_a_classifier_of_another_familys_form_is_not_run(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from hub import runtime
-from hub.runtime import predict
+from hub.runtime import answering
 from tests.engine.makers import SPECIMENS, lora_model, roberta
 
 SENTENCES = [
@@ -120,7 +120,7 @@ def test_sentences_are_answered_in_their_order_whatever_their_length(
 ) -> None:
     model, tokenizer = runtime.load(save_lora(), tiny)
     texts = SENTENCES * 20
-    found = predict.classify(model, tokenizer, texts)
+    found = answering.answer(model, tokenizer, texts)
     for text, item in zip(texts, found, strict=True):
         chance = torch.softmax(answer(model, inputs(tiny, [text]))[0], -1)
         assert item["label"] == f"LABEL_{int(chance.argmax())}"

@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from hub import errors, runtime
-from hub.runtime import predict
+from hub.runtime import answering, predict
 from hub.runtime.base import Backbone
 from tests.engine import makers
 from tests.engine.makers import check, edit_json, failed, judged
@@ -130,7 +130,7 @@ def test_states_are_those_of_the_text_and_the_head_reads_what_peft_reads(name: s
     backbone = runtime.open_backbone(makers.TINY)
     cut = predict.batches(predict.tokenise(tokenizer, SENTENCES, None, model.max_length), 0)
     with makers.on(backbone, folder):
-        seen, heads_see = predict.states(backbone, cut), predict.first_tokens(backbone, cut)
+        seen, heads_see = predict.states(backbone, cut), predict.for_heads(backbone, cut)
         for batch in cut:
             whole = backbone.model(**batch.inputs).last_hidden_state
             text = predict.hidden(backbone, batch)
@@ -187,7 +187,7 @@ def test_sentences_are_cut_where_the_prompt_leaves_room(save: Callable[..., Save
     longest = runtime.open_backbone(tiny).max_length
     assert model.max_length == longest - 40
     long = " ".join(["film"] * longest)
-    (found,) = predict.classify(model, tokenizer, [long])
+    (found,) = answering.answer(model, tokenizer, [long])
     assert found["label"] in model.labels
     with pytest.raises(errors.UsageError, match=f"cut texts at {longest - 40} tokens|positions"):
         model(**tokenizer([long], truncation=True, max_length=longest, return_tensors="pt"))

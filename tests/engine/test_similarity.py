@@ -11,7 +11,7 @@ import transformers
 from scipy import stats
 
 from hub import runtime
-from hub.runtime import predict
+from hub.runtime import answering
 from hub.runtime.base import Backbone
 from tests.engine import makers
 from tests.engine.makers import check, failed, judged
@@ -118,5 +118,5 @@ def test_a_head_is_not_scored_on_a_benchmark_of_another_ml_task(tiny: Path, back
 def test_who_pulls_a_rater_gets_numbers(tiny: Path, tmp_path: Path) -> None:
     model = makers.lora_model(tiny, seed=2, std=1.0, labels=1)
     model.save_pretrained(tmp_path / "rater")
-    (found,) = predict.classify(*runtime.load(tmp_path / "rater", tiny), ["a b c"])
+    (found,) = answering.answer(*runtime.load(tmp_path / "rater", tiny), ["a b c"])
     assert found == {"score": pytest.approx(float(makers.answers(model, tiny, ["a b c"])), abs=1e-4)}

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
 from hub import runtime
-from hub.runtime import predict
+from hub.runtime import answering
 from hub.runtime.base import Backbone
 from hub.spec import policy
 from tests.engine import makers
@@ -381,7 +381,7 @@ def test_a_base_in_half_precision_is_judged_and_loaded_alike(
     report = judged(makers.assignment(tmp_path / "adapter", base), runtime.open_backbone(base), tmp_path / "s")
     assert report["environment"]["dtype"] == dtype
     assert check(report, "frozen")["status"] == "passed"
-    (answer,) = predict.classify(*runtime.load(tmp_path / "adapter", base), ["a b c"])
+    (answer,) = answering.answer(*runtime.load(tmp_path / "adapter", base), ["a b c"])
     assert answer["label"].startswith("LABEL_")
 
 

@@ -35,7 +35,7 @@ def firsts(prepared: Prepared, backbone: Backbone, trunks: Trunks) -> torch.Tens
     """First tokens and poolers of all stages, [rows, 2 * hidden]."""
     assert len(prepared.staged) == 3, "several stages, so that each has to find its own part"
     seen = [states for _, states in dataclasses.replace(prepared, trunks=trunks).passes(backbone)]
-    return torch.cat([torch.cat([one.first, one.pooler], 1) for one in seen if one.pooler is not None])
+    return torch.cat([torch.cat([one.token, one.pooler], 1) for one in seen if one.pooler is not None])
 
 
 def test_what_is_computed_on_from_kept_states_has_the_same_bits(

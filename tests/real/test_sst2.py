@@ -13,7 +13,7 @@ import torch
 from demo import pushes
 from demo.base import base_folder
 from hub import runtime
-from hub.runtime import predict
+from hub.runtime import answering, predict
 from tests.engine.makers import check, failed
 from tests.real.trained import Trained
 
@@ -106,7 +106,7 @@ def test_the_logits_are_those_of_the_library_and_the_base_models_are_not(trained
 
 def test_what_a_user_predicts_with_it_is_what_the_library_predicts(trained: Trained, dev: Dev) -> None:
     model, tokenizer = runtime.load(trained.folder, base_folder())
-    found = predict.classify(model, tokenizer, dev[0])
+    found = answering.answer(model, tokenizer, dev[0])
     chances = torch.softmax(trained.logits, -1).max(-1).values
     assert [model.labels.index(item["label"]) for item in found] == trained.labels
     assert [item["score"] for item in found] == pytest.approx(chances.tolist(), abs=1e-5)

@@ -35,9 +35,9 @@ def prepare(
         tell("probe")
         _, known = features.of_texts(backbone, benchmark, train)
         found = probe.fit_numbers(
-            probe.named(known),
+            probe.named(known, backbone.is_decoder),
             _truth(train),
-            probe.named(base),
+            probe.named(base, backbone.is_decoder),
             lambda truth, said: Numbers(truth).value(benchmark.metric, said),
         )
     return Made(encoded, features.tensors_of(base) | {"truth": torch.from_numpy(_truth(rows))}, found)

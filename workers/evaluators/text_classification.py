@@ -32,7 +32,7 @@ def prepare(
         tell("probe")
         _, known = features.of_texts(backbone, benchmark, train)
         found = probe.fit(
-            probe.named(known), _truth(train), probe.named(base),
+            probe.named(known, backbone.is_decoder), _truth(train), probe.named(base, backbone.is_decoder),
             lambda truth, said: statistics.measure(benchmark.metric, truth, said, len(benchmark.labels)),
         )  # fmt: skip
     return Made(encoded, features.tensors_of(base) | {"truth": torch.from_numpy(_truth(rows))}, found)

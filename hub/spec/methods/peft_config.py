@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from hub.spec import base_model, components, documents, families
+from hub.spec import base_model, components, documents, families, tasks
 from hub.spec.methods.layout import Knob, Layout
 
 MAX_NUMBER = 1 << 20
@@ -25,7 +25,8 @@ MAX_PARAMETERS = 256
 MAX_REPEATS = 4
 """Repetitions in a pattern: each more takes a reader's time to another power."""
 TASKS = ("SEQ_CLS", "FEATURE_EXTRACTION", "TOKEN_CLS", "QUESTION_ANS", "CAUSAL_LM", "SEQ_2_SEQ_LM")
-RUN_TASKS = (None, "SEQ_CLS", "FEATURE_EXTRACTION", "TOKEN_CLS", "QUESTION_ANS", "CAUSAL_LM")
+_JUDGED = {task.peft for task in tasks.TASKS.values()}
+RUN_TASKS = (None, *(name for name in TASKS if name in _JUDGED or name == "FEATURE_EXTRACTION"))
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
 _META = re.compile(r"[\\*+?\[\](){}|^$]")
 _OF_MODULES = re.compile("modules|layers|pattern")
