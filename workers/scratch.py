@@ -3,10 +3,15 @@
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+
+_HALF = ".tmp"
+_HALF_SECONDS = 3600.0
+"""A file half written that nobody has gone on with for so long belongs to no one."""
 
 
 def write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
@@ -14,7 +19,7 @@ def write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     from safetensors.torch import save
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=_HALF)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(save(tensors))
@@ -24,6 +29,14 @@ def write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def clear(folder: Path) -> None:
+    """Remove what `write` had begun where its process was ended, unless another worker's may be at it still."""
+    for path in folder.glob(f"*{_HALF}"):
+        with contextlib.suppress(FileNotFoundError):  # another worker's process clears, too
+            if time.time() - path.stat().st_mtime > _HALF_SECONDS:
+                path.unlink()
 
 
 def used(path: Path) -> None:

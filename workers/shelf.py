@@ -6,11 +6,13 @@ upload, and mapped read-only: no run can change what the next one reads.
 
 import collections
 import dataclasses
+import sys
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from workers.assignment import Assignment, BenchmarkFiles, Limits
+from workers.errors import Fault
 from workers.sandbox import Reach
 
 BASES_BYTES = 8 << 30
@@ -71,6 +73,8 @@ class Shelf:
         self._bases: Bounded[str] = Bounded(BASES_BYTES)
         self._ready: Bounded[tuple[str, str]] = Bounded(READY_BYTES)
         self._asked: collections.Counter[tuple[str, str, int]] = collections.Counter()
+        self._given_up: set[tuple[str, str, int]] = set()
+        """States that could not be kept, for lack of memory, disk or time: no run waits for a second try."""
 
     def backbone(self, assignment: Assignment) -> Any:
         """The base model of a run, opened if it is not."""
@@ -131,12 +135,23 @@ class Shelf:
             if (fingerprint, digest) != (backbone.fingerprint, files.benchmark.digest) or layer in known:
                 continue
             states = trunk.read(backbone, found, layer, self.scratch)
-            if states is None and times >= ASKED_TWICE:
-                self._write(files, limits, lambda tell, layer=layer: trunk.write(backbone, found, layer, self.scratch))  # type: ignore[misc]
-                states = trunk.read(backbone, found, layer, self.scratch)
+            if states is None and times >= ASKED_TWICE and (fingerprint, digest, layer) not in self._given_up:
+                states = self._climbed(backbone, found, layer, files, limits)
             if states is not None:
                 known[layer] = states
         return dataclasses.replace(found, trunks=known)
+
+    def _climbed(self, backbone: Any, found: Any, layer: int, files: BenchmarkFiles, limits: Limits) -> Any:
+        """States that are made now; None where they cannot be kept, which a run does without."""
+        from workers import trunk
+
+        try:
+            self._write(files, limits, lambda tell: trunk.write(backbone, found, layer, self.scratch))
+        except Fault as fault:
+            self._given_up.add((backbone.fingerprint, files.benchmark.digest, layer))
+            print(f"the states that enter layer {layer} are not kept: {fault}", file=sys.stderr)
+            return None
+        return trunk.read(backbone, found, layer, self.scratch)
 
     def _write(self, files: BenchmarkFiles, limits: Limits, work: Callable[[Tell], None]) -> None:
         """Have a child write into the folder of what is made ready, then keep that within its bytes."""
@@ -150,8 +165,11 @@ class Shelf:
             work(tell)
             return {}
 
-        self._in_child(lambda: done, limits, Reach(read, (written,), helpers=True))
-        scratch.tidy(written.iterdir(), DISK_BYTES)
+        try:
+            self._in_child(lambda: done, limits, Reach(read, (written,), helpers=True))
+        finally:
+            scratch.clear(written)
+            scratch.tidy(written.iterdir(), DISK_BYTES)
 
     def _forget(self, fingerprint: str) -> None:
         for key in self._ready:

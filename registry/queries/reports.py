@@ -83,8 +83,16 @@ def _redacted(body: dict[str, Any], hidden: dict[str, str], *, publishes: bool) 
         failed = [str(check["name"]) for check in told["checks"] if check.get("status") == "failed"]
         reasons = f" Failed checks: {', '.join(failed)}." if failed else ""
         told["summary"] = f"{body['verdict']}, by a benchmark that is not public, among others.{reasons}"
+    elif body.get("verdict") == "error" and _names(hidden, [body.get("error"), body.get("summary")]):
+        told["error"] = "the run was ended while a benchmark that is not public was at work"
+        told["summary"] = f"not judged: {told['error']}"
     told.pop("problems", None)
     return told
+
+
+def _names(hidden: dict[str, str], words: list[Any]) -> bool:
+    text = json.dumps(words, ensure_ascii=False)
+    return any(name in text for name in hidden.values())
 
 
 def _without(part: dict[str, Any], hidden: dict[str, str], publishes: bool) -> dict[str, Any]:
@@ -111,8 +119,8 @@ def _outcome(gate: dict[str, Any]) -> dict[str, Any]:
 
 def _discreet(check: dict[str, Any], hidden: dict[str, str]) -> dict[str, Any]:
     """Return a check without its words and evidence where they tell of one of these benchmarks."""
-    words = json.dumps([check.get("message"), check.get("hint"), check.get("evidence")], ensure_ascii=False)
-    if check.get("name") != "benchmark" and not any(name in words for name in hidden.values()):
+    words = [check.get("message"), check.get("hint"), check.get("evidence")]
+    if check.get("name") != "benchmark" and not _names(hidden, words):
         return check
     return {
         "name": check.get("name"),

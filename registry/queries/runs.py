@@ -10,10 +10,12 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from registry.errors import LeaseLost, NotFound, Unauthenticated
-from registry.models import BaseModel, Benchmark, Blob, Component, ManifestFile, Run, Score, Version
+from registry.models import BaseModel, Benchmark, Blob, Component, ManifestFile, Run, Score, Version, Visibility
 from registry.queries import base_models, benchmarks, blobs, shapes, tokens
 from registry.queries.viewers import ANYBODY
 
+BARE_STAGES = frozenset({"claimed", "pull", "base", "benchmark", "probe", "checks", "attach", "effect", "frozen"})
+"""What a worker says of a run that names no benchmark."""
 NO_LEASE = "The run is leased to another worker, or is over."
 NO_LEASE_HINT = "Stop working on it and claim the next one."
 
@@ -25,7 +27,16 @@ def stage_of(version: Version) -> str:
         return version.stage
     if run.status == Run.Status.ERROR:
         return "error"
-    return run.stage or str(run.status)
+    return _discreet(run) or str(run.status)
+
+
+def _discreet(run: Run) -> str:
+    """Return a run's stage; without what a worker adds to it where a benchmark is not public: its name, and after how many rows
+    its gates are decided, are not for everybody who sees the version."""
+    if run.stage in BARE_STAGES or not run.stage:
+        return run.stage
+    asked = Benchmark.objects.filter(pk__in=plan_benchmarks(run.plan))
+    return "score" if asked.exclude(visibility=Visibility.PUBLIC).exists() else run.stage
 
 
 def place_of(version: Version) -> shapes.QueuePlace | None:

@@ -14,9 +14,10 @@ from hub.runtime.base import Backbone
 from hub.runtime.predict import Trunks
 from tests.engine import makers
 from tests.engine.makers import on
+from workers import benchmarks, trunk
 from workers import scratch as scratch_files
-from workers import trunk
-from workers.assignment import Assignment
+from workers.assignment import Assignment, Limits
+from workers.errors import Fault
 from workers.evaluation import Prepared
 from workers.process import BackboneProcess
 from workers.shelf import Bounded, Shelf
@@ -91,6 +92,28 @@ def test_runs_on_upper_layers_have_the_lower_ones_kept_from_the_third_on(
         kept.append(len(list((tmp_path / "held").rglob("*.layer1.safetensors"))))
     assert kept == [0, 0, 1, 1]
     assert len(digests) == 1, "kept states change a result"
+
+
+def test_states_that_cannot_be_kept_cost_no_run_its_verdict_and_are_tried_once(
+    tmp_path: Path, backbone: Backbone
+) -> None:
+    good, tries = makers.teacher(tmp_path / "good", makers.TINY), []
+    files = makers.benchmark_of(tmp_path / "rows", good, makers.TINY, rows=40, train=0)
+    makers.ready(files, backbone, tmp_path / "held")
+
+    def too_large(work: Any, limits: Limits, reach: Any) -> None:
+        half = benchmarks.folder(tmp_path / "held") / "killed.tmp"
+        half.write_bytes(b"half")
+        os.utime(half, (1, 1))
+        tries.append(work)
+        raise Fault("out of memory")
+
+    shelf = Shelf(tmp_path / "held", too_large, lambda stage: None)
+    for _ in range(5):
+        assert shelf.prepared(backbone, files, Limits()).trunks == {}
+        shelf.note(backbone, {files.benchmark.digest: 1})
+    assert len(tries) == 1
+    assert not list((tmp_path / "held").rglob("*.tmp")), "what a child that was ended has left half written"
 
 
 class Layers:

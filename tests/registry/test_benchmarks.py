@@ -13,6 +13,7 @@ from registry.services import namespaces
 from tests.registry import adapters
 from tests.registry.cast import Answer, Caller, caller, publish, report_for
 from tests.registry.workers import push, take
+from workers.jobs import unjudged
 
 pytestmark = pytest.mark.django_db
 
@@ -252,6 +253,34 @@ class TestAPrivateOneOfOthers:
             answer = who.get(path)
             assert "value" not in answer["components"][0]["hidden"][0]
             assert "0.87" not in answer.body.decode()
+
+    def test_how_far_it_has_come_names_no_private_benchmark_and_tells_no_rows(
+        self, publisher: Caller, worker: Caller
+    ) -> None:
+        self.push(publisher, "bees/tone", 0.1)
+        lease = take(worker, Run.objects.get().base_fingerprint)
+        path = "adapters/bees/tone/versions/1"
+        for told in ("score acme/tone", "acme/tone fails by 30 of 872 rows, completing"):
+            assert lease.beat(stage=told, progress=0.4).status == 200
+            for answer in (publisher.get(path), publisher.get(f"{path}/report")):
+                assert answer["stage"] == "score"
+                assert "acme/tone" not in answer["stage"]
+        lease.beat(stage="effect")
+        assert publisher.get(path)["stage"] == "effect"
+
+    def test_a_fault_names_no_private_benchmark(
+        self, publisher: Caller, admin: Caller, worker: Caller, monkeypatch
+    ) -> None:
+        monkeypatch.setattr("registry.services.runs.MAX_ATTEMPTS", 1)
+        self.push(publisher, "bees/tone", 0.1)
+        lease = take(worker, Run.objects.get().base_fingerprint)
+        fault = "killed by SIGKILL while acme/tone fails by 30 of 872 rows, completing"
+        assert lease.report(unjudged(fault, 1.0)).status == 200
+        assert lease.run.status == Run.Status.ERROR
+        told = publisher.get("adapters/bees/tone/versions/1/report")
+        assert told["verdict"] == "error"
+        assert "acme/tone" not in told.body.decode() and "872" not in told.body.decode()
+        assert admin.get("adapters/bees/tone/versions/1/report")["error"] == fault
 
     def test_so_many_a_day_are_measured_and_the_owners_side_has_no_limit(
         self, publisher: Caller, owner: Caller, settings, monkeypatch: pytest.MonkeyPatch
