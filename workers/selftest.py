@@ -1,5 +1,9 @@
-"""Do the walls hold on this machine? A throwaway child tries to break each, and tells which withstood."""
+"""Do the walls hold on this machine? A throwaway child tries to break each, and tells which withstood.
 
+`python -m workers.selftest SCRATCH` says it to a person, and ends with 1 where a worker would claim no run.
+"""
+
+import argparse
 import contextlib
 import ctypes
 import functools
@@ -9,6 +13,7 @@ import platform
 import resource
 import select
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -175,3 +180,22 @@ TRIALS: dict[str, Callable[[Path, int], bool]] = {
     "kernel": _kernel,
     "processes": _processes,  # the last one: it ends with another program in this process where it can
 }
+
+
+def main() -> int:
+    """Say which walls hold, and what to do about those that do not."""
+    parser = argparse.ArgumentParser(description="Try the walls around the child of a run.")
+    parser.add_argument("scratch", type=Path, help="a folder to try them in")
+    scratch = parser.parse_args().scratch
+    namespace = sandbox.leave_network()
+    found = run(scratch, sandbox.means(), namespace)
+    lines = [f"isolation of runs: {found.level}", *found.advice()]
+    if found.breaches:
+        missing = ", ".join(found.breaches)
+        lines.append(f"no run is claimed without these walls: {missing}; to judge without them: HUB_ISOLATION=best")
+    print("\n".join(lines), file=sys.stderr if found.breaches else sys.stdout)
+    return 1 if found.breaches else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -178,9 +178,20 @@ class Hub:
         if self.options.workers and importlib.util.find_spec("workers") is None:
             self.tell("no validation worker: there is no package `workers` here")
             return
+        if self.options.workers and os.environ.get("HUB_ISOLATION", "required") == "required":
+            self._try_walls()
         token = os.environ.get("HUB_WORKER_TOKEN") or folders.load_secrets(self.folder)["worker_token"]
         for number in range(1, self.options.workers + 1):
             self.supervisor.start(self.programs.worker(number, self.options.url, token))
+
+    def _try_walls(self) -> None:
+        """Say it here, not in a worker's log alone, where pushes would wait for a verdict that nobody gives."""
+        try:
+            self.supervisor.run_once(self.programs.walls(), START_SECONDS)
+        except StoppedError:
+            raise
+        except EmbeddedError as error:
+            self.tell(f"pushes will wait, for nothing is judged on this machine: {error}")
 
     def fill(self) -> None:
         """Put the demo content in. A failure is told; the hub is none the worse for it."""

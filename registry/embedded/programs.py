@@ -108,6 +108,13 @@ class Programs:
         program = self.python(name, *celery_worker("workers.celery", "runs", name), stage=WORK)
         return dataclasses.replace(program, env=environment, stop=((signal.SIGTERM, 4.0), (signal.SIGQUIT, 1.0)))
 
+    def walls(self) -> Program:
+        """Tries once which walls hold here around the child of a run; it fails where a worker would claim none."""
+        self.folder.make("scratch", "scratch/walls")
+        scratch = str((self.folder / "scratch" / "walls").resolve())
+        program = self.python("walls", "-m", "workers.selftest", scratch, stage=WORK)
+        return dataclasses.replace(program, env={key: os.environ[key] for key in NECESSITIES if key in os.environ})
+
     def bases(self) -> str:
         """Where workers look for base models: a folder of the hub, and the small one that comes with the demo."""
         self.folder.make("bases")

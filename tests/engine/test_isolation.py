@@ -158,6 +158,11 @@ try:
 finally:
     process.stop()
 """
+SELFTEST = """
+from workers import selftest
+sys.argv[1:] = [str(scratch)]
+print("ENDED", selftest.main())
+"""
 CLAIM = """
 from workers import jobs
 from workers.assignment import Limits
@@ -195,6 +200,18 @@ def test_a_worker_claims_nothing_where_the_essential_walls_cannot_be_had(tmp_pat
 def test_where_the_operator_accepts_it_the_report_says_which_walls_were_missing(tmp_path: Path) -> None:
     said = on_a_poor_machine(JUDGE, tmp_path, "best")
     assert re.search(r"JUDGED all but network, sockets, network namespace, .*kernel", said), said
+
+
+@poor
+def test_a_person_is_told_which_walls_are_missing_and_what_follows(tmp_path: Path) -> None:
+    said = on_a_poor_machine(SELFTEST, tmp_path, "required")
+    assert "no run is claimed without these walls: network, " in said and "HUB_ISOLATION=best" in said
+    assert "ENDED 1" in said
+    line = [sys.executable, "-m", "workers.selftest", str(tmp_path)]
+    here = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (here.returncode, here.stdout.split(":")[0]) == (0, "isolation of runs"), (
+        "the control: a machine that has them"
+    )
 
 
 def test_a_word_that_is_none_of_the_three_is_refused() -> None:
