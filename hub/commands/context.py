@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hub import errors
-from hub.spec.report import over_what
+from hub.spec.report import against, over_what
 
 if TYPE_CHECKING:
     from hub.client import Client
@@ -83,6 +83,8 @@ class Context:
         queue = report.get("queue") or {}
         place = f", place {queue['position']} in the queue" if queue.get("position") else ""
         self.out.say(f"{report.ref or 'the version'}: {report.status} {report.get('stage') or ''}{place}".rstrip())
+        if report.get("verdict") is None and report.get("summary"):
+            self.out.say(f"  {report['summary']}")
 
 
 Run: TypeAlias = Callable[[Context], None]
@@ -137,9 +139,9 @@ def _score_lines(folder: str, score: Mapping[str, Any]) -> list[str]:
     lines[0] += f"{_number(score.get('value'))} {_interval(score.get('interval'))} on {score.get('n')} rows; {beside}"
     gain = score.get("gain")
     if gain:
-        lines.append(
-            f"          gain {_number(gain.get('value'))} {_interval(gain.get('interval'))} over the {over_what(gain)}"
-        )
+        less = " (less is better)" if score.get("direction") == "down" else ""
+        span = f"{_number(gain.get('value'))} {_interval(gain.get('interval'))}"
+        lines.append(f"          gain {span} {against(score)} the {over_what(gain)}{less}")
     for gate in score.get("gates") or []:
         mark = "ok" if gate.get("passed") else "FAILED"
         bound = f"needs {gate.get('threshold')}, bound {_number(gate.get('bound'))}"

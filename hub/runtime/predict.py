@@ -213,10 +213,23 @@ def outputs(backbone: Backbone, batch: Batch) -> tuple[torch.Tensor, ...]:
     says next [rows, 1, words]."""
     with torch.inference_mode():
         found = backbone.model(**batch.inputs)
-        said = backbone.language_model and backbone.language_model(**batch.inputs, logits_to_keep=1).logits
+        said = _next(backbone, batch)
     last, pooled = found.last_hidden_state, found.get("pooler_output")
     read = _of_text(last, batch), token_read(last, batch.attention_mask, backbone.is_decoder)
     return tuple(each for each in (*read, pooled, said) if each is not None)
+
+
+def _next(backbone: Backbone, batch: Batch) -> torch.Tensor | None:
+    """What the base model's own head says [rows, 1, words] behind the last token of each row that is no padding."""
+    if backbone.language_model is None:
+        return None
+    mask = batch.attention_mask
+    last = (torch.arange(mask.shape[1]) * (mask != 0)).argmax(-1) - mask.shape[
+        1
+    ]  # from the end: a prompt may stand before
+    places, row = torch.unique(last, return_inverse=True)
+    said = backbone.language_model(**batch.inputs, logits_to_keep=places).logits
+    return said[torch.arange(len(said)), row].unsqueeze(1)
 
 
 def logits(head: ClassificationHead, seen: Pooled) -> torch.Tensor:

@@ -258,7 +258,8 @@ class _Definition:
         if not isinstance(columns, dict) or not set(needed) <= set(columns) <= {*needed, *task.optional}:
             message = f"must name the columns of {_listed(needed)}"
             message += f", and may name {_listed(task.optional)}" if task.optional else ""
-            self.fault("columns", message, _EXAMPLE)
+            wanted = ", ".join(f"{name}: ..." for name in needed)
+            self.fault("columns", message, f"write columns: {{{wanted}}}, each with the name that it has in the data")
             return {}
         if any(not isinstance(name, str) or not name for name in columns.values()):
             self.fault("columns", "must map to names of columns", _EXAMPLE)

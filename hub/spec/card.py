@@ -292,6 +292,18 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(item[:100] for item in items[:100] if isinstance(item, str))
 
 
+_UNWRITTEN = frozenset(
+    {
+        "[More Information Needed]",
+        "Users (both direct and downstream) should be made aware of the risks, biases and limitations of the model. "
+        "More information needed for further recommendations.",
+        "Use the code below to get started with the model.",
+        "Carbon emissions can be estimated using the Machine Learning Impact calculator presented in Lacoste et al. (2019).",
+    }
+)
+"""Prose of the card that Hugging Face's libraries lay beside every model: nobody wrote it of this one."""
+
+
 def _description(front: dict[str, Any], body: str) -> str:
     """The front matter's own, or the first paragraph of prose."""
     said = front.get("description") or front.get("summary")
@@ -304,7 +316,7 @@ def _description(front: dict[str, Any], body: str) -> str:
             line for line in paragraph.strip().split("\n") if not line.lstrip().startswith(("#", "|", "<", ">", "!["))
         ]
         text = _MARKUP.sub(lambda match: match[1] or "", " ".join(lines)).strip()
-        if text and text != "[More Information Needed]" and not text.startswith(("- ", "---")):
+        if text and text not in _UNWRITTEN and not text.startswith(("- ", "---")):
             return text[:500]
     return ""
 

@@ -101,6 +101,11 @@ def over_what(gain: Mapping[str, Any]) -> str:
     return BASELINES.get(str(gain.get("over", "probe")), "baseline")
 
 
+def against(score: Mapping[str, Any]) -> str:
+    """Return the word between a gain and what it is over: less is no gain "over" anything."""
+    return "against" if score.get("direction") == "down" else "over"
+
+
 def validate(report: Any, plan: Mapping[str, Any]) -> None:
     """Raise SpecError unless a report has the right shape, answers its plan and does not contradict
     itself."""
@@ -155,7 +160,8 @@ def _scores(report: Mapping[str, Any]) -> str:
 
 def _score(score: Mapping[str, Any]) -> str:
     gain = score.get("gain")
-    over = f", {gain['value']:+.3f} over the {over_what(gain)}" if gain else ""
+    less = ", less is better" if score.get("direction") == "down" else ""
+    over = f", {gain['value']:+.3f} {against(score)} the {over_what(gain)}{less}" if gain else ""
     return f"{score['benchmark']}: {score['metric']} {score['value']:.3f}{over}"
 
 

@@ -317,7 +317,8 @@ def _classes(component: Component, labels: tuple[str, ...]) -> errors.Problem | 
         return None
     names = ", ".join(labels[:10])
     message = f"the head has {head.num_labels} classes, but the benchmark has {len(labels)} labels: {names}"
-    return errors.Problem("head.classes", head.weights, message, "choose a benchmark with as many labels", "head")
+    hint = f"choose a benchmark with as many labels, of the head's ML task{f' ({component.task})' if component.task else ''}"
+    return errors.Problem("head.classes", head.weights, message, hint, "head")
 
 
 def _told(problems: list[errors.Problem], limit: int = 3) -> str:

@@ -41,7 +41,9 @@ def chosen(adapter: Adapter, asked: tuple[str, ...], task: str | None, viewer: V
             )
         elif task and benchmark.task != task:
             message = f"is for the task {benchmark.task}, the adapter for {task}"
-            collector.problem("benchmark_task", name, message, "", "benchmark")
+            collector.problem(
+                "benchmark_task", name, message, "choose benchmarks of the adapter's ML task", "benchmark"
+            )
         else:
             found[benchmark.pk] = benchmark
     collector.finalize()

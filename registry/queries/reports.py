@@ -13,6 +13,11 @@ from registry.models import Benchmark, Run, Version, Visibility
 from registry.queries import base_models, benchmarks, discretion, revalidation, runs, versions, viewers
 from registry.queries.viewers import Viewer
 
+NO_WORKER = (
+    "no worker has had this base model yet: the run waits until its folder lies in HUB_BASES of one (of a hub that "
+    "`manage.py up` started: bases/ in its data folder)"
+)
+
 
 def get(namespace: str, name: str, version: str, viewer: Viewer, *, predictions: bool = False) -> dict[str, Any]:
     """Return the report of a version, with its ref, status and benchmarks. Raises NotFound.
@@ -143,6 +148,8 @@ def _pending(version: Version) -> dict[str, Any]:
     run = version.run
     failed = run is not None and run.status == Run.Status.ERROR
     body: dict[str, Any] = {"verdict": None, "stage": runs.stage_of(version), "queue": runs.place_of(version)}
+    if run is not None and run.status == Run.Status.QUEUED and not run.base_model.observed:
+        body["summary"] = NO_WORKER
     if run is not None and failed:
         told = run.report or {}
         body |= {**told, "verdict": "error", "summary": told.get("summary") or f"not judged: {run.error}"}

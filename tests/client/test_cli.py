@@ -9,8 +9,9 @@ import pytest
 
 from hub import base_folder, cli
 from hub.commands import known
+from hub.commands.context import report_lines
 from tests.client import specimens
-from tests.client.simulator import OWNER, STRANGER, Simulator
+from tests.client.simulator import OWNER, STRANGER, Simulator, Version
 from tests.client.test_pull import base_of, flip
 from tests.client.test_push import BROKEN, FAILED, PASSED, judged, know_base
 
@@ -138,6 +139,29 @@ def test_a_push_that_waits_ends_as_the_verdict_says(sim: Simulator, capsys: Capt
     code, out, err = run(capsys, "push", str(folder), "owner/broken", "--wait", "--json")
     assert code == 10
     assert json.loads(out)["report"]["verdict"] == "error"
+
+
+def test_who_waits_is_told_what_for(sim: Simulator, capsys: Capture, folder: Path) -> None:
+    waits = iter(
+        [{"verdict": None, "stage": "queued", "queue": None, "summary": "no worker has this base model yet"}, PASSED]
+    )
+
+    def advance(version: Version) -> None:
+        version.report = next(waits)
+        version.status = "validating" if version.report["verdict"] is None else "published"
+
+    sim.verdict = advance
+    code, _, err = run(capsys, "push", str(folder), "owner/a", "--wait")
+    assert code == 0 and "  no worker has this base model yet" in err.splitlines()
+
+
+def test_less_is_no_gain_over_anything() -> None:
+    gain = {"value": -140.8, "interval": [-143.1, -138.5], "over": "adapter_off", "called": "plain base model"}
+    score = {"benchmark": "a/b", "metric": "perplexity", "value": 173.9, "gain": gain, "direction": "down"}
+    told = report_lines({"components": [{"scores": [score]}]})
+    assert "          gain -140.8000 [-143.1000, -138.5000] against the plain base model (less is better)" in told
+    up = report_lines({"components": [{"scores": [score | {"direction": "up"}]}]})
+    assert any(line.endswith("over the plain base model") for line in up)
 
 
 def test_a_push_without_waiting_says_how_to_follow(sim: Simulator, capsys: Capture, folder: Path) -> None:

@@ -115,7 +115,7 @@ def test_an_adapter_that_learnt_the_language_is_published(
     assert report["verdict"] == "passed", report["summary"]
     assert score["direction"] == "down" and score["gain"]["interval"][1] < 0
     assert score["baselines"] == {"majority": None, "probe": None, "adapter_off": score["baselines"]["adapter_off"]}
-    assert "over the plain base model" in report["summary"]
+    assert "against the plain base model, less is better" in report["summary"]
 
 
 def test_noise_is_refused_for_no_gain_over_the_plain_base_model(base: Path, tmp_path: Path) -> None:
@@ -246,3 +246,12 @@ def test_a_row_that_cannot_be_asked_is_told_by_its_number(row: dict[str, Any], w
     files = speakers.written(tmp_path, [row], {"text": "text", "choices": "ways", "label": "right"}, "acc")
     with pytest.raises(errors.SpecError, match=f"row 1: .*{words}"):
         rows.read(files.data.read_bytes(), files.benchmark, "rows.jsonl")
+
+
+def test_the_noise_of_a_decoder_is_that_of_its_last_bits_however_long_the_rows_are(
+    base: Path, trained: tuple[Any, Path], tmp_path: Path
+) -> None:
+    files = speakers.texts(tmp_path / "b")
+    told_effect = makers.check(judged(trained[1], base, files, tmp_path / "s"), "effect")
+    assert told_effect["status"] == "passed", told_effect["message"]
+    assert told_effect["evidence"]["noise"] < 1e-4 < told_effect["evidence"]["hidden"]

@@ -65,3 +65,11 @@ def test_labels_that_differ_from_benchmark_to_benchmark_ask_nothing_of_a_head():
 def test_the_rows_that_are_scored_are_not_those_that_the_probe_learns_from():
     with pytest.raises(SpecError, match="the very rows that are scored"):
         benchmark.parse(DEFINITION | {"train": "train.tsv"}, DIGESTS | {"train.tsv": DIGESTS["dev.tsv"]})
+
+
+def test_columns_that_are_not_named_are_told_with_the_ml_tasks_own():
+    with pytest.raises(SpecError) as told:
+        parse(task="question-answering", labels=None, columns={"text": "sentence"}, data="dev.jsonl", metric="f1")
+    found = next(problem for problem in told.value.problems if problem.where == "columns")
+    assert "columns of question, context and answers" in found.message
+    assert found.hint.startswith("write columns: {question: ..., context: ..., answers: ...}")

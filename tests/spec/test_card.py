@@ -46,3 +46,29 @@ def test_another_name_is_nothing():
 def test_what_is_no_base_model_is_refused(said):
     with pytest.raises(SpecError, match="trained_on"):
         facts(trained_on=said)
+
+
+TEMPLATE = b"""---
+library_name: peft
+---
+# Model Card for Model ID
+
+### Recommendations
+
+Users (both direct and downstream) should be made aware of the risks, biases and limitations of the model. More information needed for further recommendations.
+
+## How to Get Started with the Model
+
+Use the code below to get started with the model.
+
+[More Information Needed]
+
+## Environmental Impact
+
+Carbon emissions can be estimated using the [Machine Learning Impact calculator](https://mlco2.github.io/impact#compute) presented in [Lacoste et al. (2019)](https://arxiv.org/abs/1910.09700).
+"""
+
+
+def test_a_card_that_nobody_filled_in_describes_nothing():
+    assert facts(readme=TEMPLATE).description == ""
+    assert facts(readme=TEMPLATE + b"\nTells praise from blame.\n").description == "Tells praise from blame."

@@ -143,6 +143,7 @@ def test_a_head_that_does_not_fit_the_benchmark_is_refused(base):
     found = inspect(good.ALL["lora"], base, ("a", "b", "c"))
     assert [problem.code for problem in found.problems] == ["head.classes"]
     assert "2 classes, but the benchmark has 3 labels: a, b, c" in found.problems[0].message
+    assert "of the head's ML task (text-classification)" in found.problems[0].hint
     assert inspect(good.ALL["lora"], base, ("a", "b")).ok
 
 
