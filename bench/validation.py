@@ -72,15 +72,20 @@ with torch.no_grad():
 print(json.dumps({"wall": [time.process_time()]}))
 """
 )
-RESIDENT = (
+SORTED = (
     START
     + """
-from peft import PeftModel
 rows.sort(key=lambda row: len(tokenizer(row["sentence"])["input_ids"]))
 cut = [
     tokenizer([row["sentence"] for row in rows[at : at + 32]], padding=True, truncation=True, max_length=128, return_tensors="pt")
     for at in range(0, len(rows), 32)
 ]
+"""
+)
+RESIDENT = (
+    SORTED
+    + """
+from peft import PeftModel
 truth = [int(row["label"]) for row in rows]
 model = None
 found, cpu = [], []
@@ -103,13 +108,8 @@ print(json.dumps({"wall": found[1:], "cpu": cpu[1:]}))
 """
 )
 FORWARD = (
-    START
+    SORTED
     + """
-rows.sort(key=lambda row: len(tokenizer(row["sentence"])["input_ids"]))
-cut = [
-    tokenizer([row["sentence"] for row in rows[at : at + 32]], padding=True, truncation=True, max_length=128, return_tensors="pt")
-    for at in range(0, len(rows), 32)
-]
 model = AutoModel.from_pretrained(base).eval()
 found, cpu = [], []
 for name in names:

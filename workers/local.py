@@ -49,11 +49,6 @@ def evaluate(
             f"{base} holds {model.fingerprint}, the adapter was validated on {fingerprint}",
             hint="--base DIR: the folder of that base model",
         )
-    asked = policy.plan(
-        [found.digest for found, _ in benchmarks], (plan or {}).get("gates") or policy.DEFAULT.resolve()
-    )
-    if plan and plan.get("labels"):
-        asked["labels"] = list(plan["labels"])
     assignment = Assignment(
         run="local",
         snapshot=folder,
@@ -61,7 +56,7 @@ def evaluate(
         base=base,
         fingerprint=model.fingerprint,
         benchmarks=tuple(_files(found, place) for found, place in benchmarks),
-        plan=asked,
+        plan=_asked(plan or {}, benchmarks),
         previous=None if previous is None else dict(previous),
         limits=Limits(),
         parity=parity,
@@ -78,6 +73,12 @@ def evaluate(
 def version() -> str:
     """The edition of the engine: that of the client it was written with."""
     return hub.__version__
+
+
+def _asked(plan: Mapping[str, Any], benchmarks: Sequence[tuple[Benchmark, Path]]) -> dict[str, Any]:
+    """A plan of a registry's form for the benchmarks that are there."""
+    found = policy.plan([known.digest for known, _ in benchmarks], plan.get("gates") or policy.DEFAULT.resolve())
+    return found | {"labels": list(plan["labels"])} if plan.get("labels") else found
 
 
 def _files(benchmark: Benchmark, place: Path) -> BenchmarkFiles:

@@ -35,10 +35,10 @@ def answer(
                 "a question needs the text that answers it", hint="predict([question], pairs=[text])"
             )
         return [_span(model, tokenizer, *asked) for asked in zip(texts, pairs, strict=True)]
-    return classify(model, tokenizer, texts, pairs)
+    return _classified(model, tokenizer, texts, pairs)
 
 
-def classify(
+def _classified(
     model: AdaptedModel, tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
     """The most likely label of each text: [{"label": "positive", "score": 0.98}, ...], or the number that

@@ -3,6 +3,7 @@
 from typing import Any
 
 from registry.templatetags.hub import number
+from registry.web.reading import items
 
 SHADES = 9
 """Shades of a cell, from none of a row's examples to all of them (`.heat .h9` in the sheet)."""
@@ -16,22 +17,18 @@ def of(score: dict[str, Any]) -> dict[str, Any]:
     matrix = found.get("confusion")
     labels, counts = (matrix.get("labels"), matrix.get("counts")) if isinstance(matrix, dict) else ([], [])
     return {
-        "classes": [row for row in _list(found.get("classes")) if isinstance(row, dict)],
-        "labels": [str(label) for label in _list(labels)],
-        "rows": [_row(label, row) for label, row in zip(_list(labels), _list(counts), strict=False)],
-        "confused": [pair for pair in _list(found.get("confused")) if isinstance(pair, dict)],
+        "classes": [row for row in items(found.get("classes")) if isinstance(row, dict)],
+        "labels": [str(label) for label in items(labels)],
+        "rows": [_row(label, row) for label, row in zip(items(labels), items(counts), strict=False)],
+        "confused": [pair for pair in items(found.get("confused")) if isinstance(pair, dict)],
     }
 
 
 def _row(label: Any, counts: Any) -> dict[str, Any]:
     """A class of the truth: how often it was answered with each class, and in which shade that is shown."""
-    cells = [number(count) or 0.0 for count in _list(counts)]
+    cells = [number(count) or 0.0 for count in items(counts)]
     total = sum(cells)
     return {
         "label": str(label),
         "cells": [{"count": int(cell), "shade": round(SHADES * cell / total) if total > 0 else 0} for cell in cells],
     }
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

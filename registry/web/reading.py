@@ -9,7 +9,7 @@ def layers(report: dict[str, Any]) -> list[dict[str, Any]]:
     """The merged layers of each adapter in a report: [{folder, layers: [{module, ratio, lost}], most, lost}]."""
     found = []
     for folder, evidence in _by_folder(_evidence(report, "merge"), "layers"):
-        rows = [_layer(row) for row in _list(evidence.get("layers")) if isinstance(row, dict)]
+        rows = [_layer(row) for row in items(evidence.get("layers")) if isinstance(row, dict)]
         rows = [row for row in rows if row["ratio"] is not None]
         if rows:
             most = max(row["ratio"] for row in rows)
@@ -50,12 +50,12 @@ def _level(value: Any) -> Any:
 
 
 def _pair(pair: Any) -> tuple[str, str]:
-    both = _list(pair)
+    both = items(pair)
     return (_line(_level(both[0])), _line(_level(both[1]))) if len(both) == 2 else ("–", "–")
 
 
 def _evidence(report: dict[str, Any], name: str) -> dict[str, Any]:
-    for check in _list(report.get("checks")):
+    for check in items(report.get("checks")):
         if isinstance(check, dict) and check.get("name") == name and isinstance(check.get("evidence"), dict):
             return dict(check["evidence"])
     return {}
@@ -78,7 +78,8 @@ def _layer(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _list(value: Any) -> list[Any]:
+def items(value: Any) -> list[Any]:
+    """The items of a list; none of anything else."""
     return value if isinstance(value, list) else []
 
 

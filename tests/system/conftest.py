@@ -12,6 +12,14 @@ import pytest
 from tests.system.hubs import RunningHub, start
 
 
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of the publishers' own: nothing of the caller's is read or written."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def hub_folder() -> Iterator[Path]:
     """A folder for hubs, on a path with a space."""

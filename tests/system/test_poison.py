@@ -25,7 +25,7 @@ from tests.system.checker import Receipt
 from tests.system.hubs import RunningHub, wait_for
 from workers.celery import QUEUE, VALIDATE, configured
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("home")]
 
 WHOLE = "STORM" in os.environ
 GOOD, POISON = (50, 5) if WHOLE else (6, 1)
@@ -36,14 +36,6 @@ SEED = int(os.environ.get("STORM_SEED") or time.time_ns() % 1_000_000)
 PLAIN = "owner/plain"
 RUNS = "SELECT status, count(*) AS runs FROM registry_run GROUP BY status"
 Start = Callable[..., RunningHub]
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of the publisher's own: nothing of the caller's is read or written."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("HUB_CACHE", str(tmp_path / "cache"))
-    return tmp_path
 
 
 def furnish(client: Client, folder: Path) -> None:

@@ -15,7 +15,7 @@ from tests.system import checker, storm
 from tests.system.checker import Receipt
 from tests.system.hubs import RunningHub, wait_for
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("home")]
 
 SIZE = int(os.environ.get("STORM") or 1)
 SEED = int(os.environ.get("STORM_SEED") or time.time_ns() % 1_000_000)
@@ -23,14 +23,6 @@ LEAST = 40 * SIZE
 QUIET_SECONDS = 90
 SALAD = "owner/salad"
 Start = Callable[..., RunningHub]
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of the publishers' own: nothing of the caller's is read or written."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("HUB_CACHE", str(tmp_path / "cache"))
-    return tmp_path
 
 
 # --- The checker, on histories made by hand -------------------------------------------------------------------------

@@ -6,7 +6,6 @@ Measured by correlation, so scale and offset of the answers say nothing.
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 
 from hub.runtime import predict
 from hub.runtime.base import Backbone
@@ -15,8 +14,9 @@ from hub.runtime.predict import Pooled
 from hub.spec import tasks
 from hub.spec.benchmark import Benchmark
 from hub.spec.rows import Text
-from workers import comparing, features, labels, probe
+from workers import comparing, features, labels, probe, texts
 from workers.evaluation import Made, Outcome, Prepared, Previous, Subject
+from workers.probe import Named, Probe
 from workers.resampling import Numbers
 from workers.statistics import Values, kept
 
@@ -29,18 +29,11 @@ def prepare(
     tell: Callable[[str], None],
 ) -> Made:
     """See `evaluation.Evaluator`."""
-    encoded, base = features.of_texts(backbone, benchmark, rows)
-    found = None
-    if train is not None:
-        tell("probe")
-        _, known = features.of_texts(backbone, benchmark, train)
-        found = probe.fit_numbers(
-            probe.named(known, backbone.is_decoder),
-            _truth(train),
-            probe.named(base, backbone.is_decoder),
-            lambda truth, said: Numbers(truth).value(benchmark.metric, said),
-        )
-    return Made(encoded, features.tensors_of(base) | {"truth": torch.from_numpy(_truth(rows))}, found)
+
+    def fit(known: Named, truth: Values, scored: Named) -> Probe | None:
+        return probe.fit_numbers(known, truth, scored, lambda right, said: Numbers(right).value(benchmark.metric, said))
+
+    return texts.prepare(backbone, benchmark, rows, train, tell, truth=_truth, fit=fit)
 
 
 def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Outcome:

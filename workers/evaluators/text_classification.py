@@ -13,8 +13,9 @@ from hub.runtime.predict import Pooled
 from hub.spec import policy, tasks
 from hub.spec.benchmark import Benchmark
 from hub.spec.rows import Text
-from workers import comparing, details, early, features, labels, probe, statistics
+from workers import comparing, details, early, features, labels, probe, statistics, texts
 from workers.evaluation import Made, Outcome, Prepared, Previous, Subject
+from workers.probe import Named, Probe
 from workers.statistics import Labels
 
 
@@ -26,16 +27,16 @@ def prepare(
     tell: Callable[[str], None],
 ) -> Made:
     """See `evaluation.Evaluator`."""
-    encoded, base = features.of_texts(backbone, benchmark, rows)
-    found = None
-    if train is not None:
-        tell("probe")
-        _, known = features.of_texts(backbone, benchmark, train)
-        found = probe.fit(
-            probe.named(known, backbone.is_decoder), _truth(train), probe.named(base, backbone.is_decoder),
-            lambda truth, said: statistics.measure(benchmark.metric, truth, said, len(benchmark.labels)),
-        )  # fmt: skip
-    return Made(encoded, features.tensors_of(base) | {"truth": torch.from_numpy(_truth(rows))}, found)
+
+    def fit(known: Named, truth: Labels, scored: Named) -> Probe | None:
+        return probe.fit(
+            known,
+            truth,
+            scored,
+            lambda right, said: statistics.measure(benchmark.metric, right, said, len(benchmark.labels)),
+        )
+
+    return texts.prepare(backbone, benchmark, rows, train, tell, truth=_truth, fit=fit)
 
 
 def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Outcome:
