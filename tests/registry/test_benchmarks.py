@@ -247,6 +247,8 @@ class TestAPrivateOneOfOthers:
         assert score["value"] != 0.8765 and abs(score["value"] - 0.8765) <= score["step"] / 2 + 1e-9
         assert rounded["predictions"] == {}
         assert "0.8765" not in rounded.body.decode()
+        assert owner.get(path)["result_digest"].endswith(judged.result_digest)
+        assert "result_digest" not in rounded.json, "whoever guesses the exact score could try each guess against it"
         page = publisher.client.get("/a/bees/tone/v/1/report").content.decode()
         assert "0.8765" not in page
         for who in (stranger, anybody):
