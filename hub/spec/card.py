@@ -297,6 +297,8 @@ _UNWRITTEN = frozenset(
         "[More Information Needed]",
         "Users (both direct and downstream) should be made aware of the risks, biases and limitations of the model. "
         "More information needed for further recommendations.",
+        "BibTeX:",
+        "APA:",
         "Use the code below to get started with the model.",
         "Carbon emissions can be estimated using the Machine Learning Impact calculator presented in Lacoste et al. (2019).",
     }
