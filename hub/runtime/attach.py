@@ -19,6 +19,9 @@ from hub.spec.components import Component, Part
 
 __all__ = ["Attached", "attach"]
 
+_ROWS = frozenset({"tokens", "trainable_tokens.embedding"})
+"""Parts that are rows of some tokens."""
+
 
 def attach(backbone: Backbone, component: Component, tensors: Tensors) -> Attached:
     """Put a component's parts on the backbone. `tensors`: key in the weights file -> tensor, floating ones as float32."""
@@ -46,8 +49,30 @@ def _sorted(backbone: Backbone, component: Component) -> tuple[dict[str, list[Pa
             merging.setdefault(part.module, []).append(part)
         elif part.module or part.kind in BLOCKS:
             hooked.append(part)
-    # a copy of the base model's own table stands under everything else
-    return {path: sorted(parts, key=lambda part: part.kind != "copy") for path, parts in merging.items()}, hooked
+    head = _tied_head(backbone)
+    if head and not any(part.kind in _ROWS | {"saved"} for part in merging.get(head, [])):
+        rows = [part for part in component.parts if part.kind in _ROWS and _reads(backbone, part.module)]
+        merging[head] = [*merging.get(head, []), *rows]
+    return {path: sorted(parts, key=_depth) for path, parts in merging.items() if parts}, hooked
+
+
+def _depth(part: Part) -> int:
+    """A copy of the base model's own table stands under everything else, rows of tokens under what is adapted."""
+    return 0 if part.kind == "copy" else 1 if part.kind in _ROWS else 2
+
+
+def _tied_head(backbone: Backbone) -> str | None:
+    """The path of a language-model head that gives scores by the table that texts are read by. Rows of tokens are the head's,
+    too, where nothing else is said of it (PEFT's `set_additional_trainable_modules`)."""
+    whole = backbone.language_model
+    if whole is None or not getattr(whole.config, "tie_word_embeddings", False):
+        return None
+    head = whole.get_output_embeddings()
+    return next((path for path, module in backbone.modules.items() if module is head), None)
+
+
+def _reads(backbone: Backbone, path: str) -> bool:
+    return backbone.modules.get(path) is backbone.model.get_input_embeddings()
 
 
 def _merge(
@@ -67,7 +92,7 @@ def _merge(
     for part in parts:
         own = {role: tensors[key] for role, key in (shared | part.tensors).items()}
         config = component.config | part.options
-        said = Said(config, part.scale, *_widest(component), path, _adapted(backbone, component))
+        said = Said(config, part.scale, *_widest(component), part.module, _adapted(backbone, component))
         try:
             layer = MERGES[part.kind](layer, own, said)
         except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:

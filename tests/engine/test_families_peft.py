@@ -131,3 +131,32 @@ def test_a_classifier_of_another_familys_form_is_not_run(tmp_path: Path) -> None
     save_file(held, file, {"format": "pt"})
     with pytest.raises(errors.HubError, match=r"does not run a decoder's head \(score\) on bert"):
         runtime.load(tmp_path / "adapter", tmp_path / "base")
+
+
+@pytest.mark.parametrize(
+    ("rows", "targets"),
+    [
+        ([3, 4], ["q_proj"]),
+        ([3, 4], ["q_proj", "lm_head"]),
+        ({"embed_tokens": [3, 4]}, ["q_proj"]),
+        ({"embed_tokens": [3], "lm_head": [4, 5]}, ["q_proj"]),
+    ],
+)
+@pytest.mark.parametrize("tied", [True, False])
+def test_rows_of_tokens_are_the_tied_heads_too(tied: bool, rows: Any, targets: list[str], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = tiny.configuration("llama", tie_word_embeddings=tied)
+    plain = transformers.AutoModelForCausalLM.from_config(config).eval()
+    plain.save_pretrained(tmp_path / "base")
+    transformers.AutoTokenizer.from_pretrained(tiny.TINY).save_pretrained(tmp_path / "base")
+    settings = {"target_modules": targets, "task_type": "CAUSAL_LM", "trainable_token_indices": rows}
+    model = peft.get_peft_model(plain, peft.LoraConfig(**settings)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "trainable_tokens_delta" in name or "lora_B" in name:
+                parameter.add_(torch.randn_like(parameter))
+    model.save_pretrained(tmp_path / "adapter")
+    found, _ = runtime.load(tmp_path / "adapter", tmp_path / "base")
+    ids = torch.tensor([[5, 3, 4, 7, 9]])
+    with torch.no_grad():
+        assert same(found(ids).logits, model(ids).logits)

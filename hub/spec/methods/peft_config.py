@@ -43,6 +43,10 @@ _NOT_RUN: dict[str, str] = {
     "target_parameters": "target_parameters",
     "alora_invocation_tokens": "aLoRA (alora_invocation_tokens)",
 }
+_WHY_NOT: dict[str, str] = {
+    "target_parameters": "what it adapts may be no layer's weight, as a stack of experts, and only weights of layers are merged here",
+    "alora_invocation_tokens": "it adapts a row from its invocation tokens on, and no layer here is told where those stand",
+}
 # key -> what it is: run where the method has it, and nowhere else
 _OF_SOME: dict[str, str] = {
     "use_dora": "DoRA",
@@ -194,7 +198,9 @@ def _judge_features(source: components.Source, layout: Layout) -> None:
             source.config_problem("unsupported", key, f"this hub does not run {what} yet")
     for key, what in (_NOT_RUN | {key: what for key, what in _OF_SOME.items() if key not in layout.keys}).items():
         if source.config.get(key) not in OFF:
-            source.not_run("config.unsupported", f"{source.config_path}: {key}", f"this hub does not run {what} yet")
+            why = f": {_WHY_NOT[key]}" if key in _WHY_NOT else ""
+            message = f"this hub does not run {what} yet{why}"
+            source.not_run("config.unsupported", f"{source.config_path}: {key}", message)
 
 
 def _judge_keys(source: components.Source, layout: Layout) -> None:

@@ -86,7 +86,12 @@ ATTACKS = {
 
 # understood, with every tensor in its place, and not run here: refused when it is to run, and told when it is only read
 NOT_RUN = {
-    "aLoRA": (make.lora({"alora_invocation_tokens": [1]}), "config.unsupported", "aLoRA"),
+    "aLoRA": (
+        make.lora({"alora_invocation_tokens": [1]}), "config.unsupported",
+        "does not run aLoRA (alora_invocation_tokens) yet: it adapts a row from its invocation tokens on"),
+    "a parameter by its name": (
+        make.lora({"target_parameters": ["mlp.experts.down_proj"]}), "config.unsupported",
+        "does not run target_parameters yet: what it adapts may be no layer's weight"),
     "a decoder's head": (
         make.lora(shapes=_NO_HEAD | {f"{PREFIX}score.weight": (2, 8)}), "tensors.head_unsupported", "a decoder's head"),
     "DistilBERT's head": (
