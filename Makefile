@@ -16,7 +16,7 @@ ALONE := $(filter tests/system%,$(T))
 SHARED := $(filter-out $(ALONE),$(T))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check bench faults formats lm-eval real browser clean
+.PHONY: help install demo up test check bench faults formats specimens lm-eval real browser clean
 
 ##@ Use
 help: ## this list
@@ -58,6 +58,9 @@ real: install $(ADAPTERS)/.installed ## train on SST-2 and judge, row for row ag
 
 formats: install $(ADAPTERS)/.installed ## let AdapterHub's library write every sample anew, in an environment of its own, and compare
 	$(RUN) -m pytest -s -m formats tests/formats
+
+specimens: install ## bad adapters of every kind in 25 variants each, where `make test` tries five
+	HUB_TEST_VARIANTS=25 $(RUN) -m pytest -n 2 --dist loadfile tests/engine/test_bad_files.py tests/engine/test_bad_weights.py
 
 lm-eval: install $(HARNESS)/.installed ## let lm-evaluation-harness, in an environment of its own, ask the same rows, and compare
 	$(RUN) -m pytest -s -m lm_eval tests/lm_eval

@@ -1,4 +1,4 @@
-"""Adapters that show by their files that they are bad: every kind in 25 variants, refused before a worker sees it."""
+"""Adapters that show by their files that they are bad: every kind in five variants (`make specimens`: in 25), refused before a worker sees it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Adapters that only a run finds to be bad: every kind in 25 variants; and the table of all kinds in docs/validation.md.
+"""Adapters that only a run finds to be bad: every kind in five variants (`make specimens`: in 25); and the table of all kinds in docs/validation.md.
 
 `PYTHONPATH=. python tests/engine/test_bad_weights.py` writes that table anew.
 """

@@ -1,5 +1,6 @@
 """A kind of bad adapter: how a good one is spoilt, which check must refuse it, and what that check must say."""
 
+import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ from tests.specimens.spoilt.goods import LORAS, Good, Goods
 from workers.assignment import BenchmarkFiles
 
 VARIANTS = 25
+"""Of each kind: what `make specimens` tries."""
+TRIED = int(os.environ.get("HUB_TEST_VARIANTS", 5))
+"""What `make test` tries of them: the same reasons by the same ways, in a fifth of the time."""
 AT_INGEST = frozenset({"files", "config", "scan", "shapes", "head"})
 ONLY_ON_THE_RUN = frozenset({"a head that was left behind", "labels of another benchmark"})
 """Heads that only a benchmark shows to be wrong."""
@@ -103,7 +107,7 @@ class Kind:
 
     def variants(self, goods: Goods, place: Path) -> Iterator[tuple[Draft, tuple[str, ...]]]:
         """Bad adapters of this kind, each with the names that its refusal has to tell."""
-        for number in range(VARIANTS):
+        for number in range(TRIED):
             good = goods[self.of[number % len(self.of)]]
             folder = Path(shutil.copytree(good.folder, place / f"{number}"))
             draft = Draft(good, folder, random.Random(f"{self.name} {number}"))
