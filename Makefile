@@ -56,8 +56,8 @@ faults: install ## kill and wipe longer than `make test` does (STORM=3: times 10
 real: install $(ADAPTERS)/.installed ## train on SST-2 and judge, row for row against peft and AdapterHub (minutes; HUB_TEST_DATA)
 	$(RUN) -m pytest -s -m real tests
 
-formats: install $(ADAPTERS)/.installed ## let AdapterHub's library write every sample anew, in an environment of its own, and compare
-	$(RUN) -m pytest -s -m formats tests/formats
+formats: install $(ADAPTERS)/.installed ## every setting of PEFT; AdapterHub's library writes every sample anew, in an environment of its own
+	HUB_TEST_EVERY=1 $(RUN) -m pytest -s tests/formats
 
 specimens: install ## bad adapters of every kind in 25 variants each, where `make test` tries five
 	HUB_TEST_VARIANTS=25 $(RUN) -m pytest -n 2 --dist loadfile tests/engine/test_bad_files.py tests/engine/test_bad_weights.py

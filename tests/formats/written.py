@@ -1,6 +1,8 @@
 """What the tests of written files share: the settings in groups, reading, and writing a folder with other tensors."""
 
+import collections
 import itertools
+import os
 
 from hub.spec import tensors, validation
 from hub.spec.snapshot import MemorySnapshot
@@ -13,6 +15,17 @@ GROUPS = {
     for (family, name), group in itertools.groupby(_SORTED, key=lambda option: option[:2])
 }
 FIRST = [group[0] for group in GROUPS.values()]
+"""One setting of each method on each family that it fits."""
+_FAMILIES = collections.Counter(option[1] for option in FIRST)
+_METHODS = sorted({option[1] for option in FIRST})
+_PLACES = {option[:2]: place for name in _METHODS for place, option in enumerate(o for o in FIRST if o[1] == name)}
+SOME = [
+    option
+    for option in FIRST
+    if "HUB_TEST_EVERY" in os.environ
+    or _PLACES[option[:2]] % 3 == _METHODS.index(option[1]) % min(3, _FAMILIES[option[1]])
+]
+"""What is tried of them by `make test`: of each method a third of its families, other ones of the next; `make formats` tries all."""
 
 
 def named(option):
