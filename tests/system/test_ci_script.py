@@ -16,7 +16,7 @@ import yaml
 
 from hub import base_folder, cli
 from hub.spec import documents
-from tests.system.hubs import ROOT, TINY_BASE, RunningHub, free_port
+from tests.system.hubs import ROOT, TINY_BASE, RunningHub, free_port, wait_for
 
 PAGE = (ROOT / "docs" / "ci.md").read_text()
 PATIENCE = "120"
@@ -56,7 +56,9 @@ def make_adapter(hub_folder: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def push(hub: RunningHub, script: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the script as CI would: push(folder, "owner/name", HUB_WAIT="5")."""
+    """Run the script as CI would: push(folder, "owner/name", HUB_WAIT="5"). The worker has announced its base model by then."""
+    known = f"/api/v1/base-models/{base_folder.fingerprint(TINY_BASE)}"
+    wait_for(lambda: hub.get(known)[0] == 200, 60, lambda: hub.said)
 
     def run(folder: Path, name: str, **environment: str) -> subprocess.CompletedProcess[str]:
         given = {"HUB_ENDPOINT": hub.endpoint, "HUB_TOKEN": hub.tokens["owner"], "HUB_WAIT": PATIENCE}
