@@ -41,6 +41,7 @@ from hub.spec import policy
 from workers.assignment import Assignment, BenchmarkFiles
 from workers.process import BackboneProcess
 
+SAMPLE = ROOT / "tests" / "specimens" / "adapterhub" / "double_seq_bn"
 PROCESSES = 2
 POOL = concurrent.futures.ThreadPoolExecutor(PROCESSES)
 """Kept to the end: a backbone process ends with the thread that started it."""
@@ -69,7 +70,7 @@ with torch.no_grad():
         given = tokenizer([row["sentence"] for row in batch], padding=True, truncation=True, max_length=128, return_tensors="pt")
         found = model(**given).logits.argmax(-1).tolist()
         right += sum(label == int(row["label"]) for label, row in zip(found, batch))
-print(json.dumps({"wall": [time.process_time()]}))
+print(json.dumps({"cpu": [time.process_time()]}))
 """
 )
 SORTED = (
@@ -168,19 +169,47 @@ def lora(folder: Path, base: Path, seed: int, **more: Any) -> Path:
     return peft_adapter(folder, base, seed, peft.LoraConfig(**options))
 
 
+def bottleneck(folder: Path, width: int = 384, layers: int = 6, reduction: int = 4) -> Path:
+    """AdapterHub's `double_seq_bn` on MiniLM as its library would write it, from the sample's configuration, with random numbers."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True)
+    for name in ("adapter_config.json", "head_config.json"):
+        said = json.loads((SAMPLE / name).read_text()) | {"hidden_size": width, "model_name": "all-MiniLM-L6-v2"}
+        if name == "head_config.json":
+            said["config"] |= {"num_labels": 2, "label2id": {"negative": 0, "positive": 1}}
+        (folder / name).write_text(json.dumps(said))
+    generator, small = torch.Generator().manual_seed(5), width // reduction
+    shapes = {
+        "down.0.weight": (small, width),
+        "down.0.bias": (small,),
+        "up.weight": (width, small),
+        "up.bias": (width,),
+    }
+    blocks = {
+        f"bert.encoder.layer.{layer}.{place}.adapters.task.adapter_{name}": shape
+        for layer in range(layers) for place in ("attention.output", "output") for name, shape in shapes.items()
+    }  # fmt: skip
+    head = {"1.weight": (width, width), "1.bias": (width,), "4.weight": (2, width), "4.bias": (2,)}
+    heads = {f"heads.task.{name}": shape for name, shape in head.items()}
+    for file, parts in {"adapter.safetensors": blocks, "model_head.safetensors": heads}.items():
+        save_file({key: torch.randn(shape, generator=generator) * 0.02 for key, shape in parts.items()}, folder / file)
+    return folder
+
+
 def methods(folder: Path, base: Path) -> dict[str, Path]:
     """One adapter of several methods each."""
     import peft
 
-    made = {
+    return {
         "LoRA": lora(folder / "lora", base, 1),
         "LoRA on the upper three layers": lora(folder / "top", base, 2, layers_to_transform=[3, 4, 5]),
         "IA3": peft_adapter(folder / "ia3", base, 3, peft.IA3Config(
             task_type="SEQ_CLS", target_modules=["key", "value", "output.dense"], feedforward_modules=["output.dense"])),
         "prefix of 16": peft_adapter(folder / "prefix", base, 4, peft.PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=16)),
+        "bottleneck of 96, two a layer": bottleneck(folder / "bottleneck"),
     }  # fmt: skip
-    houlsby = main_job.ROOT / "demo" / "houlsby"
-    return made | ({"bottleneck": houlsby} if houlsby.exists() else {})
 
 
 def given(adapter: Path, base: Path, fingerprint: str, files: BenchmarkFiles) -> Assignment:
@@ -212,7 +241,7 @@ def at_once(work: Callable[[int], list[Cost]]) -> Cost:
 def fresh(base: Path, data: Path, adapters: Sequence[Path]) -> Cost:
     def work(number: int) -> list[Cost]:
         before = time.perf_counter()
-        (cpu,) = script(FRESH, base, data, [adapters[number]])["wall"]
+        (cpu,) = script(FRESH, base, data, [adapters[number]])["cpu"]
         return [Cost(time.perf_counter() - before, cpu)]
 
     return at_once(work)
@@ -301,7 +330,6 @@ def of_methods(folder: Path, data: Path, count: int, each: int) -> dict[str, Any
 
 def growth(folder: Path, data: Path) -> dict[str, Any]:
     """How judging goes on: with the number of adapters behind it, of base models in turn, of rows."""
-    import torch
     from safetensors.torch import load_file, save_file
 
     base = base_folder()
@@ -337,7 +365,6 @@ def growth(folder: Path, data: Path) -> dict[str, Any]:
             found["rows"].append({"rows": count} | ours.judge([run] * 3).to_json())
     finally:
         ours.stop()
-    assert torch.get_num_threads() >= 1
     return found
 
 

@@ -26,7 +26,10 @@ Decide = Callable[[Labels], bool]
 
 
 class Watch:
-    """One adapter on one benchmark of classes. `others` are answers to compare with, `decide` judges answers to all rows."""
+    """One adapter on one benchmark of classes.
+
+    `truth` and each of `others`, the answers to compare with, are class numbers, int64 [rows]; `decide` judges answers to all rows.
+    """
 
     def __init__(self, truth: Labels, classes: int, others: Sequence[Labels], decide: Decide) -> None:
         self.truth, self.classes, self.decide = truth, classes, decide
@@ -47,7 +50,10 @@ class Watch:
         return None if self.verdict is None else {"rows": self.rows, "passed": self.verdict, "risk": RISK}
 
     def look(self, answers: Labels, answered: Any) -> bool | None:
-        """Take the answers so far (`answered`: bool [rows]) and return the verdict, None while it is open."""
+        """Take the answers so far and return the verdict, None while it is open.
+
+        `answers` are int64 [rows], of which those count that `answered` (bool [rows]) marks.
+        """
         if self.verdict is not None or answered.all():
             return self.verdict
         self._narrow(answers == self.truth, answered)
