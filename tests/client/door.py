@@ -150,6 +150,7 @@ def handler(hub: Simulator, server: str) -> type[BaseHTTPRequestHandler]:
                 chunk = data[at : at + 16384] if cut is None else data[at : min(at + 16384, cut)]
                 self.wfile.write(chunk)
                 self.sim.sent[path] += len(chunk)
+                time.sleep(faults.slow)
                 if cut is not None and at + len(chunk) >= cut:
                     raise _Cut
 

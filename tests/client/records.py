@@ -71,7 +71,7 @@ class Faults:
     expired: set[str] = field(default_factory=set)  # signatures that are over
     refusal: Answer | None = None  # complete: answer this
     forget: bool = False  # uploads: what came before a cut is lost
-    slow: float = 0.0  # uploads: seconds of rest after each piece
+    slow: float = 0.0  # uploads and downloads: seconds of rest after each piece
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> Answer:
