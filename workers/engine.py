@@ -20,7 +20,7 @@ from hub import errors, runtime
 from hub.runtime import heads, predict
 from hub.runtime.attach import Attached
 from hub.runtime.base import Backbone
-from hub.runtime.predict import Batch
+from hub.runtime.predict import Batch, Outputs
 from hub.spec import benchmark, manifest, policy, report, scan, tasks, validation
 from hub.spec.components import Component
 from hub.spec.snapshot import MemorySnapshot, Snapshot
@@ -110,7 +110,7 @@ class Run:
         component: Component,
         tensors: Mapping[str, torch.Tensor],
         rows: Batch,
-        ours: tuple[torch.Tensor, ...] | None,
+        ours: Outputs | None,
     ) -> Finding:
         """What the library that wrote the adapter answers to the rows that we have answered."""
         if ours is None:

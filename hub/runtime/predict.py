@@ -63,6 +63,25 @@ class States(Pooled):
     mean: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """What a head may read of one batch."""
+
+    hidden: torch.Tensor
+    """Last hidden states of the text [rows, tokens, hidden]."""
+    read: torch.Tensor
+    """Those that a classifier of texts reads [rows, hidden]: behind a prompt the prompt's own."""
+    pooler: torch.Tensor | None = None
+    """The pooler's output [rows, hidden], where the base model has one."""
+    next_token: torch.Tensor | None = None
+    """What the base model's own head says next [rows, 1, words], where it has one."""
+
+    @property
+    def by_row(self) -> tuple[torch.Tensor, ...]:
+        """All but the hidden states of tokens, as far as it is there."""
+        return tuple(each for each in (self.read, self.pooler, self.next_token) if each is not None)
+
+
 def tokenise(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int) -> list[Encoded]:
     """Token ids of sentences or of sentence pairs, cut at `max_length` (of a pair, the longer side first)."""
     if not texts:
@@ -207,26 +226,23 @@ def hidden(backbone: Backbone, batch: Batch) -> torch.Tensor:
         return _of_text(backbone.model(**batch.inputs).last_hidden_state, batch)
 
 
-def outputs(backbone: Backbone, batch: Batch) -> tuple[torch.Tensor, ...]:
-    """What a head may read of one batch: last hidden states of the text [rows, tokens, hidden], those that a classifier of texts
-    reads [rows, hidden] (behind a prompt the prompt's own), the pooler's where there is one, and what the base model's own head
-    says next [rows, 1, words]."""
+def outputs(backbone: Backbone, batch: Batch) -> Outputs:
+    """What a head may read of one batch."""
     with torch.inference_mode():
         found = backbone.model(**batch.inputs)
-        said = _next(backbone, batch)
-    last, pooled = found.last_hidden_state, found.get("pooler_output")
-    read = _of_text(last, batch), token_read(last, batch.attention_mask, backbone.is_decoder)
-    return tuple(each for each in (*read, pooled, said) if each is not None)
+        next_token = _next_token(backbone, batch)
+    last = found.last_hidden_state
+    read = token_read(last, batch.attention_mask, backbone.is_decoder)
+    return Outputs(_of_text(last, batch), read, found.get("pooler_output"), next_token)
 
 
-def _next(backbone: Backbone, batch: Batch) -> torch.Tensor | None:
+def _next_token(backbone: Backbone, batch: Batch) -> torch.Tensor | None:
     """What the base model's own head says [rows, 1, words] behind the last token of each row that is no padding."""
     if backbone.language_model is None:
         return None
     mask = batch.attention_mask
-    last = (torch.arange(mask.shape[1]) * (mask != 0)).argmax(-1) - mask.shape[
-        1
-    ]  # from the end: a prompt may stand before
+    last = (torch.arange(mask.shape[1]) * (mask != 0)).argmax(-1)
+    last = last - mask.shape[1]  # from the end: a prompt may stand before
     places, row = torch.unique(last, return_inverse=True)
     said = backbone.language_model(**batch.inputs, logits_to_keep=places).logits
     return said[torch.arange(len(said)), row].unsqueeze(1)

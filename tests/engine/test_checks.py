@@ -1,5 +1,6 @@
 """What is looked at before anything is scored: effect and noise, tokenizer, head, merging, drift, the library's own answer."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from hub.spec import policy, validation
 from tests.engine import makers
 from tests.engine.makers import check, failed
 from workers import benchmarks, engine
-from workers.checks import merge, rows
+from workers.checks import merge, token_rows
 from workers.checks.tensors import load
 
 WEIGHTS = "adapter_model.safetensors"
@@ -75,14 +76,17 @@ def test_zero_in_some_modules_is_no_fault(save_lora: SaveLora, judged: Any) -> N
 
 def test_the_words_that_an_adapter_waits_for_are_put_behind_each_row(backbone: Backbone) -> None:
     batch = benchmarks.in_memory(backbone, TEXTS)
-    plain, asked = list(rows.alone(batch)), list(rows.alone(rows.invoked(backbone, batch, {"invocation": "now"})))
+    plain, asked = (
+        list(token_rows.alone(batch)),
+        list(token_rows.alone(token_rows.invoked(backbone, batch, {"invocation": "now"}))),
+    )
     words = backbone.tokenizer("now", add_special_tokens=False)["input_ids"]
     for (before, _), (after, types) in zip(plain, asked, strict=True):
         assert after == [*before[:-1], *words, before[-1]] and len(types) == len(after)
-    assert rows.invoked(backbone, batch, {}) is batch
+    assert token_rows.invoked(backbone, batch, {}) is batch
     long = benchmarks.in_memory(backbone, [" ".join(["word"] * 500)])
     assert (
-        max(len(ids) for ids, _ in rows.alone(rows.invoked(backbone, long, {"invocation": "now"})))
+        max(len(ids) for ids, _ in token_rows.alone(token_rows.invoked(backbone, long, {"invocation": "now"})))
         == backbone.max_length
     )
 
@@ -249,8 +253,9 @@ def test_a_difference_from_peft_is_told_and_refuses_nothing(
 ) -> None:
     right = predict.outputs
 
-    def wrong(backbone: Backbone, batch: Any) -> tuple[torch.Tensor, ...]:
-        return tuple(item + 1e-3 for item in right(backbone, batch))
+    def wrong(backbone: Backbone, batch: Any) -> predict.Outputs:
+        said = right(backbone, batch)
+        return dataclasses.replace(said, hidden=said.hidden + 1e-3, read=said.read + 1e-3, pooler=said.pooler + 1e-3)
 
     monkeypatch.setattr("workers.engine.predict.outputs", wrong)
     found = judged(save_lora(), parity=True)

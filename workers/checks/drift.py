@@ -32,7 +32,7 @@ def drift(backbone: Backbone, attached: Attached, batch: Batch) -> Finding:
     """Cosine and relative size of the change of the last hidden states on the sample's tokens; `batch`: see `sample`."""
     seen = batch.attention_mask.bool()
     moved = predict.hidden(backbone, batch)[seen].float()
-    still = plain(backbone, attached, batch).outputs[0][seen].float()
+    still = plain(backbone, attached, batch).outputs.hidden[seen].float()
     cosine = float(functional.cosine_similarity(moved, still, dim=-1).mean())
     change = float((moved - still).norm() / still.norm())
     message = (

@@ -39,7 +39,7 @@ def effect(
     or where what comes out is not finite.
     """
     on, base = predict.outputs(backbone, batch), plain(backbone, attached, batch)
-    if not all(bool(torch.isfinite(item).all()) for item in on):
+    if not all(bool(torch.isfinite(item).all()) for item in (on.hidden, *on.by_row)):
         raise Rejected("finite", "the adapted model answers with NaN or infinity", DIVERGED)
     change, floor = apart(on, base.outputs, batch), base.noise
     evidence = {"rows": len(batch.rows), "hidden": significant(change), "noise": significant(floor)}

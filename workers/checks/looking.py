@@ -18,8 +18,8 @@ from workers.checks.drift import drift, sample
 from workers.checks.effect import effect
 from workers.checks.heads import head
 from workers.checks.merge import merge
-from workers.checks.rows import invoked
 from workers.checks.tensors import applied, loaded
+from workers.checks.token_rows import invoked
 from workers.checks.tokenizer import tokenizer
 from workers.ledger import Finding
 

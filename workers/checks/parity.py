@@ -16,7 +16,7 @@ import torch
 from hub import errors
 from hub.runtime import heads
 from hub.runtime.base import Backbone
-from hub.runtime.predict import Batch
+from hub.runtime.predict import Batch, Outputs
 from hub.spec.components import Component
 from workers.ledger import Finding, significant
 
@@ -25,7 +25,6 @@ MOST_PARAMETERS = 250_000_000
 """Above this no second base model is made."""
 NOT_ASKED = "not asked: this worker compares with no library (HUB_PARITY)"
 
-Outputs = tuple[torch.Tensor, ...]
 Tensors = Mapping[str, torch.Tensor]
 
 
@@ -133,7 +132,6 @@ def _copy(backbone: Backbone, component: Component, tensors: Tensors) -> Any:
 
 def _answers(backbone: Backbone, component: Component, tensors: Tensors, ours: Outputs, batch: Batch) -> torch.Tensor:
     """Ours in the same shape as `_asked` gives PEFT's."""
-    hidden, read, *pooler = ours
     if component.head is None:
-        return hidden[batch.attention_mask.bool()]
-    return heads.build(component.head, tensors, backbone.pools)(read, *pooler)
+        return ours.hidden[batch.attention_mask.bool()]
+    return heads.build(component.head, tensors, backbone.pools)(ours.read, ours.pooler)

@@ -5,6 +5,7 @@ The backbone process has it ready (`remember`) before it forks; a child that fin
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -12,13 +13,12 @@ import torch
 from hub.runtime import predict
 from hub.runtime.attach import Attached
 from hub.runtime.base import Backbone
-from hub.runtime.predict import Batch
-from workers.checks.rows import one_by_one
+from hub.runtime.predict import Batch, Outputs
+from workers.checks.token_rows import one_by_one
 
 KEPT = 32
 """Batches whose outputs are held at once; the one unused for longest goes first."""
 
-Outputs = tuple[torch.Tensor, ...]
 _known: OrderedDict[str, "Plain"] = OrderedDict()
 
 
@@ -57,17 +57,20 @@ def remember(backbone: Backbone, batch: Batch) -> None:
 def apart(here: Outputs, there: Outputs, batch: Batch) -> float:
     """The largest difference of two answers to a batch, where there is a token."""
     seen = batch.attention_mask.bool()
-    pairs = [(here[0][seen], there[0][seen]), *zip(here[1:], there[1:], strict=True)]
-    return max(float((one - other).abs().max()) for one, other in pairs)
+    return _distance((here.hidden[seen], *here.by_row), (there.hidden[seen], *there.by_row))
 
 
 def _noise(backbone: Backbone, batch: Batch, together: Outputs) -> float:
     found = 0.0
     for place, single in enumerate(one_by_one(batch)):
-        row = tuple(item[place : place + 1] for item in together)
-        hidden = row[0][:, batch.attention_mask[place].bool()]
-        found = max(found, apart((hidden, *row[1:]), predict.outputs(backbone, single), single))
+        alone, seen = predict.outputs(backbone, single), batch.attention_mask[place].bool()
+        row = (together.hidden[place, seen], *(item[place] for item in together.by_row))
+        found = max(found, _distance(row, [item[0] for item in (alone.hidden, *alone.by_row)]))
     return found
+
+
+def _distance(here: Iterable[torch.Tensor], there: Iterable[torch.Tensor]) -> float:
+    return max(float((one - other).abs().max()) for one, other in zip(here, there, strict=True))
 
 
 def _key(backbone: Backbone, batch: Batch) -> str:
