@@ -70,8 +70,10 @@ class Run:
         """Tell the story; returns the report. Whatever is raised from here is a fault of ours."""
         started = time.monotonic()
         self.tell("checks")
-        asked = benchmark.common_labels(item.benchmark.labels for item in self.prepared.values())
-        inspection = validation.inspect(self.snapshot, self.backbone.base, asked)
+        asked = [item.benchmark for item in self.prepared.values()]
+        wanted = benchmark.common_labels(one.labels for one in asked)
+        inspection = validation.inspect(self.snapshot, self.backbone.base)
+        inspection = inspection.against(wanted, named=all(one.visibility == "public" for one in asked))
         self.ledger.adopt(inspection.checks)
         self.problems = [problem.to_json() for problem in inspection.problems]
         for component in inspection.components:

@@ -65,9 +65,13 @@ class Inspection:
         found = {component.task for component in self.components}
         return found.pop() if len(found) == 1 else None
 
-    def against(self, labels: tuple[str, ...] | None) -> Inspection:
-        """The same with every head held against a benchmark's labels (by class index; None: not known)."""
-        more = [] if labels is None else [problem for item in self.components if (problem := _classes(item, labels))]
+    def against(self, labels: tuple[str, ...] | None, *, named: bool = True) -> Inspection:
+        """The same with every head held against a benchmark's labels (by class index; None: not known).
+
+        `named`: whether a problem may name them: those of a private benchmark are not for everybody who reads it.
+        """
+        held = self.components if labels is not None else ()
+        more = [problem for item in held if (problem := _classes(item, labels or (), named))]
         if not more:
             return self
         of_heads = [problem for problem in (*self.problems, *more) if problem.check == "head"]
@@ -311,12 +315,12 @@ def _refused(name: str, problems: list[errors.Problem]) -> dict[str, Any]:
     return report.check(name, "failed", _told(problems), hint, {"problems": len(problems), "codes": codes})
 
 
-def _classes(component: Component, labels: tuple[str, ...]) -> errors.Problem | None:
+def _classes(component: Component, labels: tuple[str, ...], named: bool) -> errors.Problem | None:
     head = component.head
     if head is None or head.num_labels == len(labels):
         return None
-    names = ", ".join(labels[:10])
-    message = f"the head has {head.num_labels} classes, but the benchmark has {len(labels)} labels: {names}"
+    names = f": {', '.join(labels[:10])}" if named else ""
+    message = f"the head has {head.num_labels} classes, but the benchmark has {len(labels)} labels{names}"
     hint = f"choose a benchmark with as many labels, of the head's ML task{f' ({component.task})' if component.task else ''}"
     return errors.Problem("head.classes", head.weights, message, hint, "head")
 

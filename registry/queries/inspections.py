@@ -6,7 +6,7 @@ from hub.spec import benchmark as spec
 from hub.spec import card, validation
 from hub.spec import manifest as manifests
 from hub.spec.errors import Problem, SpecError
-from registry.models import Adapter, BaseModel, Benchmark
+from registry.models import Adapter, BaseModel, Benchmark, Visibility
 from registry.queries import base_models, benchmarks, blobs, discretion, located, plans, proposals, shapes
 from registry.queries.viewers import Viewer
 
@@ -45,7 +45,8 @@ def inspect(content: manifests.Manifest, adapter: Adapter, viewer: Viewer, *, ju
         except SpecError as error:
             problems += error.problems
         problems += discretion.spent(adapter, chosen, viewer) if judged else ()
-    inspection = inspection.against(spec.common_labels(benchmarks.to_spec(row).labels for row in chosen))
+    labels = spec.common_labels(benchmarks.to_spec(row).labels for row in chosen)
+    inspection = inspection.against(labels, named=all(row.visibility == Visibility.PUBLIC for row in chosen))
     found = _all(inspection.problems, problems if judged else ())
     if base is not None or not judged:
         return Findings(inspection, base, chosen, found)

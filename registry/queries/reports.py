@@ -6,6 +6,7 @@ name of a base model that they may not see.
 """
 
 import json
+import re
 from typing import Any
 
 from hub.spec import claims
@@ -13,6 +14,9 @@ from registry.models import Benchmark, Run, Version, Visibility
 from registry.queries import base_models, benchmarks, discretion, revalidation, runs, versions, viewers
 from registry.queries.viewers import Viewer
 
+Words = tuple[str, ...]
+_RAISED = re.compile(r"\b\w*(Error|Exception|Interrupt): ")
+"""How the text of an exception begins in a fault."""
 NO_WORKER = (
     "no worker has had this base model yet: the run waits until its folder lies in HUB_BASES of one (of a hub that "
     "`manage.py up` started: bases/ in its data folder)"
@@ -70,16 +74,23 @@ def _with_claims(part: dict[str, Any], claimed: Any) -> dict[str, Any]:
     return {**part, "scores": told}
 
 
-def _hidden(version: Version, viewer: Viewer) -> dict[str, str]:
-    """Return the benchmarks of a version's run that the viewer may not see, digest -> name."""
+def _hidden(version: Version, viewer: Viewer) -> dict[str, Words]:
+    """Return the benchmarks of a version's run that the viewer may not see, digest -> words that tell of one."""
     asked = runs.plan_benchmarks(version.run.plan) if version.run else []
     if not asked:
         return {}
     seen = benchmarks.visible(viewer).filter(pk__in=asked).values("pk")
-    return dict(Benchmark.objects.filter(pk__in=asked).exclude(pk__in=seen).values_list("pk", "name"))
+    rows = Benchmark.objects.filter(pk__in=asked).exclude(pk__in=seen)
+    return {row.pk: _telling(row) for row in rows}
 
 
-def _redacted(body: dict[str, Any], hidden: dict[str, str], *, publishes: bool) -> dict[str, Any]:
+def _telling(benchmark: Benchmark) -> Words:
+    """Its name, and how every list of its labels begins."""
+    labels = benchmarks.to_spec(benchmark).labels
+    return (benchmark.name, ", ".join(labels[:2])) if labels else (benchmark.name,)
+
+
+def _redacted(body: dict[str, Any], hidden: dict[str, Words], *, publishes: bool) -> dict[str, Any]:
     """Return a report without what tells of these benchmarks. Of a score stays, under `hidden`, which gates it passed, and
     for who publishes the adapter a rounded value."""
     told = {**body, "components": [_without(part, hidden, publishes) for part in body.get("components") or []]}
@@ -88,7 +99,7 @@ def _redacted(body: dict[str, Any], hidden: dict[str, str], *, publishes: bool) 
         failed = [str(check["name"]) for check in told["checks"] if check.get("status") == "failed"]
         reasons = f" Failed checks: {', '.join(failed)}." if failed else ""
         told["summary"] = f"{body['verdict']}, by a benchmark that is not public, among others.{reasons}"
-    elif body.get("verdict") == "error" and _names(hidden, [body.get("error"), body.get("summary")]):
+    elif body.get("verdict") == "error" and _is_secret(hidden, [body.get("error"), body.get("summary")]):
         told["error"] = "the run was ended while a benchmark that is not public was at work"
         told["summary"] = f"not judged: {told['error']}"
     for key in (
@@ -99,12 +110,17 @@ def _redacted(body: dict[str, Any], hidden: dict[str, str], *, publishes: bool) 
     return told
 
 
-def _names(hidden: dict[str, str], words: list[Any]) -> bool:
-    text = json.dumps(words, ensure_ascii=False)
-    return any(name in text for name in hidden.values())
+def _tells(hidden: dict[str, Words], told: list[Any]) -> bool:
+    text = json.dumps(told, ensure_ascii=False)
+    return any(word in text for words in hidden.values() for word in words)
 
 
-def _without(part: dict[str, Any], hidden: dict[str, str], publishes: bool) -> dict[str, Any]:
+def _is_secret(hidden: dict[str, Words], fault: list[Any]) -> bool:
+    """Whether the words of a fault tell of one of these benchmarks, or are a library's, which may quote a row."""
+    return _tells(hidden, fault) or any(_RAISED.search(str(words)) for words in fault)
+
+
+def _without(part: dict[str, Any], hidden: dict[str, Words], publishes: bool) -> dict[str, Any]:
     scores = part.get("scores") or []
     secret = [score for score in scores if _digest(score) in hidden]
     return {
@@ -126,10 +142,10 @@ def _outcome(gate: dict[str, Any]) -> dict[str, Any]:
     return {key: gate.get(key) for key in ("gate", "passed", "decided")}
 
 
-def _discreet(check: dict[str, Any], hidden: dict[str, str]) -> dict[str, Any]:
+def _discreet(check: dict[str, Any], hidden: dict[str, Words]) -> dict[str, Any]:
     """Return a check without its words and evidence where they tell of one of these benchmarks."""
     words = [check.get("message"), check.get("hint"), check.get("evidence")]
-    if check.get("name") != "benchmark" and not _names(hidden, words):
+    if check.get("name") != "benchmark" and not _tells(hidden, words):
         return check
     return {
         "name": check.get("name"),
