@@ -10,8 +10,6 @@ Seconds are wall time (median); CPU seconds beside them tell how busy the machin
 """
 
 import argparse
-import csv
-import hashlib
 import json
 import os
 import resource
@@ -29,18 +27,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import psutil
-
+from bench.judging.measuring import ONE_THREAD, cpu_of, say
+from bench.judging.runs import assignment, rows_of
 from demo import hubs
 from demo.base import base_folder
 from hub import base_folder as bases
-from hub.folder import FolderSnapshot
-from hub.spec import benchmark, policy
-from workers.assignment import Assignment, BenchmarkFiles
 from workers.process import BackboneProcess
 
 ADAPTER = ROOT / "demo" / "sentiment-bert"
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 BAR = 3.0
 REFERENCE = """
 import csv, sys, torch
@@ -64,40 +58,6 @@ print(right / len(rows))
 """
 
 
-def say(text: str = "") -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def rows_of(folder: Path, count: int, target: Path) -> BenchmarkFiles:
-    """The first `count` rows of a folder's dev.tsv (then of its train files) as a benchmark without a train split."""
-    lines: list[str] = []
-    for path in (folder / "dev.tsv", *sorted(folder.glob("train*.tsv"))):
-        with path.open(newline="") as file:
-            found = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-            lines += [f"{row['sentence']}\t{row['label']}" for row in found]
-    target.mkdir(parents=True)
-    data = "\n".join(["sentence\tlabel", *lines[:count], ""]).encode()
-    (target / "dev.tsv").write_bytes(data)
-    definition = {
-        "name": f"bench/rows{count}", "task": "text-classification", "data": "dev.tsv", "metric": "accuracy",
-        "columns": {"text": "sentence", "label": "label"}, "labels": ["negative", "positive"], "max_length": 128,
-    }  # fmt: skip
-    parsed = benchmark.parse(definition, {"dev.tsv": hashlib.sha256(data).hexdigest()})
-    return BenchmarkFiles(parsed, target / "dev.tsv", None)
-
-
-def assignment(files: BenchmarkFiles, base: Path) -> Assignment:
-    return Assignment(
-        run="bench",
-        snapshot=ADAPTER,
-        adapter_digest=f"sha256:{FolderSnapshot(ADAPTER).manifest().adapter_digest}",
-        base=base,
-        fingerprint=bases.fingerprint(base),
-        benchmarks=(files,),
-        plan=policy.plan([files.benchmark.digest], {}),
-    )
-
-
 def timed(work: Callable[[], Any], cpu: Callable[[], float], repeats: int) -> dict[str, float]:
     """Median wall seconds and median CPU seconds of `work()`."""
     walls, cpus = [], []
@@ -112,10 +72,6 @@ def timed(work: Callable[[], Any], cpu: Callable[[], float], repeats: int) -> di
 def cpu_of_children() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def cpu_of(pid: int) -> float:
-    return sum(psutil.Process(pid).cpu_times()[:4])
 
 
 def reference(base: Path, data: Path) -> float:
@@ -134,7 +90,7 @@ def verdicts(folder: Path, data: Path, counts: list[int], repeats: int) -> list[
     try:
         for count in counts:
             files = rows_of(data, count, folder / f"rows{count}")
-            given = assignment(files, base)
+            given = assignment(ADAPTER, base, bases.fingerprint(base), files)
             report = process.judge(given, lambda stage: None)  # makes the benchmark ready
             pid = process.pid or 0
             resident = timed(lambda: process.judge(given, lambda stage: None), lambda: cpu_of(pid), repeats)
