@@ -34,15 +34,18 @@ MAKE = {"bert": (t.BertModel, t.BertConfig), "roberta": (t.RobertaModel, t.Rober
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("bases"))
+
+
+def made(place: Path) -> Path:
     """A folder with the base models of drawn.py, each with a tokenizer that nobody asks anything."""
-    place = tmp_path_factory.mktemp("bases")
     for kind, (model, config) in MAKE.items():
-        made = model(config(**drawn.TEXT))
+        base = model(config(**drawn.TEXT))
         table = {
-            key: torch.from_numpy(drawn.tensor(f"{kind}/{key}", one.shape)) for key, one in made.named_parameters()
+            key: torch.from_numpy(drawn.tensor(f"{kind}/{key}", one.shape)) for key, one in base.named_parameters()
         }
-        made.load_state_dict(table, strict=False)
-        made.save_pretrained(place / kind)
+        base.load_state_dict(table, strict=False)
+        base.save_pretrained(place / kind)
         for name in ("tokenizer.json", "tokenizer_config.json"):
             shutil.copy(SPECIMENS / "tiny-bert" / name, place / kind)
     return place
@@ -72,22 +75,31 @@ def answer(model: Any, kind: str) -> torch.Tensor:
     return torch.from_numpy(drawn.seen(found.last_hidden_state.numpy(), given["attention_mask"].numpy()))
 
 
+def loaded(name: str, bases: Path, folder: Path) -> Any:
+    """The model of a sample, its files written to `folder`."""
+    family, files = SAMPLES[name]
+    return runtime.load(write(files, folder), bases / family.split()[0], component=folder_of(files))[0]
+
+
+def compared(name: str, model: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ours, the library's) answers to the rows that both read alike: the rows of a prompt see padding in the library, and not
+    here (test_adapterhub_prompts.py)."""
+    whole = [row for row, length in enumerate(drawn.LENGTHS) if length == drawn.TOKENS or not name.startswith("prompt")]
+    return answer(model, SAMPLES[name][0].split()[0])[whole], torch.from_numpy(ANSWERS[name])[whole]
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_an_adapter_answers_as_it_does_in_its_library(name: str, bases: Path, tmp_path: Path) -> None:
-    family, files = SAMPLES[name]
-    base = bases / family.split()[0]
-    model, _ = runtime.load(write(files, tmp_path / "adapter"), base, component=folder_of(files))
-    # the rows of a prompt see padding in the library, and not here (test_adapterhub_prompts.py)
-    whole = [row for row, length in enumerate(drawn.LENGTHS) if length == drawn.TOKENS or not name.startswith("prompt")]
-    theirs = torch.from_numpy(ANSWERS[name])
-    ours = answer(model, family.split()[0])
-    assert same(ours[whole], theirs[whole]), f"apart by {(ours - theirs).abs().max():.3g} of {theirs.abs().max():.3g}"
+    model = loaded(name, bases, tmp_path / "adapter")
+    ours, theirs = compared(name, model)
+    assert same(ours, theirs), f"apart by {(ours - theirs).abs().max():.3g} of {theirs.abs().max():.3g}"
     assert model.adapter.consumed >= model.adapter.every - set(model.head.consumed if model.head else ()), "all at work"
     model.adapter.enabled = False
-    assert not same(answer(model, family.split()[0]), theirs), "the adapter did nothing"
+    assert not same(compared(name, model)[0], theirs), "the adapter did nothing"
     model.adapter.enabled = True
-    assert torch.equal(answer(model, family.split()[0]), ours), "on again is what it was"
+    assert torch.equal(compared(name, model)[0], ours), "on again is what it was"
     model.adapter.detach()
+    base = bases / SAMPLES[name][0].split()[0]
     assert runtime.rehash(runtime.open_backbone(base)) == model.base.fingerprint
 
 

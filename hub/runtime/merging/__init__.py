@@ -2,7 +2,7 @@
 
 A function a method, over a layer as it lies in the base model and the adapter's tensors at it by role. Nothing here writes into
 what it is given. All reckoning is in float32, PEFT's methods in the order of its own merging (0.21); where PEFT runs a method unmerged,
-answers differ by rounding only (docs/validation.md has the measured distances).
+answers differ by rounding only (docs/parity.md has the measured distances).
 """
 
 from hub.runtime.merging import adapterhub, later, low_rank, replacing, taking_apart, turning
