@@ -121,6 +121,13 @@ class Outcome:
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
+def finite(logits: torch.Tensor, of: str) -> torch.Tensor:
+    """What a head says, as it is. Raises FloatingPointError where that is no number for some (`of`: rows, words, tokens)."""
+    if not bool(torch.isfinite(logits).all()):
+        raise FloatingPointError(f"the head's logits are NaN or infinite for some {of}")
+    return logits
+
+
 class Evaluator(Protocol):
     """A module of `workers.evaluators`."""
 

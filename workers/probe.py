@@ -7,9 +7,9 @@ first token 0.75, the pooler 0.74; a probe held to the first token would flatter
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ Named = Mapping[str, torch.Tensor]
 """Features [rows, width] by name."""
 Measure = Callable[[NDArray[Any], NDArray[Any]], float]
 """(truth, answers) -> the benchmark's metric."""
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,16 @@ def fit_numbers(train: Named, truth: Values, scored: Named, measure: Measure) ->
     known, asked = _standard(_features(train)[name], _features(scored)[name])
     facts = {"features": name, "alpha": penalty, "cross_validated": rounded(value), "train_rows": len(truth)}
     return Probe(Ridge(alpha=penalty).fit(known, truth).predict(asked), facts)
+
+
+def of_split(
+    train: Sequence[Row] | None, tell: Callable[[str], None], fit: Callable[[Sequence[Row]], Probe | None]
+) -> Probe | None:
+    """What `fit` makes of a benchmark's train split; None without one. `tell` hears the stage."""
+    if train is None:
+        return None
+    tell("probe")
+    return fit(train)
 
 
 def facts_of(probe: Probe | None) -> dict[str, Any]:

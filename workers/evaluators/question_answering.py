@@ -12,11 +12,11 @@ import torch
 
 from hub.runtime.base import Backbone
 from hub.runtime.heads import TokenHead
-from hub.spec import tasks
 from hub.spec.benchmark import Benchmark
 from hub.spec.rows import Question
-from workers import comparing, features, labels, probe, span_probe, spans, squad
-from workers.evaluation import Made, Outcome, Prepared, Previous, Subject
+from workers import comparing, features, labels, opponents, probe, span_probe, spans, squad
+from workers.evaluation import Made, Outcome, Prepared, Previous, Subject, finite
+from workers.probe import Probe
 from workers.resampling import Formula, Tallied
 from workers.spans import Pieces
 from workers.statistics import Labels, Values
@@ -37,15 +37,15 @@ def prepare(
 ) -> Made:
     """See `evaluation.Evaluator`."""
     encoded, pieces = spans.cut(backbone, benchmark, rows)
-    found = None
-    if train is not None:
-        tell("probe")
 
-        def measure(of: Pieces, asked: Sequence[Question], said: Labels) -> float:
-            texts = of.texts(said, [each.context for each in asked])
-            return float(FORMULAS[benchmark.metric](squad.tally(texts, [each.answers for each in asked]).sum(0)))
+    def measure(of: Pieces, asked: Sequence[Question], said: Labels) -> float:
+        texts = of.texts(said, [each.context for each in asked])
+        return float(FORMULAS[benchmark.metric](squad.tally(texts, [each.answers for each in asked]).sum(0)))
 
-        found = span_probe.fit(backbone, benchmark, train, (encoded, pieces, len(rows)), measure)
+    def fit(split: Sequence[Question]) -> Probe | None:
+        return span_probe.fit(backbone, benchmark, split, (encoded, pieces, len(rows)), measure)
+
+    found = probe.of_split(train, tell, fit)
     places = {context: at for at, context in enumerate(dict.fromkeys(row.context for row in rows))}
     texts = {
         "contexts": list(places),
@@ -69,12 +69,8 @@ def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Ou
     said = answered()
     with subject.plain():
         off = answered()
-    others = {"majority": [""] * len(right), "adapter_off": off}
-    if prepared.probe is not None:
-        others["probe"] = pieces.texts(prepared.probe.predictions, contexts)
-    former = None
-    if previous is not None and len(previous.predictions) == len(right):
-        former = previous.adapter_digest, squad.tally(list(map(str, previous.predictions)), right)
+    others = opponents.baselines(prepared, [""] * len(right), off, lambda answer: pieces.texts(answer, contexts))
+    former = opponents.former(previous, len(right), lambda answers: squad.tally(list(map(str, answers)), right))
     yardstick: Tallied[Values] = Tallied(lambda rows: rows, FORMULAS, SHARES)
     baselines = {name: squad.tally(answers, right) for name, answers in others.items()}
     measured = comparing.compared(
@@ -98,9 +94,7 @@ def _logits(subject: Subject, prepared: Prepared) -> Iterator[tuple[int, Values]
     head: TokenHead = subject.head
     for piece, states in features.each(subject.backbone, prepared.batches, head.token_types):
         with torch.inference_mode():
-            logits = head(states)
-        if not bool(torch.isfinite(logits).all()):
-            raise FloatingPointError("the head's logits are NaN or infinite for some tokens")
+            logits = finite(head(states), "tokens")
         yield piece, logits.double().numpy()
 
 
@@ -108,6 +102,4 @@ def _warnings(prepared: Prepared, said: Sequence[str]) -> tuple[str, ...]:
     found = []
     if len(set(said)) == 1:
         found.append(f"every question is answered with {said[0]!r}")
-    if prepared.probe is None:
-        found.append(probe.none(tasks.QUESTION_ANSWERING))
-    return tuple(found)
+    return (*found, *opponents.warnings(prepared))

@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hub.runtime import predict
 from hub.runtime.base import Backbone
 from hub.runtime.heads import ClassificationHead
 from hub.runtime.predict import Pooled
-from hub.spec import tasks
 from hub.spec.benchmark import Benchmark
 from hub.spec.rows import Text
-from workers import comparing, features, labels, probe, texts
+from workers import comparing, features, labels, opponents, probe, texts
 from workers.evaluation import Made, Outcome, Prepared, Previous, Subject
 from workers.probe import Named, Probe
 from workers.resampling import Numbers
@@ -45,12 +43,8 @@ def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Ou
     for rows, seen in prepared.passes(subject.backbone):
         predicted[rows] = _answers(head, seen)
     off = _answers(head, features.states_of(prepared.tensors))
-    baselines = {"majority": np.full_like(truth, truth.mean()), "adapter_off": off}
-    if prepared.probe is not None:
-        baselines["probe"] = prepared.probe.predictions
-    former = None
-    if previous is not None and len(previous.predictions) == len(truth):
-        former = previous.adapter_digest, np.array(previous.predictions, dtype=np.float64)
+    baselines = opponents.baselines(prepared, np.full_like(truth, truth.mean()), off)
+    former = opponents.former(previous, len(truth), lambda said: np.array(said, dtype=np.float64))
     measured = comparing.compared(prepared.benchmark, Numbers(truth), len(truth), predicted, baselines, former)
     return Outcome(
         measured,
@@ -65,16 +59,11 @@ def _truth(rows: Sequence[Text]) -> Values:
 
 
 def _answers(head: ClassificationHead, states: Pooled) -> Values:
-    found = predict.logits(head, states)[:, 0].double().numpy()
-    if not bool(np.isfinite(found).all()):
-        raise FloatingPointError("the head's answers are NaN or infinite for some rows")
-    return kept(found)
+    return kept(texts.logits(head, states)[:, 0].double().numpy())
 
 
 def _warnings(prepared: Prepared, predicted: Values) -> tuple[str, ...]:
     found = []
     if len(np.unique(predicted)) == 1:
         found.append(f"every row is answered with {predicted[0]:g}")
-    if prepared.probe is None:
-        found.append(probe.none(tasks.SENTENCE_SIMILARITY))
-    return tuple(found)
+    return (*found, *opponents.warnings(prepared))

@@ -4,16 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from hub.runtime import predict
 from hub.runtime.base import Backbone
 from hub.runtime.heads import ClassificationHead
 from hub.runtime.predict import Pooled
-from hub.spec import policy, tasks
+from hub.spec import policy
 from hub.spec.benchmark import Benchmark
 from hub.spec.rows import Text
-from workers import comparing, details, early, features, labels, probe, statistics, texts
+from workers import comparing, details, early, features, labels, opponents, probe, statistics, texts
 from workers.evaluation import Made, Outcome, Prepared, Previous, Subject
 from workers.probe import Named, Probe
 from workers.statistics import Labels
@@ -45,7 +43,9 @@ def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Ou
     mapping = labels.match(subject.declared, head.num_labels, benchmark.labels)
     place = np.array(mapping.to_benchmark, dtype=np.int64)
     off = place[_answers(head, features.states_of(prepared.tensors))]
-    baselines, former = _baselines(prepared, truth, off), _former(previous, len(truth))
+    frequent = np.full_like(truth, np.bincount(truth, minlength=len(benchmark.labels)).argmax())
+    baselines = opponents.baselines(prepared, frequent, off)
+    former = opponents.former(previous, len(truth), lambda said: np.array(said, dtype=np.int64))
     yardstick = statistics.Classes(truth, len(benchmark.labels))
 
     def compared(answers: Labels) -> dict[str, Any]:
@@ -102,23 +102,7 @@ def _truth(rows: Sequence[Text]) -> Labels:
 
 
 def _answers(head: ClassificationHead, states: Pooled) -> Labels:
-    logits = predict.logits(head, states)
-    if not bool(torch.isfinite(logits).all()):
-        raise FloatingPointError("the head's logits are NaN or infinite for some rows")
-    return np.asarray(logits.argmax(-1).numpy(), dtype=np.int64)
-
-
-def _baselines(prepared: Prepared, truth: Labels, adapter_off: Labels) -> dict[str, Labels]:
-    """Predictions to compare with; `majority` always answers the most frequent class of the scored rows."""
-    frequent = np.bincount(truth, minlength=len(prepared.benchmark.labels)).argmax()
-    found = {"majority": np.full_like(truth, frequent), "adapter_off": adapter_off}
-    return found if prepared.probe is None else found | {"probe": prepared.probe.predictions}
-
-
-def _former(previous: Previous | None, n: int) -> tuple[str, Labels] | None:
-    if previous is None or len(previous.predictions) != n:
-        return None
-    return previous.adapter_digest, np.array(previous.predictions, dtype=np.int64)
+    return np.asarray(texts.logits(head, states).argmax(-1).numpy(), dtype=np.int64)
 
 
 def _failures(benchmark: Benchmark, truth: Labels, predicted: Labels) -> tuple[tuple[str, str], ...]:
@@ -138,6 +122,4 @@ def _warnings(prepared: Prepared, truth: Labels, predicted: Labels, mapping: lab
     found = list(labels.told(mapping, prepared.benchmark.labels))
     if len(np.unique(predicted)) == 1 < len(np.unique(truth)):
         found.append(f"every row is answered with {prepared.benchmark.labels[int(predicted[0])]!r}")
-    if prepared.probe is None:
-        found.append(probe.none(tasks.TEXT_CLASSIFICATION))
-    return tuple(found)
+    return (*found, *opponents.warnings(prepared))

@@ -18,7 +18,7 @@ from hub.runtime.predict import Encoded, batches
 from hub.spec import tasks
 from hub.spec.benchmark import Benchmark
 from hub.spec.rows import Passage
-from workers import comparing, features, likelihood, statistics
+from workers import comparing, features, likelihood, opponents, statistics
 from workers.errors import Fault
 from workers.evaluation import Made, Outcome, Prepared, Previous, Subject
 from workers.likelihood import Piece, Speaker
@@ -72,9 +72,7 @@ def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Ou
     if not bool(np.isfinite(found).all()):
         raise FloatingPointError("some texts are NaN or infinitely unlikely")
     answers, off = _answers(held, found), _answers(held, held["plain"])
-    former = None
-    if previous is not None and len(previous.predictions) == len(answers):
-        former = previous.adapter_digest, np.array(previous.predictions, dtype=answers.dtype)
+    former = opponents.former(previous, len(answers), lambda said: np.array(said, dtype=answers.dtype))
     yardstick = _yardstick(prepared.benchmark.metric, held)
     measured = comparing.compared(
         prepared.benchmark, yardstick, len(answers), answers, {"adapter_off": off}, former

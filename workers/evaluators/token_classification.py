@@ -5,6 +5,7 @@ leaves nothing of, are answered with O, or with the most frequent class where th
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +14,10 @@ from hub.runtime import answers, predict
 from hub.runtime.base import Backbone
 from hub.runtime.heads import TokenHead
 from hub.runtime.predict import Batch, Encoded
-from hub.spec import tasks
 from hub.spec.benchmark import Benchmark
 from hub.spec.rows import Words
-from workers import comparing, details, entities, features, labels, probe
-from workers.evaluation import Made, Outcome, Prepared, Previous, Subject
+from workers import comparing, details, entities, features, labels, opponents, probe
+from workers.evaluation import Made, Outcome, Prepared, Previous, Subject, finite
 from workers.resampling import Tallied
 from workers.statistics import Labels
 
@@ -37,10 +37,7 @@ def prepare(
     """See `evaluation.Evaluator`."""
     encoded, places = _encoded(backbone, benchmark, rows)
     base = _at_words(backbone, encoded, places)
-    found = None
-    if train is not None:
-        tell("probe")
-        found = _probe(backbone, benchmark, train, base)
+    found = probe.of_split(train, tell, lambda split: _probe(backbone, benchmark, split, base))
     if found is not None:
         found = probe.Probe(_spread(found.predictions, places, benchmark, _truth(rows)), found.facts)
     tensors = {"states": base, "places": torch.cat(places), "truth": torch.from_numpy(_truth(rows))}
@@ -67,10 +64,9 @@ def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Ou
     yardstick: Tallied[Labels] = Tallied(
         lambda said: entities.tally(truth, said, rows, tags), FORMULAS, dict.fromkeys(FORMULAS, (0.0, 1.0))
     )
-    baselines = {"majority": np.full_like(truth, _frequent(truth)), "adapter_off": off}
-    if prepared.probe is not None:
-        baselines["probe"] = prepared.probe.predictions
-    measured = comparing.compared(benchmark, yardstick, len(sizes), predicted, baselines, _former(previous, sizes))
+    baselines = opponents.baselines(prepared, np.full_like(truth, _frequent(truth)), off)
+    former = opponents.former(previous, len(sizes), lambda said: _read(said, sizes))
+    measured = comparing.compared(benchmark, yardstick, len(sizes), predicted, baselines, former)
     measured["details"] = details.of_entities(truth, predicted, rows, benchmark.labels)
     cut = sum(int((at < 0).sum()) for at in places)
     return Outcome(
@@ -125,9 +121,7 @@ def _reached(places: Sequence[torch.Tensor], prepared: Prepared) -> list[torch.T
 
 def _answers(head: TokenHead, states: torch.Tensor) -> Labels:
     with torch.inference_mode():
-        logits = head(states)
-    if not bool(torch.isfinite(logits).all()):
-        raise FloatingPointError("the head's logits are NaN or infinite for some words")
+        logits = finite(head(states), "words")
     return np.asarray(logits.argmax(-1).numpy(), dtype=np.int64)
 
 
@@ -159,10 +153,11 @@ def _probe(backbone: Backbone, benchmark: Benchmark, train: Sequence[Words], bas
     return probe.fit({"word": _at_words(backbone, encoded, places)}, truth, {"word": base}, measure, rare=True)
 
 
-def _former(previous: Previous | None, sizes: Sequence[int]) -> tuple[str, Labels] | None:
-    if previous is None or [len(row) if isinstance(row, list) else -1 for row in previous.predictions] != list(sizes):
+def _read(predictions: Sequence[Any], sizes: Sequence[int]) -> Labels | None:
+    """Predictions row by row as answers [words]; None where rows have other numbers of words."""
+    if [len(row) if isinstance(row, list) else -1 for row in predictions] != list(sizes):
         return None
-    return previous.adapter_digest, np.array([label for row in previous.predictions for label in row], dtype=np.int64)
+    return np.array([label for row in predictions for label in row], dtype=np.int64)
 
 
 def _warnings(prepared: Prepared, predicted: Labels, mapping: labels.LabelMap, cut: int) -> tuple[str, ...]:
@@ -171,6 +166,4 @@ def _warnings(prepared: Prepared, predicted: Labels, mapping: labels.LabelMap, c
         found.append(f"every word is answered with {prepared.benchmark.labels[int(predicted[0])]!r}")
     if cut:
         found.append(f"{cut} of {len(predicted)} words lie beyond max_length, or are nothing to the tokenizer")
-    if prepared.probe is None:
-        found.append(probe.none(tasks.TOKEN_CLASSIFICATION))
-    return tuple(found)
+    return (*found, *opponents.warnings(prepared))
