@@ -94,8 +94,7 @@ class Client:
         What is there already with the right bytes is kept. `token` is sent to the hub itself only.
         """
         root = Path(folder)
-        wanted = [Remote(str(f["path"]), str(f["sha256"]), int(f["size"]), str(f["url"])) for f in files]
-        retrieval.deliver(self.wire, wanted, root, token=token)
+        retrieval.deliver(self.wire, map(Remote.of, files), root, token=token)
         return root
 
     # -- account ------------------------------------------------------------------------------------------------

@@ -11,12 +11,13 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
-from hub import errors, registration
+from hub import errors, registration, retrieval
 from hub.folder import FolderSnapshot
-from hub.spec import benchmark, differences
+from hub.spec import answers, benchmark, differences
 from hub.spec.benchmark import Benchmark
-from hub.transfer.wire import Wire
-from hub.verdicts import Report, version_path
+from hub.transfer.download import Remote
+from hub.transfer.wire import INHERIT, Wire
+from hub.verdicts import Report, fetch, version_path
 
 ENGINE = "workers.local"
 NEEDED = ("torch", "transformers", "sklearn", "scipy")
@@ -80,15 +81,29 @@ def folder_digest(folder: Path) -> str:
 
 
 def published(wire: Wire, repo: str, version: str) -> Report:
-    """The report of a version with every answer that may be seen. Raises NotFound, UsageError for one without a verdict."""
-    answer = wire.request("GET", f"{version_path(repo, version)}/report?predictions=1").data
-    report = Report(answer if isinstance(answer, dict) else {})
+    """The report of a version with every answer that may be seen, as the engine has them in `predictions`. Raises NotFound,
+    IntegrityError, UsageError for one without a verdict."""
+    report = fetch(wire, repo, version)
     if report.verdict not in ("passed", "failed") or not report.get("policy"):
         raise errors.UsageError(
             f"{report.ref or repo} has no verdict to reproduce (status {report.status})",
             hint="hub eval DIR judges a folder",
         )
+    report["predictions"] = _answers(wire, report)
     return report
+
+
+def _answers(wire: Wire, report: Report) -> dict[str, Any]:
+    """What the answers of a report are, fetched and verified."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="answers-") as place:
+        retrieval.deliver(wire, map(Remote.of, report.answers), Path(place), token=INHERIT)
+        for part in report.get("components") or []:
+            for score in part.get("scores") or []:
+                if file := score.get("answers"):
+                    given = answers.from_lines((Path(place) / file["path"]).read_bytes())
+                    answers.put(found, score["digest"], part["folder"], given)
+    return found
 
 
 def previous(wire: Wire, repo: str, plan: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -98,9 +113,9 @@ def previous(wire: Wire, repo: str, plan: Mapping[str, Any]) -> dict[str, Any] |
         return None
     versions = wire.request("GET", version_path(repo, "x").rpartition("/")[0]).data["results"]
     for entry in versions[:ASKED]:
-        report = wire.request("GET", f"{version_path(repo, str(entry['number']))}/report?predictions=1").data
+        report = fetch(wire, repo, str(entry["number"]))
         if str(report.get("adapter_digest") or "").removeprefix("sha256:") == against:
-            return {"adapter_digest": f"sha256:{against}", "predictions": report.get("predictions") or {}}
+            return {"adapter_digest": f"sha256:{against}", "predictions": _answers(wire, report)}
     return None
 
 
@@ -143,16 +158,13 @@ def lines(compared: Mapping[str, Any]) -> list[str]:
 
 
 def _narrowed(report: Mapping[str, Any], known: set[str], *, whole: bool) -> dict[str, Any]:
-    """A report with the scores of these benchmarks, and what depends on the others only where none is missing.
-
-    Answers are compared where there is one adapter alone: of several, an API shows one list a benchmark."""
+    """A report with the scores of these benchmarks, and what depends on the others only where none is missing."""
     parts = [
         {**part, "scores": [score for score in part.get("scores") or [] if score.get("digest") in known]}
         for part in report.get("components") or []
     ]
-    alone = len(parts) == 1 and not parts[0].get("folder")
-    answers = {key: value for key, value in (report.get("predictions") or {}).items() if alone and key in known}
-    kept = {**report, "components": parts, "predictions": answers}
+    said = {key: value for key, value in (report.get("predictions") or {}).items() if key in known}
+    kept = {**report, "components": parts, "predictions": said}
     if whole:
         return kept
     checks = [check for check in report.get("checks") or [] if check.get("name") not in ON_ROWS]

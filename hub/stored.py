@@ -82,7 +82,7 @@ def _is_stored(wanted: Mapping[str, Any]) -> bool:
 def _fetch(wire: Wire, wanted: Mapping[str, Any], folder: Path) -> Path:
     """Every file into a folder beside the final one, that a killed call leaves to the next; then it is hashed, and renamed."""
     listed = wire.request("GET", f"base-models/{wanted['fingerprint']}/files").data["files"]
-    remotes = [Remote(str(f["path"]), str(f["sha256"]), int(f["size"]), str(f["url"])) for f in listed]
+    remotes = [Remote.of(file) for file in listed]
     strange = [remote.path for remote in remotes if not is_kept(remote.path)]
     if strange or not remotes:
         raise errors.NetworkError(f"the hub does not tell the files of {wanted['fingerprint']} as it should: {strange}")

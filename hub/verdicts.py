@@ -50,6 +50,11 @@ class Report(dict[str, Any]):
         """Every score of every component."""
         return [score for part in self.get("components") or [] for score in part.get("scores") or []]
 
+    @property
+    def answers(self) -> list[dict[str, Any]]:
+        """{path, sha256, size, url} of each file of answers row by row: one a score on a benchmark that is public."""
+        return [score["answers"] for score in self.scores if score.get("answers")]
+
 
 def segment(text: str) -> str:
     """One piece of a URL's path, escaped whatever it is."""

@@ -39,7 +39,7 @@ class Assignment:
     plan: dict[str, Any]
     base_model: dict[str, Any] = field(default_factory=dict)
     previous: dict[str, Any] | None = None
-    """`{adapter_digest, predictions: {benchmark digest: [labels]}}` of the version behind `latest`."""
+    """`{adapter_digest, predictions}` of the version behind `latest`, as `hub.spec.answers` has them."""
     limits: Limits = Limits()
     parity: bool = False
     """Whether the library that wrote the adapter is asked, too, where it is installed."""

@@ -21,7 +21,7 @@ from hub.runtime import heads, predict
 from hub.runtime.attach import Attached
 from hub.runtime.base import Backbone
 from hub.runtime.predict import Batch, Outputs
-from hub.spec import benchmark, manifest, policy, report, scan, tasks, validation
+from hub.spec import answers, benchmark, manifest, policy, report, scan, tasks, validation
 from hub.spec.components import Component
 from hub.spec.snapshot import MemorySnapshot, Snapshot
 from hub.spec.validation import Inspection
@@ -166,9 +166,7 @@ class Run:
         return dict(outcome.score)
 
     def _keep(self, digest: str, component: Component, prepared: Prepared, outcome: Outcome) -> None:
-        kept = self.predictions.setdefault(f"sha256:{digest}", {"labels": outcome.predictions})
-        if component.folder:
-            kept.setdefault("folders", {})[component.folder] = outcome.predictions
+        answers.put(self.predictions, digest, component.folder, outcome.predictions)
         name, score = prepared.benchmark.name, outcome.score
         message = f"{name}: {score['metric']} {score['value']:.3f}, {refusals.over(score)}"
         self._note("benchmark", "passed", component, message, evidence={name: outcome.evidence})
@@ -186,12 +184,9 @@ class Run:
 
     def _previous(self, digest: str, folder: str) -> Previous | None:
         """What the adapter in the same folder answered before; of one that is new there, what its neighbour at the root did."""
-        given = self.assignment.previous
-        answers = (given or {}).get("predictions", {}).get(f"sha256:{digest}")
-        if given is None or answers is None:
-            return None
-        found = answers.get("folders", {}).get(folder, answers["labels"]) if isinstance(answers, dict) else answers
-        return Previous(str(given["adapter_digest"]), list(found))
+        given = self.assignment.previous or {}
+        found = answers.of(given.get("predictions"), digest, folder)
+        return None if found is None else Previous(str(given["adapter_digest"]), found)
 
     def _found(self, finding: Finding | None, component: Component | None = None) -> None:
         if finding is not None:

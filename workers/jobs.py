@@ -135,14 +135,14 @@ class Worker:
             beating.stage = "pull"
             assignment = Assignment(
                 run=lease.id,
-                snapshot=lease.pull(folder),
+                snapshot=lease.pull(folder / "adapter"),
                 adapter_digest=str(lease.run["adapter_digest"]),
                 base=base.folder,
                 fingerprint=base.model.fingerprint,
                 benchmarks=lease.benchmarks(scratch / "benchmarks"),
                 plan=lease.run["plan"],
                 base_model=lease.base_model,
-                previous=lease.previous,
+                previous=lease.previous(folder / "previous"),
                 limits=self.settings.limits,
                 parity=self.settings.parity,
             )

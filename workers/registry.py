@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from hub import Client, HubError, NetworkError, registration
-from hub.spec import benchmark
+from hub.spec import answers, benchmark
 from hub.spec.base_model import BaseModel
+from hub.spec.errors import SpecError
 from workers.assignment import BenchmarkFiles
 from workers.errors import Fault, LeaseLost
 
@@ -33,11 +34,6 @@ class Lease:
         known = self._claim["base_model"]
         return {key: known.get(key) for key in ("fingerprint", "name", "state", "architecture", "tokenizer_digest")}
 
-    @property
-    def previous(self) -> dict[str, Any] | None:
-        """What the version behind `latest` answered, where the plan compares with it."""
-        return self._claim.get("previous")
-
     def heartbeat(self, stage: str) -> None:
         """Keep the lease. Raises LeaseLost, or a HubError where the registry cannot be asked."""
         with _lease():
@@ -62,6 +58,19 @@ class Lease:
         """The adapter's files, each verified by its SHA-256."""
         with _pulling("the adapter"):
             return self._client.download(self._claim["files"], folder, token=self._token)
+
+    def previous(self, folder: Path) -> dict[str, Any] | None:
+        """What the version behind `latest` answered, as an assignment has it, where the plan compares with it; each file verified."""
+        told = self._claim.get("previous")
+        if told is None:
+            return None
+        with _pulling("what the version before answered"):
+            self._client.download(told["answers"], folder, token=self._token)
+            predictions: dict[str, Any] = {}
+            for file in told["answers"]:
+                given = answers.from_lines((folder / file["path"]).read_bytes())
+                answers.put(predictions, file["benchmark"], file["folder"], given)
+        return {"adapter_digest": told["adapter_digest"], "predictions": predictions}
 
     def benchmarks(self, folder: Path) -> tuple[BenchmarkFiles, ...]:
         """The benchmarks of the plan with their data, kept below `folder` from run to run by digest."""
@@ -114,5 +123,5 @@ def _pulling(what: str) -> Iterator[None]:
             yield
     except NetworkError:
         raise
-    except HubError as error:
+    except (HubError, SpecError) as error:
         raise Fault(f"{what} could not be pulled: {error}", started=False) from error

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hub import errors
 from hub.commands.context import Context, Verbs, report_lines, size, table
 
 _HELD = {"file": "the file", "tensors": "its tensors", "adapter": "the adapter", "manifest": "the snapshot"}
@@ -35,6 +36,10 @@ def add(verbs: Verbs) -> None:
         if name == "status":
             verb.add_argument("--follow", action="store_true", help="wait for the verdict")
             verb.add_argument("--timeout", type=float, metavar="SECONDS", help="how long to wait (an hour)")
+        if name == "report":
+            verb.add_argument(
+                "--answers", metavar="DIR", help="put there what it answered to every row, a file a score"
+            )
 
 
 def _search(context: Context) -> None:
@@ -93,6 +98,12 @@ def _status(context: Context) -> None:
 
 def _report(context: Context) -> None:
     report = context.client.report(context.ref)
+    if context.answers:
+        if not report.answers:
+            message = f"the report of {report.ref or context.ref} shows no answers row by row"
+            raise errors.NotFound(message, hint="they are shown of benchmarks that are public, once there is a score")
+        context.client.download(report.answers, context.answers)
+        context.out.say(f"{len(report.answers)} files of answers in {context.answers}")
     context.out.result(report, report_lines(report))
 
 

@@ -8,11 +8,11 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import httpx2
 
@@ -36,6 +36,11 @@ class Remote:
     sha256: str
     size: int
     url: str
+
+    @classmethod
+    def of(cls, file: Mapping[str, Any]) -> Self:
+        """A file as the API names it, {path, sha256, size, url}."""
+        return cls(str(file["path"]), str(file["sha256"]), int(file["size"]), str(file["url"]))
 
 
 def disk_error(error: OSError, path: Path, needed: int) -> errors.StorageError:

@@ -24,6 +24,10 @@ class _Internal(RegistryError):
     pass
 
 
+class _BlobMissing(NotFound):
+    code, title = "blob_missing", "Stored bytes are missing"
+
+
 class _StorageFull(Unavailable):
     status, code, title = 507, "storage_full", "The hub's storage is full"
 
@@ -121,4 +125,7 @@ def _of_storage(error: storage.StorageError) -> RegistryError | None:
         return _StorageFull(error.message, hint=error.hint)
     if isinstance(error, storage.StorageUnavailable | storage.StagingChanged):
         return Unavailable("The blob store does not answer.", hint="Try again in a moment.")
+    if isinstance(error, storage.BlobMissing):  # no 5xx: to ask again does not bring it back
+        logger.error("storage: %s", error)
+        return _BlobMissing(error.message, hint="Tell the operator: it has to come back from a backup.")
     return None

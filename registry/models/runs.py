@@ -11,7 +11,7 @@ from django.utils import timezone
 from registry.models import rules
 from registry.models.base_models import BaseModel
 from registry.models.benchmarks import Benchmark, Direction
-from registry.models.blobs import Manifest
+from registry.models.blobs import Blob, Manifest
 
 
 class RunStatus(models.TextChoices):
@@ -146,7 +146,8 @@ class Evidence(models.TextChoices):
 
 
 class Score(models.Model):
-    """One number of a run: a component on a benchmark. `low`..`high` is its 95 % interval."""
+    """One number of a run: a component on a benchmark. `low`..`high` is its 95 % interval. `answers` is what was answered row by
+    row (`hub.spec.answers`); the bytes are in the store before the row is written, and stay as long as it does."""
 
     Evidence = Evidence
     Direction = Direction
@@ -166,7 +167,7 @@ class Score(models.Model):
     claimed = models.FloatField(null=True, blank=True)
     runtime = models.CharField(max_length=64, default="reference")
     evidence = models.CharField(max_length=16, choices=Evidence.choices, default=Evidence.RAN)
-    predictions = models.JSONField(null=True, blank=True)
+    answers = models.ForeignKey(Blob, models.PROTECT, null=True, blank=True, related_name="scores")
 
     class Meta:
         constraints = [

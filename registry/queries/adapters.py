@@ -66,7 +66,7 @@ def scores_of(rows: Iterable[Version], viewer: Viewer) -> dict[str, list[shapes.
     found: dict[str, list[shapes.ScoreShort]] = {}
     runs = {row.run_id for row in rows}
     seen = Score.objects.filter(run__in=runs, benchmark__in=benchmarks.visible(viewer))
-    for score in seen.defer("predictions").select_related("benchmark").order_by("pk"):
+    for score in seen.select_related("benchmark").order_by("pk"):
         found.setdefault(str(score.run_id), []).append(score_short(score))
     return found
 

@@ -5,8 +5,8 @@ import posixpath
 import uuid
 
 from registry.errors import NotFound
-from registry.models import ManifestFile
-from registry.queries import benchmarks, blobs, runs, versions
+from registry.models import ManifestFile, Version
+from registry.queries import answers, benchmarks, blobs, runs, versions
 from registry.queries.viewers import Viewer
 
 
@@ -33,9 +33,16 @@ def of_version(namespace: str, name: str, version: str, path: str, viewer: Viewe
     row = ManifestFile.objects.filter(manifest=found.digest, path=path).first() if found.digest else None
     if row is None:
         raise NotFound(f"{versions.ref_of(found)} has no file {path!r}.")
-    public = found.adapter.visibility == "public" and found.status in ("published", "hosted")
     pinned = version.startswith("sha256:")
-    return Served(row.blob_id, row.size, posixpath.basename(path), public, pinned, found.digest or "")
+    return Served(row.blob_id, row.size, posixpath.basename(path), _is_public(found), pinned, found.digest or "")
+
+
+def of_answers(namespace: str, name: str, version: str, sha256: str, viewer: Viewer) -> Served:
+    """Return what an adapter answered row by row to a benchmark. Raises NotFound, for what is private as for what is missing."""
+    found = versions.get(namespace, name, version, viewer)
+    blob, path = answers.blob_of(found, sha256)
+    filename = path.replace("/", "-")
+    return Served(blob.pk, blob.size, filename, _is_public(found), immutable=True, version_digest=found.digest or "")
 
 
 def of_benchmark(digest: str, name: str, viewer: Viewer) -> Served:
@@ -49,3 +56,7 @@ def of_run(run_id: uuid.UUID, secret: str | None, sha256: str) -> Served:
     """Return a blob that a leased run needs, for the holder of its run token. Raises LeaseLost, NotFound."""
     digest, size = runs.blob_for_worker(run_id, secret, sha256)
     return Served(digest, size, digest, public=False)
+
+
+def _is_public(version: Version) -> bool:
+    return version.adapter.visibility == "public" and version.status in ("published", "hosted")

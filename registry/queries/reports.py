@@ -10,8 +10,8 @@ import re
 from typing import Any
 
 from hub.spec import claims
-from registry.models import Benchmark, Run, Version, Visibility
-from registry.queries import base_models, benchmarks, discretion, revalidation, runs, versions, viewers
+from registry.models import Benchmark, Run, Version
+from registry.queries import answers, base_models, benchmarks, discretion, revalidation, runs, versions, viewers
 from registry.queries.viewers import Viewer
 
 Words = tuple[str, ...]
@@ -23,28 +23,30 @@ NO_WORKER = (
 )
 
 
-def get(namespace: str, name: str, version: str, viewer: Viewer, *, predictions: bool = False) -> dict[str, Any]:
+def get(namespace: str, name: str, version: str, viewer: Viewer) -> dict[str, Any]:
     """Return the report of a version, with its ref, status and benchmarks. Raises NotFound.
 
     While it is being validated, `verdict` is None and `stage` and `queue` say how far it has come. After an error
-    of the infrastructure the verdict is `error`: nothing was judged. `predictions` adds the predicted classes.
+    of the infrastructure the verdict is `error`: nothing was judged.
     """
-    return of(versions.get(namespace, name, version, viewer), viewer, predictions=predictions)
+    return of(versions.get(namespace, name, version, viewer), viewer)
 
 
-def of(version: Version, viewer: Viewer, *, predictions: bool = False) -> dict[str, Any]:
+def of(version: Version, viewer: Viewer) -> dict[str, Any]:
     """Return the report of a version that was looked up already; see `get`."""
     hidden = _hidden(version, viewer)
     scores = []
     if version.run:
-        rows = version.run.scores.select_related("benchmark").exclude(benchmark__in=hidden).order_by("pk")
-        scores = list(rows if predictions else rows.defer("predictions"))
+        rows = version.run.scores.select_related("benchmark", "answers").exclude(benchmark__in=hidden)
+        scores = list(rows.order_by("pk"))
     body: dict[str, Any] = {
         **(_judged(version) or _pending(version)),
         "version": versions.ref_of(version),
         "status": version.status,
         "benchmarks": sorted({score.benchmark.name for score in scores}),
     }
+    if body.get("components"):
+        body["components"] = answers.with_answers(version, body["components"], scores)
     parts = versions.components_of(version.digest)
     if claimed := versions.facts_of(parts).get("claims"):
         body["components"] = [_with_claims(part, claimed) for part in body.get("components") or []]
@@ -52,12 +54,6 @@ def of(version: Version, viewer: Viewer, *, predictions: bool = False) -> dict[s
     if again is not None:
         body["revalidation"] = again
     body.setdefault("sizes", [part.facts["sizes"] for part in parts if "sizes" in part.facts])
-    if predictions:
-        body["predictions"] = {
-            f"sha256:{score.benchmark_id}": score.predictions
-            for score in scores
-            if score.predictions is not None and score.benchmark.visibility == Visibility.PUBLIC
-        }
     base = version.base_model if version.base_fingerprint else None
     if isinstance(body.get("base_model"), dict) and base is not None and not base_models.sees(viewer, base):
         body["base_model"] = {**body["base_model"], "name": ""}  # as the worker, or the publisher, knew it

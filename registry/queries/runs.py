@@ -92,7 +92,8 @@ def require_holder(run_id: uuid.UUID | str, secret: str | None) -> None:
 
 
 def blob_for_worker(run_id: uuid.UUID | str, secret: str | None, sha256: str) -> tuple[str, int]:
-    """Return digest and size of a blob that this run needs: a file of its manifest or data of its benchmarks.
+    """Return digest and size of a blob that this run needs: a file of its manifest, data of its benchmarks, or what the version
+    before answered to them.
 
     Raises LeaseLost, and NotFound for every other blob, there or not.
     """
@@ -100,7 +101,8 @@ def blob_for_worker(run_id: uuid.UUID | str, secret: str | None, sha256: str) ->
     row = ManifestFile.objects.filter(manifest=run.manifest_id, blob=sha256).first()
     if row is not None:
         return row.blob_id, row.size
-    if any(sha256 in benchmark.files.values() for benchmark in benchmarks_of(run)):
+    data = any(sha256 in benchmark.files.values() for benchmark in benchmarks_of(run))
+    if data or _measured(run, _against(run)).filter(answers=sha256).exists():
         blob = Blob.objects.live().filter(pk=sha256).first()
         if blob is not None:
             return blob.pk, blob.size
@@ -129,7 +131,7 @@ def claim(run: Run, secret: str) -> shapes.Claim:
         "benchmarks": _benchmarks(run),
         "base_model": base_models.shape(base, ANYBODY),
         "facts": _facts(run),
-        "previous": previous_predictions(run),
+        "previous": previous_answers(run),
     }
 
 
@@ -172,34 +174,35 @@ def _facts(run: Run) -> dict[str, Any]:
     return dict(component.facts.get("facts", {})) if component else {}
 
 
-def previous_predictions(run: Run) -> shapes.Previous | None:
-    """Return what the adapter that `max_drop` compares with predicted, None where the plan compares with nothing.
+def previous_answers(run: Run) -> shapes.Previous | None:
+    """Return where the answers lie of the adapter that `max_drop` compares with, None where the plan compares with nothing.
 
-    Of several measurements the newest counts. Of one adapter, its predictions; of several in a snapshot those of each in
-    `folders`, and in `labels` those that a component without a predecessor is compared with: the root's, or the first folder's.
+    Of several measurements the newest counts. Folder by folder: a component without a predecessor is compared with the first.
     """
-    gate = run.plan.get("gates", {}).get("max_drop") or {}
-    against = str(gate.get("against") or "").removeprefix("sha256:")
+    against = _against(run)
     if not against:
         return None
-    scores = Score.objects.filter(run__adapter_digest=against, run__status=Run.Status.PASSED)
-    wanted = scores.filter(benchmark__in=plan_benchmarks(run.plan), predictions__isnull=False)
-    ordered = wanted.order_by("run__finished_at")
-    found: dict[str, dict[str, list[Any]]] = {}
-    for score in ordered:
-        found.setdefault(f"sha256:{score.benchmark_id}", {})[score.component_folder] = _labels(score)
+    newest: dict[tuple[str, str], Score] = {}
+    for score in _measured(run, against).select_related("answers").order_by("run__finished_at"):
+        newest[score.component_folder, score.benchmark_id] = score
     return {
         "adapter_digest": f"sha256:{against}",
-        "predictions": {
-            digest: next(iter(folders.values()))
-            if len(folders) == 1
-            else {"labels": folders[min(folders)], "folders": folders}
-            for digest, folders in found.items()
-        },
+        "answers": [_answers(run, n, newest[place]) for n, place in enumerate(sorted(newest))],
     }
 
 
-def _labels(score: Score) -> list[Any]:
-    """Return the predicted classes in row order."""
-    predictions: Any = score.predictions
-    return list(predictions["labels"]) if isinstance(predictions, dict) else list(predictions)
+def _against(run: Run) -> str:
+    gate = run.plan.get("gates", {}).get("max_drop") or {}
+    return str(gate.get("against") or "").removeprefix("sha256:")
+
+
+def _measured(run: Run, against: str) -> QuerySet[Score]:
+    passed = Score.objects.filter(run__adapter_digest=against, run__status=Run.Status.PASSED)
+    return passed.filter(benchmark__in=plan_benchmarks(run.plan), answers__isnull=False)
+
+
+def _answers(run: Run, n: int, score: Score) -> shapes.PreviousAnswers:
+    blob = score.answers
+    assert blob is not None, "asked for"
+    file = _file(run, f"{n}.jsonl", blob.pk, blob.size)
+    return {**file, "folder": score.component_folder, "benchmark": f"sha256:{score.benchmark_id}"}

@@ -471,11 +471,18 @@ class ClaimedRun(TypedDict):
     digest: str
 
 
+class PreviousAnswers(FileShape):
+    """What the adapter in a folder answered row by row to a benchmark, named by its digest."""
+
+    folder: str
+    benchmark: str
+
+
 class Previous(TypedDict):
-    """The predictions of the version that `max_drop` compares with, by benchmark digest."""
+    """What the version that `max_drop` compares with answered, in the order of folders."""
 
     adapter_digest: str
-    predictions: dict[str, Any]
+    answers: list[PreviousAnswers]
 
 
 class Claim(TypedDict):

@@ -90,8 +90,17 @@ def yank_of(version: Version) -> shapes.Yank | None:
 
 def report_url(version: Version) -> str:
     """Return where the report of a version is served."""
+    return f"{_url(version)}/report"
+
+
+def answers_url(version: Version, sha256: str) -> str:
+    """Return where a file of answers is served that the report of a version names."""
+    return f"{_url(version)}/answers/{sha256}"
+
+
+def _url(version: Version) -> str:
     adapter = version.adapter
-    return f"/api/v1/adapters/{adapter.namespace.name}/{adapter.name}/versions/{_lasting_name(version)}/report"
+    return f"/api/v1/adapters/{adapter.namespace.name}/{adapter.name}/versions/{_lasting_name(version)}"
 
 
 def page_url(version: Version) -> str:

@@ -20,13 +20,14 @@ from django.conf import settings
 from django.db import DataError, IntegrityError, transaction
 from django.db.models.functions import Now
 
+from hub.spec import answers as spec
 from hub.spec import report as reports
 from hub.spec.errors import Collector, Problem, SpecError
 from registry.errors import Conflict, Invalid, LeaseLost, NotFound
 from registry.models import BaseModel, Component, Run, Scope, Score, Version
 from registry.queries import runs, tokens, viewers
 from registry.queries.viewers import Viewer
-from registry.services import events, evidence, outbox, revalidation
+from registry.services import answers, events, evidence, outbox, revalidation
 from registry.services import tokens as secrets
 from registry.services.pauses import pause_after
 
@@ -109,31 +110,40 @@ def _until() -> Any:
     return Now() + datetime.timedelta(seconds=settings.HUB_LEASE_SECONDS)
 
 
-@transaction.atomic
 def report(*, run_id: uuid.UUID, secret: str | None, report: dict[str, Any]) -> str:
     """Take the report of a leased run and return the status of the run.
 
-    Verdict, scores, event and the versions that wait for them are written together or not at all. The verdict `error`
-    counts an attempt: the run waits again, or ends. The same report, sent again under the same token, changes nothing.
-    Raises LeaseLost, Unauthenticated, and Invalid for a report that does not answer its plan or contradicts itself; the
-    lease then stays.
+    Answers row by row go to the store first, and no transaction waits for it. Verdict, scores, event and the versions that
+    wait for them are then written together or not at all. The verdict `error` counts an attempt: the run waits again, or
+    ends. The same report, sent again under the same token, changes nothing. Raises LeaseLost, Unauthenticated, and Invalid
+    for a report that does not answer its plan or contradicts itself; the lease then stays, as it does where the store fails.
     """
-    digest = tokens.digest_of(runs.require_token(secret))
+    held, kept = runs.held(run_id, runs.require_token(secret)).first(), None
+    if held is not None:
+        _check(held, report)
+        kept = answers.store(report.get("predictions"), _places(report))
+    return _take_report(run_id, secret or "", report, kept)
+
+
+@transaction.atomic
+def _take_report(run_id: uuid.UUID, secret: str, report: dict[str, Any], stored: answers.Kept | None) -> str:
+    """Write a report that was checked, with the answers that are `stored`; None where the lease was over when we looked."""
+    digest = tokens.digest_of(secret)
+    answers.note(stored or {})  # blobs before runs: an ingest locks in this order, too
     run = Run.objects.select_for_update().filter(pk=run_id).first()
     if run is None:
         raise LeaseLost(runs.NO_LEASE, hint=runs.NO_LEASE_HINT)
     kept = {key: value for key, value in report.items() if key != "predictions"}
-    if not runs.held(run_id, secret or "").exists():
+    if stored is None or not runs.held(run_id, secret).exists():
         if run.report_token_digest == digest and _is_same(run.report or {}, kept):
             return str(run.status)
         raise LeaseLost(runs.NO_LEASE, hint=runs.NO_LEASE_HINT)
-    _check(run, report)
     run.report, run.report_token_digest = kept, digest
     try:
         if report["verdict"] == "error":
             _count_attempt(run, report)
         else:
-            _judge(run, report)
+            _judge(run, report, stored)
     except DataError as error:  # a NUL character, a number that no column can hold
         problem = Problem(
             "report", "report", f"holds a value that cannot be kept: {str(error).splitlines()[0]}", "", ""
@@ -206,6 +216,10 @@ def _check_scores(run: Run, report: dict[str, Any]) -> None:
         elif (score["benchmark"], score["n"]) != (benchmark.name, benchmark.rows):
             wanted = f"{benchmark.name}, {benchmark.rows} rows"
             collector.problem("report", where, f"has another name or number of rows ({wanted})", "", "benchmark")
+        given = spec.of(report.get("predictions"), score["digest"], folder)
+        if given is not None and len(given) != score["n"]:
+            problem = f"has {len(given)} answers to {score['n']} rows"
+            collector.problem("report", where, problem, "", "benchmark")
         key = (folder, _bare(score["digest"]), _runtime(score))
         if key in seen:
             collector.problem("report", where, "is there twice", "", "benchmark")
@@ -217,6 +231,12 @@ def _check_scores(run: Run, report: dict[str, Any]) -> None:
 
 def _scores_in(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [(part["folder"], score) for part in report["components"] for score in part["scores"]]
+
+
+def _places(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where answers may have been given, as (folder, benchmark digest); nowhere in a report without a verdict."""
+    judged = report["verdict"] != "error"
+    return [(folder, _bare(score["digest"])) for folder, score in _scores_in(report)] if judged else []
 
 
 def _bare(digest: str) -> str:
@@ -231,14 +251,14 @@ def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
 
 
-def _judge(run: Run, report: dict[str, Any]) -> None:
+def _judge(run: Run, report: dict[str, Any], stored: answers.Kept) -> None:
     """Write the verdict, and publish or refuse what waits for it."""
     run.status = Run.Status.PASSED if report["verdict"] == "passed" else Run.Status.FAILED
     run.result_digest = _bare(report["result_digest"])
     run.report = {"summary": reports.summary_line(report), **(run.report or {})}
     run.error = ""
     _end(run)
-    scores = [_score(run, folder, score, report) for folder, score in _scores_in(report)]
+    scores = [_score(run, folder, score, stored) for folder, score in _scores_in(report)]
     # Without fences the same scores may come again; with them never.
     Score.objects.bulk_create(scores, ignore_conflicts=not settings.HUB_FENCING)
     _observe(run)
@@ -247,8 +267,9 @@ def _judge(run: Run, report: dict[str, Any]) -> None:
     settle(run=run)
 
 
-def _score(run: Run, folder: str, score: dict[str, Any], report: dict[str, Any]) -> Score:
+def _score(run: Run, folder: str, score: dict[str, Any], stored: answers.Kept) -> Score:
     low, high = score["interval"]
+    given = stored.get((folder, _bare(score["digest"])))
     return Score(
         run=run,
         component_folder=folder,
@@ -265,19 +286,8 @@ def _score(run: Run, folder: str, score: dict[str, Any], report: dict[str, Any])
         claimed=score.get("claimed"),
         runtime=_runtime(score),
         evidence=score["evidence"],
-        predictions=_predictions(report, folder, score["digest"]),
+        answers_id=given.sha256 if given else None,
     )
-
-
-def _predictions(report: dict[str, Any], folder: str, digest: str) -> dict[str, Any] | None:
-    """Return what one component predicted on one benchmark. Of several components each has its own list in `folders`."""
-    told = report.get("predictions") or {}
-    found = told.get(f"sha256:{_bare(digest)}", told.get(_bare(digest)))
-    if not isinstance(found, dict):
-        return None
-    folders = found.get("folders")
-    labels = folders.get(folder) if isinstance(folders, dict) and folder in folders else found.get("labels")
-    return {"labels": labels} if isinstance(labels, list) else None
 
 
 def _observe(run: Run) -> None:

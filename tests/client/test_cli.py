@@ -1,5 +1,6 @@
 """The command line: exit codes, JSON on stdout, prose on stderr."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -189,6 +190,28 @@ def test_status_follows_to_the_verdict(sim: Simulator, capsys: Capture) -> None:
     assert run(capsys, "status", "owner/a")[0] == 0
     assert run(capsys, "status", "owner/a", "--follow")[0] == 7
     assert run(capsys, "report", "owner/a:1")[0] == 0
+
+
+def test_what_it_answered_row_by_row_is_put_into_a_folder_and_verified(
+    sim: Simulator, capsys: Capture, tmp_path: Path
+) -> None:
+    said, scored = b'{"answer":1,"row":0}\n', dict(PASSED)
+    version = sim.publish("owner/a", {**specimens.lora(), "answers.json": said})
+    file = {"path": "glue/sst2.abababab.jsonl", "sha256": hashlib.sha256(said).hexdigest(), "size": len(said)}
+    file["url"] = f"/api/v1/adapters/owner/a/versions/sha256:{version.manifest.digest}/files/answers.json"
+    scored["components"] = [{"folder": "", "scores": [{"benchmark": "glue/sst2", "metric": "accuracy", "value": 0.9}]}]
+    version.report = scored
+    target = tmp_path / "answers"
+    code, _, err = run(capsys, "report", "owner/a:1", "--answers", str(target))
+    assert (code, target.exists()) == (4, False)
+    assert "shows no answers" in err
+    scored["components"][0]["scores"][0]["answers"] = file
+    sim.faults.tamper = lambda data: data[::-1]
+    assert run(capsys, "report", "owner/a:1", "--answers", str(target))[0] == 6
+    assert [path for path in target.rglob("*") if path.is_file()] == []
+    sim.faults.tamper = None
+    assert run(capsys, "report", "owner/a:1", "--answers", str(target))[0] == 0
+    assert (target / file["path"]).read_bytes() == said
 
 
 def test_search_and_info_read_well(sim: Simulator, capsys: Capture) -> None:

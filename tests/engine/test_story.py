@@ -243,12 +243,12 @@ def test_a_drop_against_the_version_before_is_refused(judge: Judge, good: Path, 
     against = "ab" * 32
     gates = {"max_drop": {"value": 0.0, "undecided": "fail", "against": against}}
     digest = f"sha256:{files.benchmark.digest}"
-    previous = {"adapter_digest": f"sha256:{against}", "predictions": {digest: perfect}}
+    previous = {"adapter_digest": f"sha256:{against}", "predictions": {digest: {"labels": perfect}}}
     found = judge(gates=gates, previous=previous)
     assert score(found)["change"]["value"] < 0
     assert failed(found) == ["benchmark"]
     assert "max_drop" in check(found, "benchmark")["message"]
-    worst = {**previous, "predictions": {digest: [1 - label for label in perfect]}}
+    worst = {**previous, "predictions": {digest: {"labels": [1 - label for label in perfect]}}}
     assert judge(gates=gates, previous=worst)["verdict"] == "passed"
 
 

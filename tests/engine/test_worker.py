@@ -13,20 +13,23 @@ from typing import Any
 import pytest
 
 from hub import Client, base_folder
+from hub.spec import answers
 from hub.transfer.retry import Retry
 from tests.engine import makers
 from workers import jobs
 from workers.assignment import Limits
 from workers.bases import Base
+from workers.errors import Fault
 from workers.registry import Lease
 from workers.settings import Settings
 
 CONFIG = b'{"peft_type": "LORA"}'
+LINES = answers.to_lines([1, 0, 1])
 QUICK = Retry(attempts=3, first=0.001, cap=0.01)
 
 
 class Registry(http.server.ThreadingHTTPServer):
-    """A registry with one run and one file, which it gives as `mode` says: cut | busy | gone | damaged."""
+    """A registry with one run and one file, which it gives as `mode` says: cut | busy | gone | damaged | answers."""
 
     def __init__(self, mode: str) -> None:
         super().__init__(("127.0.0.1", 0), Door)
@@ -53,7 +56,8 @@ class Door(http.server.BaseHTTPRequestHandler):
         if self.path.startswith("/api/v1/base-models/located"):
             self._answer(200, b'{"results": []}')
             return
-        answers = {"busy": (503, b"{}"), "gone": (404, b"{}"), "damaged": (200, CONFIG[::-1])}
+        damaged = LINES[::-1] if self.path.endswith("/answers") else CONFIG[::-1]
+        answers = {"busy": (503, b"{}"), "gone": (404, b"{}"), "damaged": (200, damaged), "answers": (200, LINES)}
         if self.server.mode != "cut":
             self._answer(*answers[self.server.mode])
 
@@ -111,6 +115,35 @@ def test_a_file_that_cannot_be_had_is_told_and_is_no_attempt(registry: Registry,
     assert report["verdict"] == "error"
     assert report["started"] is False
     assert "could not be pulled" in report["error"]
+
+
+def before(registry: Registry, folder: Path) -> dict[str, Any] | None:
+    """What a worker learns of the answers of the version before: of two adapters, on one benchmark."""
+    file = {"sha256": hashlib.sha256(LINES).hexdigest(), "size": len(LINES), "url": "/api/v1/runs/r/blobs/answers"}
+    told = [
+        {**file, "path": f"{n}.jsonl", "folder": name, "benchmark": "sha256:b"} for n, name in enumerate(("a", "z"))
+    ]
+    run = {"id": "r", "lease_no": 1, "lease_seconds": 60}
+    with Client(endpoint_of(registry), quiet=True) as client:
+        client.wire.retry = QUICK
+        previous = {"adapter_digest": "sha256:c", "answers": told}
+        return Lease(client, {"run": run, "token": "t", "previous": previous}).previous(folder)
+
+
+@pytest.mark.parametrize("registry", ["answers"], indirect=True)
+def test_what_the_version_before_answered_is_pulled_folder_by_folder(registry: Registry, tmp_path: Path) -> None:
+    said = {"labels": [1, 0, 1], "folders": {"a": [1, 0, 1], "z": [1, 0, 1]}}
+    assert before(registry, tmp_path) == {"adapter_digest": "sha256:c", "predictions": {"sha256:b": said}}
+
+
+@pytest.mark.parametrize("registry", ["gone", "damaged"], indirect=True)
+def test_where_its_answers_are_lost_or_damaged_nothing_is_compared_with_less(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """A gate against the version before must not be passed because its answers were not there."""
+    with pytest.raises(Fault, match="what the version before answered could not be pulled") as fault:
+        before(registry, tmp_path)
+    assert fault.value.started is False
 
 
 @pytest.mark.parametrize("registry", ["cut"], indirect=True)

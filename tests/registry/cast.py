@@ -14,7 +14,7 @@ from hub.spec import report as reports
 from registry import models
 from registry.models import Membership, Namespace, Run, Score, User
 from registry.queries.viewers import Viewer
-from registry.services import base_models, benchmarks, evidence, namespaces, tokens, users
+from registry.services import answers, base_models, benchmarks, evidence, namespaces, tokens, users
 from tests.registry import adapters
 
 API = "/api/v1"
@@ -139,10 +139,17 @@ def judge(run: Run, verdict: str = "passed", value: float = 0.9) -> Run:
             gain=score["gain"],
             gates=score["gates"],
             baselines=score["baselines"],
-            predictions={"labels": [1, 0, 1, 0]},
+            answers=answered([1, 0, 1, 0]),
         )
     evidence.settle(run=run)
     return run
+
+
+def answered(labels: list[Any]) -> models.Blob:
+    """Return the blob of these answers, its bytes in the store."""
+    kept = answers.store({"sha256:b": {"labels": labels}}, [("", "b")])
+    answers.note(kept)
+    return models.Blob.objects.get(pk=kept["", "b"].sha256)
 
 
 def report_for(run: Run, verdict: str = "passed", value: float = 0.9) -> dict[str, Any]:

@@ -163,18 +163,18 @@ class TestWhatAPrivateOneMeasured:
 
     def test_its_members_see_every_figure(self, run: Run, reader: Caller, owner: Caller) -> None:
         for who in (reader, owner):
-            told = who.get("adapters/acme/tone-bert/versions/1/report?predictions=1").json
+            told = who.get("adapters/acme/tone-bert/versions/1/report").json
             assert told["components"][0]["scores"][0]["value"] == 0.9
-            assert told["predictions"] == {}, "nobody is told an answer to a row"
+            assert told["components"][0]["scores"][0]["answers"] is None, "nobody is told an answer to a row"
             assert who.get("adapters/acme/tone-bert")["latest"]["scores"]
             assert len(who.get("adapters?benchmark=acme/tone")["results"]) == 1
 
     def test_others_see_the_verdict_and_the_gates(self, run: Run, stranger: Caller, anybody: Caller) -> None:
         for who in (stranger, anybody):
-            answer = who.get("adapters/acme/tone-bert/versions/1/report?predictions=1")
+            answer = who.get("adapters/acme/tone-bert/versions/1/report")
             told, text = answer.json, answer.body.decode()
             assert (told["verdict"], told["status"], told["benchmarks"]) == ("passed", "published", [])
-            assert told["predictions"] == {}
+            assert "answers" not in text
             part = told["components"][0]
             assert part["scores"] == []
             assert part["hidden"] == [{"gates": [{"gate": "min_gain", "passed": True, "decided": True}]}]
@@ -186,9 +186,9 @@ class TestWhatAPrivateOneMeasured:
             assert who.get("adapters?benchmark=acme/tone")["results"] == []
 
     def test_what_a_public_one_measured_is_for_everybody(self, published, anybody: Caller) -> None:
-        told = anybody.get("adapters/acme/tone-bert/versions/1/report?predictions=1").json
+        told = anybody.get("adapters/acme/tone-bert/versions/1/report").json
         assert told["components"][0]["scores"][0]["value"] == 0.9
-        assert told["predictions"]
+        assert told["components"][0]["scores"][0]["answers"]
         assert "hidden" not in told["components"][0]
 
 
@@ -235,17 +235,17 @@ class TestAPrivateOneOfOthers:
     def test_who_publishes_sees_a_rounded_score_and_strangers_none(
         self, judged: Run, publisher: Caller, owner: Caller, member: Caller, stranger: Caller, anybody: Caller
     ) -> None:
-        path = "adapters/bees/tone/versions/1/report?predictions=1"
+        path = "adapters/bees/tone/versions/1/report"
         for who in (owner, member):
             told = who.get(path).json
             assert told["components"][0]["scores"][0]["value"] == 0.8765
-            assert told["predictions"] == {}
+            assert told["components"][0]["scores"][0]["answers"] is None
         rounded = publisher.get(path)
         (score,) = rounded["components"][0]["hidden"]
         assert rounded["components"][0]["scores"] == []
         assert score["metric"] == "accuracy"
         assert score["value"] != 0.8765 and abs(score["value"] - 0.8765) <= score["step"] / 2 + 1e-9
-        assert rounded["predictions"] == {}
+        assert "answers" not in score
         assert "0.8765" not in rounded.body.decode()
         assert owner.get(path)["result_digest"].endswith(judged.result_digest)
         assert "result_digest" not in rounded.json, "whoever guesses the exact score could try each guess against it"

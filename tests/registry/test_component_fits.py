@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from hub.spec import answers
 from registry.models import BaseModel, BaseRelation, Fit, Version
+from registry.queries import blobs
 from tests.registry import adapters
 from tests.registry import factories as make
 from tests.registry.cast import Caller, report_for
@@ -182,9 +184,12 @@ def test_scores_on_a_private_benchmark_are_not_shown_beside_a_component(
 
 def test_the_next_version_is_compared_folder_by_folder(two, base, benchmark, owner, worker):
     _, claim = judged(owner, worker, base, value=0.02)
-    assert claim["previous"]["predictions"] == {
-        f"sha256:{benchmark.pk}": {"labels": [1] * 4, "folders": {"ask": [1] * 4, "tell": [0] * 4}}
+    said = {
+        (file["folder"], file["benchmark"]): answers.from_lines(blobs.store().read(file["sha256"]))
+        for file in claim["previous"]["answers"]
     }
+    digest = f"sha256:{benchmark.pk}"
+    assert said == {("ask", digest): [1] * 4, ("tell", digest): [0] * 4}
 
 
 def test_many_adapters_with_components_cost_the_same_few_queries(

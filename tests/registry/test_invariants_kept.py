@@ -143,9 +143,18 @@ def test_the_report_of_a_passed_run_never_changes():
 
 
 def test_a_score_never_changes():
-    score = make.make_score(predictions={"labels": [0, 1]})
-    for change in ({"value": 0.84}, {"low": 0.7}, {"evidence": "claimed"}, {"predictions": None}, {"gates": [1]}):
+    score = make.make_score(answers=make.make_blob())
+    for change in ({"value": 0.84}, {"low": 0.7}, {"evidence": "claimed"}, {"answers_id": None}, {"gates": [1]}):
         refused(*update(score, **change), by="score_is_kept")
+
+
+def test_a_score_names_no_answers_that_are_not_there_and_keeps_those_that_it_names():
+    """So a report without its answers cannot be, and whoever deletes blobs one day has to leave these."""
+    key = "registry_score_answers_id_00002ae3_fk_registry_blob_sha256"
+    refused(*update(make.make_score(), answers_id=HEX), by=key)
+    score = make.make_score(answers=make.make_blob())
+    refused(*delete(score.answers), by=key)
+    assert attempt(*delete(make.make_blob())) is None
 
 
 def test_a_base_model_keeps_its_fingerprint_and_tensors():

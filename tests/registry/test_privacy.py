@@ -1,11 +1,13 @@
 """A private adapter looks exactly like a missing one, on every route that exists."""
 
+import hashlib
 import re
 from typing import Any
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from hub.spec import answers
 from registry.models import Adapter, Content, Version
 from registry.queries import site
 from registry.queries.visibility import visible_adapters
@@ -16,6 +18,7 @@ pytestmark = pytest.mark.django_db
 
 SECRET, MISSING = "secret", "nothing"
 DIGEST = "0" * 64
+ANSWERS = hashlib.sha256(answers.to_lines([1, 0, 1, 0])).hexdigest()  # those of `cast.judge`
 RUN = "00000000-0000-4000-8000-000000000000"
 
 # Every route that names an adapter: method, path, body. {name} is the adapter's.
@@ -39,6 +42,9 @@ ADAPTER_ROUTES: dict[str, list[tuple[str, str, Any]]] = {
     ],
     "adapters/<str:namespace>/<str:name>/versions/<str:version>/report": [
         ("GET", "adapters/acme/{name}/versions/1/report", None)
+    ],
+    "adapters/<str:namespace>/<str:name>/versions/<str:version>/answers/<str:sha256>": [
+        ("GET", f"adapters/acme/{{name}}/versions/1/answers/{ANSWERS}", None)
     ],
     "adapters/<str:namespace>/<str:name>/versions/<str:version>/fits": [
         ("GET", "adapters/acme/{name}/versions/1/fits", None)
@@ -111,9 +117,10 @@ def routes() -> set[str]:
 
 
 @pytest.fixture
-def secret(owner: Caller, base) -> Version:
-    """acme/secret: private and published."""
-    return publish(owner, f"acme/{SECRET}", adapters.lora(value=0.07), private=True)
+def secret(owner: Caller, base, benchmark) -> Version:
+    """acme/secret: private and published, with what it answered to a benchmark that is public."""
+    files = adapters.lora(value=0.07, hub={"benchmarks": ["acme/tone"]})
+    return publish(owner, f"acme/{SECRET}", files, private=True)
 
 
 def seen(answer: Answer, name: str) -> tuple[Any, ...]:

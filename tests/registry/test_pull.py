@@ -265,12 +265,5 @@ def test_versions_come_in_pages(owner: Caller, published: Version, monkeypatch: 
     assert numbers == [[5, 4], [3, 2], [1]]
 
 
-def test_predictions_are_given_on_request(anybody: Caller, published: Version) -> None:
-    path = "adapters/acme/tone-bert/versions/1/report"
-    assert "predictions" not in anybody.get(path).json
-    assert list(anybody.get(f"{path}?predictions=1")["predictions"].values()) == [{"labels": [1, 0, 1, 0]}]
-    assert anybody.get(path)["benchmarks"] == ["acme/tone"]
-
-
 def test_a_new_hub_has_no_adapters(db) -> None:
     assert caller("first").get("adapters").json == {"results": [], "next": None}

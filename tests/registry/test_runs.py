@@ -10,10 +10,12 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
+from hub.spec import answers as spec
 from hub.spec import policy
 from hub.spec import report as reports
 from registry.errors import Invalid
 from registry.models import Component, Event, Outbox, Run, Score, Version
+from registry.queries import blobs
 from registry.queries.viewers import Viewer
 from registry.services import relay, runs
 from tests.registry import adapters
@@ -207,7 +209,7 @@ def test_a_passed_report_publishes(owner, lease, benchmark):
     assert (answer.status, answer.json) == (200, {"status": "passed"})
     score = Score.objects.get(run=lease.id)
     assert (score.benchmark_id, score.value, score.low, score.n) == (benchmark.pk, 0.9, report_interval(report)[0], 4)
-    assert score.predictions == {"labels": labels}
+    assert spec.from_lines(blobs.store().read(score.answers_id)) == labels
     assert "predictions" not in lease.run.report
     assert lease.run.result_digest == report["result_digest"]
     assert version().status == "published"
@@ -439,8 +441,9 @@ def test_a_snapshot_of_two_adapters_keeps_the_predictions_of_each(lease, benchma
     digest = f"sha256:{benchmark.pk}"
     report["predictions"] = {digest: {"labels": [1, 1, 1, 1], "folders": {"second": [0, 0, 0, 0]}}}
     assert lease.report(seal(report)).status == 200
-    kept = dict(Score.objects.filter(run=lease.id).values_list("component_folder", "predictions"))
-    assert kept == {"": {"labels": [1, 1, 1, 1]}, "second": {"labels": [0, 0, 0, 0]}}
+    kept = dict(Score.objects.filter(run=lease.id).values_list("component_folder", "answers"))
+    said = {folder: spec.from_lines(blobs.store().read(sha256)) for folder, sha256 in kept.items()}
+    assert said == {"": [1, 1, 1, 1], "second": [0, 0, 0, 0]}
 
 
 def test_the_next_version_is_compared_with_the_predictions_of_the_one_before(owner, worker, base, benchmark):
@@ -450,12 +453,15 @@ def test_the_next_version_is_compared_with_the_predictions_of_the_one_before(own
     report["predictions"] = {f"sha256:{benchmark.pk}": {"labels": [1, 0, 1, 1]}}
     assert first.report(seal(report)).status == 200
     push(owner, value=0.5)
-    second = take(worker, base.pk).claim
-    assert second["previous"] == {
-        "adapter_digest": first.claim["run"]["adapter_digest"],
-        "predictions": {f"sha256:{benchmark.pk}": [1, 0, 1, 1]},
-    }
-    assert second["run"]["plan"]["gates"]["max_drop"]["against"] == first.run.adapter_digest
+    second = take(worker, base.pk)
+    previous = second.claim["previous"]
+    assert previous["adapter_digest"] == first.claim["run"]["adapter_digest"]
+    (file,) = previous["answers"]
+    assert (file["folder"], file["benchmark"]) == ("", f"sha256:{benchmark.pk}")
+    data = second.holder.get(file["url"]).body
+    assert (hashlib.sha256(data).hexdigest(), len(data)) == (file["sha256"], file["size"])
+    assert spec.from_lines(data) == [1, 0, 1, 1]
+    assert second.claim["run"]["plan"]["gates"]["max_drop"]["against"] == first.run.adapter_digest
 
 
 def test_two_versions_that_wait_for_the_same_run_are_both_published(owner, worker, base, benchmark):

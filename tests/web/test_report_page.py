@@ -1,12 +1,15 @@
 """The report's page: how large each layer's delta is, what it does to its base model, what judging again has shown."""
 
+import hashlib
 import re
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from hub.spec import answers
 from hub.spec import report as reports
+from registry.models import Benchmark
 from tests.flush import committed_tests_leave_the_seed
 from tests.registry import factories as make
 from tests.web import test_browser
@@ -58,6 +61,8 @@ def version(db: None) -> Any:
     found = make.make_version(
         adapter=make.make_adapter(namespace=namespace, name="tone"), run=run, regressed_at=timezone.now()
     )
+    blob = make.make_blob(content=answers.to_lines([1] * 872))
+    make.make_score(run=run, benchmark=make.make_benchmark(digest="0" * 64), answers=blob)
     newer = told() | {"environment": told()["environment"] | {"torch": "2.14.0+cpu"}}
     make.make_run(
         manifest=manifest, base=base, status="failed", report=newer, result_digest="2" * 64, repeats=run, plan=run.plan
@@ -84,6 +89,16 @@ def test_effect_drift_merging_and_parity_stand_there_as_numbers(client: Any, ver
     )
     assert {"1.29", "3.46e-06", "0.942", "3.1e-07"} <= set(found)
     assert found["7.21\N{NO-BREAK SPACE}%"] == "of the delta lost when merged in bfloat16"
+
+
+def test_what_was_answered_row_by_row_is_a_link_beside_its_score_and_none_where_the_benchmark_is_private(
+    client: Any, version: Any
+) -> None:
+    sha256 = hashlib.sha256(answers.to_lines([1] * 872)).hexdigest()
+    link = f'href="/api/v1/adapters/acme/tone/versions/{version.number}/answers/{sha256}">Answers row by row</a>'
+    assert link in client.get(PAGE).content.decode()
+    Benchmark.objects.update(visibility="private")
+    assert "Answers row by row" not in client.get(PAGE).content.decode()
 
 
 def test_a_regression_is_told_with_what_ran_otherwise(client: Any, version: Any) -> None:

@@ -31,6 +31,7 @@ urlpatterns = [
     path(f"{ADAPTER}/versions", versions.VersionsView.as_view()),
     path(VERSION, versions.VersionView.as_view()),
     path(f"{VERSION}/report", versions.ReportView.as_view()),
+    path(f"{VERSION}/answers/<str:sha256>", versions.AnswersView.as_view()),
     path(f"{VERSION}/fits", versions.FitsView.as_view()),
     path(f"{VERSION}/files/<path:path>", versions.FileView.as_view()),
     path(f"{VERSION}/yank", versions.YankView.as_view()),

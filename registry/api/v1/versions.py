@@ -51,14 +51,25 @@ class VersionView(View):
 
 
 class ReportView(View):
-    @extend_schema(
-        parameters=[query("predictions", "1: with the predicted class of every row.")],
-        responses={200: REPORT, 404: problem("Missing, or not for you.")},
-    )
+    @extend_schema(responses={200: REPORT, 404: problem("Missing, or not for you.")})
     def get(self, request: Request, namespace: str, name: str, version: str) -> Response:
         """What was found out about a version; `verdict` is null while that is under way."""
-        wanted = request.query_params.get("predictions") == "1"
-        return Response(reports.get(namespace, name, version, self.viewer, predictions=wanted))
+        return Response(reports.get(namespace, name, version, self.viewer))
+
+
+class AnswersView(View):
+    http_method_names = ("get", "head", "options")
+
+    @extend_schema(
+        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, 404: problem("Missing, or not for you.")}
+    )
+    def get(self, request: Request, namespace: str, name: str, version: str, sha256: str) -> HttpResponseBase:
+        """What the adapter answered to a benchmark, in JSON Lines, a row each; a report's `scores` name the SHA-256."""
+        return serve(request._request, files.of_answers(namespace, name, version, sha256, self.viewer))
+
+    def head(self, request: Request, namespace: str, name: str, version: str, sha256: str) -> HttpResponseBase:
+        """The headers of a file of answers."""
+        return self.get(request, namespace, name, version, sha256)
 
 
 class FitsView(View):
