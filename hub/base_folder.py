@@ -1,31 +1,19 @@
-"""Read a base model's identity from its folder: safetensors, read and hashed, no torch.
+"""Read a base model's identity from its folder: weights, configuration and tokenizer, no torch.
 
-One tensor is hashed by BLAKE3 over its little-endian bytes as they lie in the file; two threads, because two cores
-already hash faster than most disks read. Names, roots and the fingerprint are the business of `hub.spec.base_model`.
-
-Both cores are kept busy to the end: small tensors are one job each, the largest first; a large one is hashed by two
-threads of BLAKE3 itself, or, where casts are wanted, its casts are shared out.
+The files are hashed by `hub.hashing`; names, roots and the fingerprint are the business of `hub.spec.base_model`.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import logging
-import mmap
 import os
 import re
-import sys
-import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from blake3 import blake3
-
-from hub import casting, errors
-from hub.spec import base_model, documents, families, quantised, tensors
+from hub import errors, hashing
+from hub.spec import base_model, documents, families, quantised
 from hub.spec import casts as rules
 from hub.spec.base_model import BaseModel, Leaf
 from hub.spec.casts import Steps
@@ -33,19 +21,13 @@ from hub.spec.errors import SpecError
 from hub.spec.located import WeightFile
 from hub.spec.tensors import Tensor
 
-THREADS = 2
-LARGE = 32 << 20  # bytes of a tensor that is worth both cores
-LONG = 1 << 30  # bytes of a base model that take longer to hash than a person waits without a word
-PART = 1 << 20  # bytes that are read at once; whole numbers of every dtype, and little enough for the cache
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-_READER = 3  # part of the key of the kept description: raise it when reading changes
-_MAX_DEPTH = 4
 MAX_JSON = 64 << 20
 """Bytes of a file beside the weights."""
 _MAX_NODES = 5_000_000  # a tokenizer of 250 000 tokens has a million
 _BESIDE = (".json", ".txt", ".model")
-_VOCABULARIES = (
+VOCABULARIES = (
     "vocab.txt",
     "vocab.json",
     "merges.txt",
@@ -53,8 +35,6 @@ _VOCABULARIES = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
-logger = logging.getLogger("hub")
-_buffers = threading.local()
 
 
 def read(folder: Path | str, progress: Callable[[int], None] | None = None, *, casts: bool = False) -> BaseModel:
@@ -149,7 +129,7 @@ def tokenizer_files(listed: Collection[str]) -> list[str]:
     """The names of the files, of those that are `listed`, that `tokenizer_digest` reads."""
     if "tokenizer.json" in listed:
         return ["tokenizer.json"]
-    return [name for name in (*_VOCABULARIES, "tokenizer_config.json") if name in listed]
+    return [name for name in (*VOCABULARIES, "tokenizer_config.json") if name in listed]
 
 
 def configuration(folder: Path | str) -> dict[str, Any]:
@@ -179,7 +159,7 @@ def tokenizer_digest(folder: Path | str) -> str | None:
     root = Path(folder)
     if (root / "tokenizer.json").is_file():
         return tokenizer_digest_of(_json(root / "tokenizer.json"))
-    files = {name: _sha256(root / name) for name in _VOCABULARIES if (root / name).is_file()}
+    files = {name: _sha256(root / name) for name in VOCABULARIES if (root / name).is_file()}
     if not files:
         return None
     settings = _json(root / "tokenizer_config.json") if (root / "tokenizer_config.json").is_file() else {}
@@ -191,61 +171,13 @@ def tokenizer_digest_of(table: Mapping[str, Any]) -> str:
     return _digest_of({key: value for key, value in table.items() if key not in {"padding", "truncation"}})
 
 
-def index(folders: Iterable[Path | str], *, cache: Path | None = None) -> dict[str, Path]:
-    """fingerprint -> folder, for every base model in or below `folders` (HUB_BASES).
-
-    With `cache`, a folder whose files have kept their sizes and times is not hashed again.
-    """
-    return {base.fingerprint: folder for folder, base in catalogue(folders, cache=cache)}
-
-
-def catalogue(
-    folders: Iterable[Path | str], *, cache: Path | None = None, casts: bool = False
-) -> Iterator[tuple[Path, BaseModel]]:
-    """Every readable base model in or below `folders`; an unreadable one is told and passed over."""
-    for folder in candidates(folders):
-        try:
-            yield folder, describe(folder, cache=cache, casts=casts)
-        except errors.HubError as error:
-            logger.warning("%s is passed over: %s", folder, error.message)
-
-
-def describe(
-    folder: Path | str,
-    *,
-    cache: Path | None = None,
-    casts: bool = False,
-) -> BaseModel:
-    """`read`, or the kept description when no file has changed its size or time since."""
-    root = Path(folder).absolute()
-    if cache is None:
-        return read(root, casts=casts)
-    kept, stamp = _place(cache, root), _stamp(root)
-    known = _kept(kept, stamp, casts)
-    if known is not None:
-        return known
-    if size(root) >= LONG:
-        logger.info("hashing %s once: %.0f GB", root, size(root) / 1e9)
-    base = read(root, casts=casts)
-    _keep(kept, {"folder": str(root), "stamp": stamp, "casts": casts, "base": base.to_json()})
-    return base
-
-
-def _place(cache: Path, root: Path) -> Path:
-    """Where the description of a folder is kept."""
-    return cache / f"{hashlib.sha256(str(root).encode()).hexdigest()}.json"
-
-
-def outline(folder: Path | str, *, cache: Path | None = None) -> BaseModel:
+def outline(folder: Path | str) -> BaseModel:
     """A base model by its configuration and the headers of its weights: nothing is hashed.
 
-    With `cache`, the kept description where there is one. Else fingerprint, roots and digests are empty: it says which
-    tensors there are, and not which values. Raises UsageError as `read` does.
+    Fingerprint, roots and digests are empty: it says which tensors there are, and not which values. Raises UsageError as
+    `read` does.
     """
-    root = Path(folder).absolute()
-    known = _kept(_place(cache, root), _stamp(root), False) if cache is not None else None
-    if known is not None:
-        return known
+    root = Path(folder)
     config = _config(root)
     leaves = [leaf for shard in shards(root) for leaf in _headers(shard)]
     try:
@@ -262,8 +194,8 @@ def places(folder: Path | str) -> dict[str, tuple[Path, int, int]]:
     model_type = str(_config(root).get("model_type", ""))
     found: dict[str, tuple[Path, int, int]] = {}
     for shard in shards(root):
-        with _told(shard):
-            start, table = _header(shard)
+        with hashing.told(shard):
+            start, table = hashing.header(shard)
         for tensor in table:
             if (name := families.canonical_name(tensor.name, model_type)) is not None:
                 found[name] = (shard, start + tensor.start, start + tensor.end)
@@ -298,35 +230,17 @@ class _Hashed:
     told: bytes
 
 
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """One tensor and the ways it is hashed; () is as it is."""
-
-    tensor: Tensor
-    ways: tuple[Steps, ...]
-
-    @property
-    def exact(self) -> bool:
-        """True where nothing is cast."""
-        return self.ways == ((),)
-
-    @property
-    def alone(self) -> bool:
-        """True where the job takes all cores."""
-        return self.exact and self.tensor.nbytes >= LARGE
-
-
 def _read_shard(shard: Path, model_type: str, casts: bool, progress: Callable[[int], None] | None) -> list[_Hashed]:
-    with _told(shard):
-        start, table = _header(shard)
+    with hashing.told(shard):
+        start, table = hashing.header(shard)
         named = {t: name for t in table if (name := families.canonical_name(t.name, model_type)) is not None}
-        digests = _hash(shard, start, list(named), casts, progress)
+        digests = hashing.hashes(shard, start, list(named), casts, progress)
         return [
             _Hashed(
                 name,
                 Leaf(tensor.name, tensor.dtype, tensor.shape, digests[tensor][()]),
                 digests[tensor],
-                b"".join(_parts(shard, start, tensor)) if _tells_shape(name, tensor) else b"",
+                b"".join(hashing.parts(shard, start, tensor)) if _tells_shape(name, tensor) else b"",
             )
             for tensor, name in named.items()
         ]
@@ -334,97 +248,9 @@ def _read_shard(shard: Path, model_type: str, casts: bool, progress: Callable[[i
 
 def _headers(shard: Path) -> list[Leaf]:
     """The tensors of a file without their digests."""
-    with _told(shard):
-        _, table = _header(shard)
+    with hashing.told(shard):
+        _, table = hashing.header(shard)
     return [Leaf(tensor.name, tensor.dtype, tensor.shape, "0" * 64) for tensor in table]
-
-
-def _header(shard: Path) -> tuple[int, tuple[Tensor, ...]]:
-    """(the byte where the tensors begin, the tensors) of a safetensors file. Raises SpecError, OSError."""
-    with shard.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        head = stream.read(8)
-        head += stream.read(tensors.header_length(head, size))
-    return len(head), tensors.parse_header(head, size, shard.name)
-
-
-@contextlib.contextmanager
-def _told(shard: Path) -> Iterator[None]:
-    """Say of a file that cannot be read, or is not what it should be, which one it is. Raises UsageError."""
-    try:
-        yield
-    except SpecError as error:
-        raise errors.UsageError(
-            f"{shard} is not a safetensors file as it should be", problems=error.problems
-        ) from error
-    except OSError as error:
-        raise errors.UsageError(f"{shard} cannot be read: {error.strerror or error}") from error
-
-
-def _hash(
-    shard: Path, start: int, table: list[Tensor], casts: bool, progress: Callable[[int], None] | None
-) -> dict[Tensor, dict[Steps, str]]:
-    """The BLAKE3 of every tensor, as it is and with `casts` after each of them; tensors begin at byte `start`."""
-    found: dict[Tensor, dict[Steps, str]] = {tensor: {} for tensor in table}
-
-    def work(job: _Job) -> None:
-        if job.alone:
-            found[job.tensor][()] = _hash_mapped(shard, start, job.tensor)
-        elif job.exact:
-            hasher = blake3()
-            for part in _parts(shard, start, job.tensor):
-                hasher.update(part)
-            found[job.tensor][()] = hasher.hexdigest()
-        else:
-            found[job.tensor] |= casting.digests(_parts(shard, start, job.tensor), job.tensor.dtype, job.ways)
-        if progress is not None and () in job.ways:
-            progress(job.tensor.nbytes)
-
-    jobs = [job for tensor in sorted(table, key=lambda tensor: -tensor.nbytes) for job in _jobs(tensor, casts)]
-    for job in jobs:
-        if job.alone:
-            work(job)
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(work, [job for job in jobs if not job.alone]))
-    return found
-
-
-def _parts(shard: Path, start: int, tensor: Tensor) -> Iterator[memoryview]:
-    """A tensor's bytes by and by, in one buffer of this thread: read is faster than mapped, and stays in the cache."""
-    if not hasattr(_buffers, "here"):
-        _buffers.here = memoryview(bytearray(PART))
-    with shard.open("rb", buffering=0) as stream:
-        stream.seek(start + tensor.start)
-        for left in range(tensor.nbytes, 0, -PART):
-            part = _buffers.here[: min(left, PART)]
-            filled = 0
-            while filled < len(part):
-                count = stream.readinto(part[filled:])
-                if not count:
-                    raise errors.UsageError(f"{shard} became shorter while it was read", hint="wait until it is whole")
-                filled += count
-            yield part
-
-
-def _hash_mapped(shard: Path, start: int, tensor: Tensor) -> str:
-    """The BLAKE3 of a large tensor by all cores; they need all of it at once, so it is mapped."""
-    with (
-        shard.open("rb") as stream,
-        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as whole,
-        whole[start + tensor.start : start + tensor.end] as data,
-    ):
-        return blake3(data, max_threads=THREADS).hexdigest()
-
-
-def _jobs(tensor: Tensor, casts: bool) -> list[_Job]:
-    """A small tensor is cast and hashed in one pass, while it is in the cache; a large one is shared by two."""
-    if not casts or tensor.dtype not in rules.FLOATS:
-        return [_Job(tensor, ((),))]
-    ways = rules.all_steps(tensor.dtype)
-    if tensor.nbytes < LARGE:
-        return [_Job(tensor, ways)]
-    return [_Job(tensor, ways[:2]), _Job(tensor, ways[2:])] if len(ways) > 2 else [_Job(tensor, ways)]
 
 
 def _tells_shape(name: str, tensor: Tensor) -> bool:
@@ -456,49 +282,3 @@ def _digest_of(value: Any) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def candidates(folders: Iterable[Path | str]) -> Iterator[Path]:
-    """Every folder at or below these that looks like a base model's."""
-    seen: set[str] = set()
-    waiting = [(Path(folder), 0) for folder in folders]
-    while waiting:
-        folder, depth = waiting.pop(0)
-        real = os.path.realpath(folder)
-        if real in seen or not folder.is_dir():
-            continue
-        seen.add(real)
-        if is_base(folder):
-            yield folder
-        elif depth < _MAX_DEPTH:  # four deep: a Hugging Face cache holds models--a--b/snapshots/<commit>
-            children = sorted(child for child in folder.iterdir() if child.is_dir() and child.name[:1] != ".")
-            waiting += [(child, depth + 1) for child in children]
-
-
-def _stamp(root: Path) -> list[Any]:
-    names = ["config.json", "tokenizer.json", "tokenizer_config.json", INDEX, *_VOCABULARIES]
-    files = [root / name for name in names if (root / name).is_file()] + shards(root)
-    try:
-        return [_READER, sys.byteorder, *([p.name, s.st_size, s.st_mtime_ns] for p in files for s in [p.stat()])]
-    except OSError as error:
-        raise errors.UsageError(f"{error.filename} cannot be read: {error.strerror}") from error
-
-
-def _kept(path: Path, stamp: list[Any], casts: bool) -> BaseModel | None:
-    try:
-        value = json.loads(path.read_bytes())
-        known = value["stamp"] == stamp and value["casts"] >= casts
-        return BaseModel.from_json(value["base"]) if known else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _keep(path: Path, value: dict[str, Any]) -> None:
-    work = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        work.write_text(json.dumps(value))
-        os.replace(work, path)
-    except OSError as error:  # a description that cannot be kept costs a second hashing, nothing else
-        logger.debug("%s cannot be written: %s", path, error)
-        work.unlink(missing_ok=True)

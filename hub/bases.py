@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hub import base_folder, config, errors, live
+from hub import base_folder, config, descriptions, errors, live
 from hub.spec.base_model import BaseModel
 from hub.transfer import huggingface
 
@@ -70,7 +70,7 @@ def folders(settings: config.Settings) -> Iterator[tuple[Path, BaseModel]]:
     """Every base model of this machine that we know of: HUB_BASES first, then those that `hub base add` remembered."""
     remembered = [Path(entry["folder"]) for entry in config.remembered_bases(settings).values()]
     present = [folder for folder in remembered if folder.is_dir()]
-    yield from base_folder.catalogue((*settings.bases, *present), cache=settings.cache / "bases")
+    yield from descriptions.catalogue((*settings.bases, *present), cache=settings.cache / "bases")
 
 
 def _remembered(settings: config.Settings, fingerprint: str) -> BaseModel | None:
@@ -79,7 +79,7 @@ def _remembered(settings: config.Settings, fingerprint: str) -> BaseModel | None
     if entry is None or not Path(entry["folder"]).is_dir():
         return None
     with contextlib.suppress(errors.HubError):
-        found = base_folder.describe(entry["folder"], cache=settings.cache / "bases")
+        found = descriptions.describe(entry["folder"], cache=settings.cache / "bases")
         return found if found.fingerprint == fingerprint else None
     return None
 
@@ -95,9 +95,9 @@ def outlines(settings: config.Settings, also: Iterable[Path] = ()) -> Iterator[t
         *(Path(entry["folder"]) for entry in remembered),
         base_folder.hugging_face_cache(),
     ]
-    for folder in base_folder.candidates(places):
+    for folder in descriptions.candidates(places):
         try:
-            base = base_folder.outline(folder, cache=settings.cache / "bases")
+            base = descriptions.outline(folder, cache=settings.cache / "bases")
         except errors.HubError as error:
             logger.debug("%s is passed over: %s", folder, error.message)
             continue
@@ -126,7 +126,7 @@ def locate(wanted: Mapping[str, Any], settings: config.Settings, *, base: object
             return folder
     for location in wanted.get("locations") or ():
         fetched = _from_hugging_face(location, settings)
-        if fetched is not None and same(base_folder.describe(fetched, cache=settings.cache / "bases"), wanted):
+        if fetched is not None and same(descriptions.describe(fetched, cache=settings.cache / "bases"), wanted):
             return fetched
     raise errors.NotFound(
         f"the base model {_label(wanted)} is not on this machine",
@@ -159,7 +159,7 @@ def same(found: BaseModel, wanted: Mapping[str, Any]) -> bool:
 def _named(text: str, settings: config.Settings, *, only_folder: bool) -> Meant:
     path = Path(text).expanduser()
     if path.is_dir():
-        base = base_folder.describe(path, cache=settings.cache / "bases")
+        base = descriptions.describe(path, cache=settings.cache / "bases")
         return Meant(base.fingerprint, base, path)
     if only_folder or text.startswith((".", "/", "~")) or text.count("/") > 1 or os.sep + os.sep in text:
         raise errors.UsageError(f"{text} is not a folder", hint="name the folder of a base model")

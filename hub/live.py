@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from hub import base_folder, config, errors
+from hub import base_folder, config, descriptions, errors
 from hub.spec import base_model, families, quantised
 from hub.spec.base_model import BaseModel, Leaf
 
@@ -113,7 +113,7 @@ def _candidates(model: Any, settings: config.Settings, known: Known) -> Iterator
 def _kept(folder: Path, settings: config.Settings) -> Iterator[tuple[str, BaseModel]]:
     """The description of a folder that was hashed and has not changed since."""
     try:
-        base = base_folder.outline(folder, cache=settings.cache / "bases") if base_folder.is_base(folder) else None
+        base = descriptions.outline(folder, cache=settings.cache / "bases") if base_folder.is_base(folder) else None
     except errors.HubError:
         return
     if base is not None and base.fingerprint:

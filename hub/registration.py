@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hub import base_folder, bases, config, errors, locating, stored, tables
+from hub import base_folder, bases, config, descriptions, errors, locating, stored, tables
 from hub.locating import Located
 from hub.spec import benchmark, documents, policy, rows
 from hub.spec.base_model import BaseModel
@@ -49,7 +49,7 @@ def add_base(
 def _add_folder(
     wire: Wire, settings: config.Settings, path: Path, location: dict[str, str] | None, name: str | None
 ) -> dict[str, Any]:
-    base = base_folder.describe(path, cache=settings.cache / "bases")
+    base = descriptions.describe(path, cache=settings.cache / "bases")
     known = config.remembered_bases(settings).get(base.fingerprint, {})
     config.remember_base(settings, base.fingerprint, path.absolute(), name or known.get("name"))
     answer: dict[str, Any] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from hub import base_folder, bases, config, errors
+from hub import base_folder, bases, config, descriptions, errors
 from hub.folder import file_digest
 from hub.spec.base_model import is_fingerprint
 from hub.spec.located import is_kept
@@ -65,7 +65,7 @@ def locate(wanted: Mapping[str, Any], settings: config.Settings, *, base: object
         if not is_fingerprint(fingerprint):  # it names a folder, which is replaced: `../..` would be another one
             raise
         folder = settings.cache / "stored" / str(fingerprint).removeprefix("base:")
-        if folder.is_dir() and bases.same(base_folder.describe(folder, cache=settings.cache / "bases"), wanted):
+        if folder.is_dir() and bases.same(descriptions.describe(folder, cache=settings.cache / "bases"), wanted):
             return folder
         if settings.offline or not _is_stored(wanted):
             raise
@@ -94,7 +94,7 @@ def _fetch(wire: Wire, wanted: Mapping[str, Any], folder: Path) -> Path:
     with FileLock(work.with_suffix(".lock")), Progress(sum(remote.size for remote in remotes), "base") as progress:
         for remote in remotes:
             _fetch_one(wire, remote, work, progress)
-        found = base_folder.describe(work)
+        found = descriptions.describe(work)
         if not bases.same(found, wanted):
             shutil.rmtree(work)
             raise errors.IntegrityError(

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hub import base_folder, casting
+from hub import casting, descriptions
 from hub.spec import families
 from hub.spec.base_model import BaseModel
 
@@ -24,6 +24,6 @@ def find(folders: Iterable[Path], cache: Path) -> dict[str, Base]:
     """
     return {
         model.fingerprint: Base(folder, model)
-        for folder, model in base_folder.catalogue(folders, cache=cache, casts=casting.available())
+        for folder, model in descriptions.catalogue(folders, cache=cache, casts=casting.available())
         if model.model_type in families.RUNS
     }

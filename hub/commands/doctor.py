@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hub import base_folder, bases, config, diagnosis, errors
+from hub import bases, config, descriptions, diagnosis, errors
 from hub.commands.context import Context, Verbs, size, table
 from hub.diagnosis import Finding, FlatFolder, KnownBase
 from hub.spec.base_model import is_fingerprint
@@ -66,13 +66,13 @@ def _insist_on_a_base(folder: Path, known: list[KnownBase], settings: config.Set
         raise errors.UsageError(
             f"{folder} is not a folder", hint="name the folder of a base model, or one that holds several"
         )
-    inside = list(base_folder.candidates([folder]))
+    inside = list(descriptions.candidates([folder]))
     if not inside:
         raise errors.UsageError(
             f"{folder} holds no base model", hint="a base model is a config.json beside its weights as safetensors"
         )
     if not {one.folder for one in known} & set(inside):
-        base_folder.outline(inside[0], cache=settings.cache / "bases")
+        descriptions.outline(inside[0], cache=settings.cache / "bases")
 
 
 def _count(number: int, what: str) -> str:

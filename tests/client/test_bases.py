@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import hub
-from hub import base_folder, bases, config, errors, registration
+from hub import base_folder, bases, config, descriptions, errors, registration
 from hub.client import Client
 from tests.client import specimens
 from tests.client.simulator import Simulator
@@ -106,20 +106,23 @@ def test_folders_are_searched_and_hashed_once(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     specimens.write(tmp_path / "bad", {"config.json": b"{}", "model.safetensors": b"x"})
-    cache = tmp_path / "cache"
     expected = {hub.fingerprint(base): base}
-    assert base_folder.index([tmp_path], cache=cache) == expected
+
+    def found() -> dict[str, Path]:
+        return {known.fingerprint: at for at, known in descriptions.catalogue([tmp_path], cache=tmp_path / "cache")}
+
+    assert found() == expected
     assert "bad is passed over" in caplog.text
-    monkeypatch.setattr("hub.base_folder.blake3", lambda *_: pytest.fail("hashed again"))
-    assert base_folder.index([tmp_path], cache=cache) == expected
+    monkeypatch.setattr("hub.hashing.blake3", lambda *_: pytest.fail("hashed again"))
+    assert found() == expected
 
 
 def test_a_changed_file_is_hashed_again(base: Path, tmp_path: Path) -> None:
-    before = base_folder.describe(base, cache=tmp_path / "cache").fingerprint
+    before = descriptions.describe(base, cache=tmp_path / "cache").fingerprint
     data = bytearray((base / "model.safetensors").read_bytes())
     data[-1] ^= 1
     (base / "model.safetensors").write_bytes(data)
-    assert base_folder.describe(base, cache=tmp_path / "cache").fingerprint != before
+    assert descriptions.describe(base, cache=tmp_path / "cache").fingerprint != before
 
 
 def test_the_base_model_is_found_in_hub_bases_then_where_it_was_remembered(
@@ -185,7 +188,7 @@ def test_what_is_known_of_its_casts_is_told_with_it(owner: Client, base: Path, m
     sent: list[Any] = []
     ask = owner.wire.request
     monkeypatch.setattr(owner.wire, "request", lambda *a, **more: (sent.append(more.get("json")), ask(*a, **more))[1])
-    known = base_folder.describe(base, cache=owner.settings.cache / "bases", casts=True)
+    known = descriptions.describe(base, cache=owner.settings.cache / "bases", casts=True)
     registration.add_base(owner.wire, owner.settings, base, name="owner/tiny")
     assert sent[-1]["cast_roots"] == known.cast_roots
     assert "logical" not in sent[-1], "it is not quantised"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import hub
-from hub import base_folder, live
+from hub import base_folder, descriptions, hashing, live
 from hub.spec import base_model, casts, compatibility
 from hub.spec.base_model import BaseModel
 
@@ -176,7 +176,7 @@ def test_large_tensors_are_hashed_as_small_ones_are(tmp_path: Path, monkeypatch:
         tmp_path / "base", tiny() | {"pooler.dense.bias": torch.ones(16, dtype=torch.bfloat16), "n": torch.arange(3)}
     )
     expected = described(folder)
-    monkeypatch.setattr(base_folder, "LARGE", 0)
+    monkeypatch.setattr(hashing, "LARGE", 0)
     told: list[int] = []
     assert base_folder.read(folder, told.append, casts=True) == expected
     assert sum(told) == sum(t.nbytes for t in tiny().values()) + 32 + 24
@@ -185,12 +185,12 @@ def test_large_tensors_are_hashed_as_small_ones_are(tmp_path: Path, monkeypatch:
 
 def test_casts_are_kept_once_they_were_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, cache = save(tmp_path / "base", tiny()), tmp_path / "cache"
-    assert base_folder.describe(folder, cache=cache).cast_roots == {}
-    expected = base_folder.describe(folder, cache=cache, casts=True)
+    assert descriptions.describe(folder, cache=cache).cast_roots == {}
+    expected = descriptions.describe(folder, cache=cache, casts=True)
     assert list(expected.cast_roots) == list(casts.CASTS)
     monkeypatch.setattr(base_folder, "read", lambda *_, **__: pytest.fail("hashed again"))
-    assert base_folder.describe(folder, cache=cache, casts=True) == expected
-    assert base_folder.describe(folder, cache=cache) == expected
+    assert descriptions.describe(folder, cache=cache, casts=True) == expected
+    assert descriptions.describe(folder, cache=cache) == expected
 
 
 def test_a_real_base_model_is_the_same_in_shards_with_a_prefix_and_known_in_bfloat16(tmp_path: Path) -> None:
