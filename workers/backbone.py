@@ -1,6 +1,6 @@
 """The backbone process: holds frozen base models, forks a child per run, never reads an upload itself.
 
-Started by `workers.process` as `python -m workers.backbone READ WRITE PARENT SCRATCH ISOLATION` with an empty environment
+Started by `workers.process` as `python -m workers.backbone READ WRITE PARENT SCRATCH ISOLATION` with nothing of the worker's environment
 and no descriptors but its two pipes. It says first which walls hold here, {"walls": ["network", ...]}, and where its parent
 asks for those that are missing it gets no run. {"open": {fingerprint: folder}} has base models opened before a run asks for them and is
 not answered; an assignment is answered by stages and one result:
@@ -41,7 +41,7 @@ SETTINGS = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
-"""What the libraries read when they are imported; set by `main`, because the environment comes empty."""
+"""What the libraries read when they are imported; set by `main`, because nothing of the worker's environment comes along."""
 MOST_SAID = pipes.LARGEST - (1 << 16)
 """Bytes that a child may say in all: its report, completed here, has to fit into one message."""
 WORDS, TRACE = 500, 8000
@@ -124,9 +124,7 @@ class Server:
 
     def _still_frozen(self, backbone: Any) -> None:
         """The files under the mapping have to be what they were, or no verdict of this process counts."""
-        from hub import runtime
-
-        if runtime.rehash(backbone) != backbone.fingerprint:
+        if not self.shelf.holds_unchanged(backbone):
             self.shelf.drop(backbone.fingerprint)
             raise Fault(f"the base model in {backbone.folder} was changed on disk while it was in use", started=False)
 

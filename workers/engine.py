@@ -21,7 +21,7 @@ from hub.runtime import heads, predict
 from hub.runtime.attach import Attached
 from hub.runtime.base import Backbone
 from hub.runtime.predict import Batch, Outputs
-from hub.spec import answers, benchmark, manifest, policy, report, scan, tasks, validation
+from hub.spec import answers, benchmark, manifest, methods, policy, report, scan, tasks, validation
 from hub.spec.components import Component
 from hub.spec.snapshot import MemorySnapshot, Snapshot
 from hub.spec.validation import Inspection
@@ -260,7 +260,7 @@ def look_ahead(backbone: Backbone, prepared: Prepared) -> None:
 def warm(backbone: Backbone) -> None:
     """Have everything imported that a run or a probe needs: a child may not be able to open files."""
     remember(backbone, sample(backbone))
-    for module in ("sklearn.linear_model", "scipy.stats"):
+    for module in ("sklearn.linear_model", "scipy.stats", *methods.READERS):
         importlib.import_module(module)
     for task in tasks.TASKS:
         evaluators.of(task)

@@ -7,6 +7,7 @@ means of different kinds; see `workers.walls`.
 
 import contextlib
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -28,6 +29,8 @@ _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 _CAPABILITIES_3 = 0x20080522
 _CAP_DAC_OVERRIDE = 1 << 1
+_KEEP = {-1: (1 << 31) - 1, -2: 64 << 20, -4: 0}
+"""M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX of malloc.h: give nothing back, grow by much at once, map nothing by itself."""
 UNUSED_IDS = range(59_437, 64_437)
 """Users of runs' children where the worker runs as root: they own nothing and are in no passwd file. Each child that
 runs has its own, so that it cannot signal another tenant's."""
@@ -144,6 +147,8 @@ def fork(
         return Child(pid, reading)
     status = 1
     try:
+        gc.freeze()  # the collector would write to every inherited object, and each page of them be copied for that
+        _keep_memory()
         os.setpgid(0, 0)
         os.closerange(3, writing)
         os.closerange(writing + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
@@ -199,6 +204,15 @@ def _may_change_user() -> bool:
     lines = Path("/proc/self/status").read_text().splitlines()
     powers = next((int(line.split()[1], 16) for line in lines if line.startswith("CapEff:")), 0)
     return powers >> 6 & 0b11 == 0b11
+
+
+def _keep_memory() -> None:
+    """Have the C library keep what is freed: the states of a layer are megabytes, and memory that went back to the kernel would be
+    asked for, and cleared, again for each (bench/README.md)."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):  # the GNU C library
+        for parameter, value in _KEEP.items():
+            library.mallopt(parameter, value)
 
 
 def _limit_memory(most: int) -> None:

@@ -71,6 +71,8 @@ class Shelf:
     def __init__(self, scratch: Path, in_child: InChild, tell: Tell) -> None:
         self.scratch, self._in_child, self._tell = scratch, in_child, tell
         self._bases: Bounded[str] = Bounded(BASES_BYTES)
+        self._stamps: dict[str, frozenset[tuple[Any, ...]]] = {}
+        """Fingerprint -> what told, when it was last hashed, that a file of the base model was changed."""
         self._ready: Bounded[tuple[str, str]] = Bounded(READY_BYTES)
         self._asked: collections.Counter[tuple[str, str, int]] = collections.Counter()
         self._given_up: set[tuple[str, str, int]] = set()
@@ -88,11 +90,24 @@ class Shelf:
         from hub import runtime
         from workers import engine
 
+        self._stamps[fingerprint] = _stamp(folder)
         opened = runtime.open_backbone(folder, fingerprint=fingerprint)
         engine.warm(opened)
         size = sum(parameter.nbytes for parameter in opened.own.values())
         for gone in self._bases.put(fingerprint, opened, size):
             self._forget(gone)
+
+    def holds_unchanged(self, backbone: Any) -> bool:
+        """Whether the files of a base model are what they were. Each child hashes what it has computed with; here they are hashed
+        only where one was touched: its time of change is the kernel's, nobody can set it back."""
+        from hub import runtime
+
+        stamp = _stamp(backbone.folder)
+        if stamp != self._stamps.get(backbone.fingerprint):
+            if runtime.rehash(backbone) != backbone.fingerprint:
+                return False
+            self._stamps[backbone.fingerprint] = stamp
+        return True
 
     def drop(self, fingerprint: str) -> None:
         """Forget a base model and all that was made with it."""
@@ -175,3 +190,8 @@ class Shelf:
         for key in self._ready:
             if key[0] == fingerprint:
                 self._ready.drop(key)
+
+
+def _stamp(folder: Path) -> frozenset[tuple[Any, ...]]:
+    found = [(path, path.stat()) for path in folder.iterdir()]
+    return frozenset((path.name, said.st_ino, said.st_size, said.st_ctime_ns) for path, said in found)

@@ -223,17 +223,38 @@ def _firsts(
 def hidden(backbone: Backbone, batch: Batch) -> torch.Tensor:
     """Last hidden states [rows, tokens, hidden] of one batch."""
     with torch.inference_mode():
-        return _of_text(backbone.model(**batch.inputs).last_hidden_state, batch)
+        return _of_text(_last(backbone, batch)[0], batch)
 
 
 def outputs(backbone: Backbone, batch: Batch) -> Outputs:
     """What a head may read of one batch."""
     with torch.inference_mode():
-        found = backbone.model(**batch.inputs)
+        last, pooler = _last(backbone, batch)
         next_token = _next_token(backbone, batch)
-    last = found.last_hidden_state
     read = token_read(last, batch.attention_mask, backbone.is_decoder)
-    return Outputs(_of_text(last, batch), read, found.get("pooler_output"), next_token)
+    return Outputs(_of_text(last, batch), read, pooler, next_token)
+
+
+def _last(backbone: Backbone, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Last states of a batch of rows of any length, and what the pooler says of them (None without one); where rows are packed, zeros
+    stand for the states of padding."""
+    if not encoder.packs(backbone):
+        found = backbone.model(**batch.inputs)
+        return found.last_hidden_state, found.get("pooler_output")
+    alike = tuple(_by_length(batch))
+    parts = list(_passed(backbone, alike))
+    last = parts[0][1].new_zeros(*batch.input_ids.shape, backbone.hidden_size)
+    for one, states, _ in parts:
+        last[list(one.rows), : states.shape[1]] = states
+    return last, backbone.model.pooler(last) if backbone.pools else None
+
+
+def _by_length(batch: Batch) -> Iterator[Batch]:
+    """The rows of a batch without their padding, those of one length together, numbered as they stand in it."""
+    lengths = batch.attention_mask.sum(1)
+    for length in lengths.unique().tolist():
+        rows = (lengths == length).nonzero()[:, 0]
+        yield Batch(tuple(rows.tolist()), **{name: tensor[rows, :length] for name, tensor in batch.inputs.items()})
 
 
 def _next_token(backbone: Backbone, batch: Batch) -> torch.Tensor | None:

@@ -14,6 +14,8 @@ from hub.spec.methods import adapterhub_rebuilt, adapterhub_table, bottleneck, p
 from hub.spec.methods.rewriting import Rewritten
 
 Reader = Callable[[components.Source], components.Component | None]
+READERS = ("hub.spec.methods.peft", "hub.spec.methods.adapterhub")
+"""The modules that `detect` imports."""
 
 
 def detect(config: dict[str, Any], where: str = "adapter_config.json") -> tuple[str, Reader]:
@@ -23,11 +25,11 @@ def detect(config: dict[str, Any], where: str = "adapter_config.json") -> tuple[
     """
     if "peft_type" in config:
         _known(config["peft_type"], peft_table.TABLE, f"{where}: peft_type")
-        return "peft", _reader("hub.spec.methods.peft")
+        return "peft", _reader(READERS[0])
     if isinstance(config.get("config"), dict | str) and ({"model_type", "model_class", "hidden_size"} & set(config)):
         if not where.endswith("adapter_fusion_config.json"):
             _known(_architecture(config["config"]), adapterhub_table.ARCHITECTURES, f"{where}: config.architecture")
-        return "adapters", _reader("hub.spec.methods.adapterhub")
+        return "adapters", _reader(READERS[1])
     message = "has neither PEFT's peft_type nor AdapterHub's config: this hub cannot tell which method it is"
     hint = f"save the adapter again with PEFT or adapters; peft_type is one of {', '.join(peft_table.TABLE)}"
     raise errors.SpecError.of("config.no_peft_type", where, message, hint, "config")
