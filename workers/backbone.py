@@ -149,6 +149,8 @@ class Server:
 
         Its words are bounded and nothing in them is believed: who is behind the walls may say anything.
         """
+        from workers.early import COMPLETING
+
         reader, stage = pipes.Reader(child.pipe, MOST_SAID), "start"
         try:
             while not reader.ended:
@@ -163,6 +165,8 @@ class Server:
                     if "stage" not in message:
                         return stage, message
                     stage = _plain(message["stage"])
+                    if stage.endswith(COMPLETING):
+                        child.step_back()
                     pipes.send(self.answers, {"stage": stage})
         except ValueError as error:
             raise Fault(f"the child said what no child says while {stage}: {error}") from error

@@ -19,6 +19,8 @@ from workers.statistics import Labels
 
 RISK = 0.01
 """Of telling, at any time, another verdict than the full record's."""
+COMPLETING = ", completing"
+"""How a stage ends that tells a verdict early: what remains is the record."""
 METRICS = frozenset({"accuracy", "f1", "matthews"})
 
 Decide = Callable[[Labels], bool]

@@ -35,6 +35,8 @@ UNUSED_IDS = range(59_437, 64_437)
 """Users of runs' children where the worker runs as root: they own nothing and are in no passwd file. Each child that
 runs has its own, so that it cannot signal another tenant's."""
 OPEN_FILES = 64
+UNHURRIED = 10
+"""The niceness of a child that nobody waits for: of a core that two want it has a tenth."""
 LEFTOVERS_SECONDS = 5.0
 """How long what a child has left behind is hunted."""
 
@@ -59,6 +61,11 @@ class Child:
 
     pid: int
     pipe: int
+
+    def step_back(self) -> None:
+        """Let it compute with what others leave: nobody waits for it any more."""
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, self.pid, UNHURRIED)
 
     def end(self) -> int:
         """End it and its process group, reap it; returns how it ended, as os.waitpid tells. To be called once."""

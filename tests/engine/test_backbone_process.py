@@ -20,7 +20,7 @@ from hub.runtime.base import Backbone
 from tests.engine import makers
 from tests.engine.makers import failed, judged
 from tests.system import poison
-from workers import engine, sandbox
+from workers import early, engine, sandbox
 from workers.assignment import Assignment, Limits
 from workers.errors import Fault, LeaseLost
 from workers.process import BackboneProcess
@@ -67,6 +67,18 @@ def gone(pid: int, seconds: float = 5.0) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_a_child_whose_gates_are_decided_lets_others_go_first(process: BackboneProcess, long: Assignment) -> None:
+    found: dict[bool, int] = {}
+
+    def look(stage: str) -> None:
+        if stage.startswith("score") or stage.endswith(early.COMPLETING):
+            found[stage.endswith(early.COMPLETING)] = children(process)[0].nice()
+
+    process.judge(long, look)
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    assert found == {False: usual, True: sandbox.UNHURRIED}
 
 
 def digest(process: BackboneProcess, given: Assignment) -> str:

@@ -94,7 +94,7 @@ def _tell(subject: Subject, benchmark: Benchmark, watch: early.Watch | None, pre
     if watch is None or watch.verdict is not None or (verdict := watch.look(predicted, answered)) is None:
         return
     word = "passes" if verdict else "fails"
-    subject.tell(f"{benchmark.name} {word} by {watch.rows} of {len(answered)} rows, completing")
+    subject.tell(f"{benchmark.name} {word} by {watch.rows} of {len(answered)} rows{early.COMPLETING}")
 
 
 def _truth(rows: Sequence[Text]) -> Labels:
