@@ -35,6 +35,7 @@ from hub.spec.components import Component
 from hub.spec.errors import SpecError
 from hub.spec.methods import dialects, peft_table
 from hub.spec.snapshot import Snapshot
+from hub.spec.words import counted
 
 MAX_PLACES = 100_000
 PIECE = 8 << 20
@@ -247,13 +248,13 @@ def _fit(finding: Finding, files: Snapshot, bases: Sequence[KnownBase]) -> None:
         elif is_named and finding.ok:
             finding.remark("problem", f"it does not fit {known.name}, which it names: {found[0]}")
     if bases and not finding.fits and finding.ok:
-        finding.remark("warning", f"it fits none of the {len(bases)} base models of this machine")
+        finding.remark("warning", f"it fits none of this machine's base models ({len(bases)})")
 
 
 def _tell_head(finding: Finding, component: Component) -> None:
     if component.head is not None and finding.labels is None:
         finding.remark(
-            "warning", f"a head of {component.head.num_labels} classes, and no file says what they are called",
+            "warning", f"a head of {counted(component.head.num_labels, 'class')}, and no file says what they are called",
             'write {"labels": [...]} into hub.json, or push with --labels',
         )  # fmt: skip
     if not component.checked:

@@ -15,6 +15,7 @@ from hub import errors, registration, retrieval
 from hub.folder import FolderSnapshot
 from hub.spec import answers, benchmark, differences
 from hub.spec.benchmark import Benchmark
+from hub.spec.words import counted
 from hub.transfer.download import Remote
 from hub.transfer.wire import INHERIT, Wire
 from hub.verdicts import Report, fetch, version_path
@@ -148,10 +149,14 @@ def lines(compared: Mapping[str, Any]) -> list[str]:
     ran = [differences.Difference(**item) for item in compared["environment"]]
     told = ["", "reproduced: every check, score and answer is the published one" if compared["reproduced"] else ""]
     if not compared["reproduced"]:
-        told[1] = f"differs from the published report in {len(found)} fields" if found else "another result digest"
+        told[1] = (
+            f"differs from the published report in {counted(len(found), 'field')}" if found else "another result digest"
+        )
         told += [f"  {difference}" for difference in found]
     if compared["left_out"]:
-        told.append(f"not compared: {len(compared['left_out'])} benchmarks of its plan, for no --benchmark names them")
+        told.append(
+            f"not compared: {counted(len(compared['left_out']), 'benchmark')} of its plan that no --benchmark names"
+        )
     if ran:
         told += ["ran in another environment:", *(f"  {difference}" for difference in ran)]
     return told

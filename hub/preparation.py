@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hub import errors, folder
-from hub.spec import card, documents, manifest, sizes, torch_file, validation
+from hub.spec import card, documents, manifest, sizes, torch_file, validation, words
 from hub.spec.base_model import BaseModel
 from hub.spec.errors import Problem, SpecError
 from hub.transfer.wire import Wire
@@ -101,9 +101,9 @@ def refuse(prepared: Prepared, what: str) -> None:
     if prepared.problems:
         checks = list(prepared.inspection.checks) if prepared.inspection else []
         report = {"verdict": "failed", "checks": checks, "problems": [p.to_json() for p in prepared.problems]}
-        count = len(prepared.problems)
+        count = words.counted(len(prepared.problems), "problem")
         raise errors.Rejected(
-            f"{what} cannot be pushed as it is ({count} problem{'s' if count > 1 else ''}); nothing was sent",
+            f"{what} cannot be pushed as it is ({count}); nothing was sent",
             problems=prepared.problems,
             report=report,
             code="rejected",

@@ -1,23 +1,17 @@
 """ "Did you mean ...?" for names that the hub does not know. Only ever on the way to an error, and never its cause."""
 
 import contextlib
-import difflib
 from collections.abc import Iterable, Iterator
 
 from hub import errors
+from hub.spec import words
 from hub.spec.reference import Reference
 from hub.transfer.wire import Wire
 
 
-def closest(name: str, names: Iterable[str], limit: int = 3) -> list[str]:
-    """Up to `limit` of `names` that are like `name`, the likest first; case does not count."""
-    known = {entry.lower(): entry for entry in names}
-    return [known[entry] for entry in difflib.get_close_matches(name.lower(), known, n=limit, cutoff=0.6)]
-
-
 def improve(error: errors.NotFound, name: str, names: Iterable[str]) -> errors.NotFound:
     """The same error, with the names that may have been meant in its hint."""
-    likely = closest(name, names)
+    likely = words.closest(name, names)
     if likely:
         error.hint = f"did you mean {', '.join(likely)}?"
     return error

@@ -7,13 +7,15 @@ Read on this machine, by pyarrow and by `datasets` where they are installed; wha
 """
 
 import hashlib
+import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hub import errors
+from hub.spec import rows as examples
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 KEYS = frozenset({"dataset", "config", "split", "revision"})
@@ -24,26 +26,28 @@ def resolved(raw: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict
     """A definition whose `data` and `train` name TSV or JSONL files, and those files that had to be made.
 
     Raises UsageError where a library is missing, where a data set is not named by commit and split, and for a row that JSON
-    cannot hold; OSError where a file cannot be read.
+    cannot hold; SpecError for a column that is not there; OSError where a file cannot be read.
     """
     found, made, sources = dict(raw), {}, {}
-    columns = list(raw["columns"].values()) if isinstance(raw.get("columns"), dict) else []
+    named = raw["columns"].values() if isinstance(raw.get("columns"), dict) else ()
+    columns = list(dict.fromkeys(name for name in named if isinstance(name, str)))
     for key in ("data", "train"):
         value = raw.get(key)
         if isinstance(value, dict):
-            rows, name = _dataset(value, key), f"{key}.jsonl"
+            rows, name = _dataset(value, columns, key), f"{key}.jsonl"
             sources[key] = {part: str(text) for part, text in value.items()}
         elif isinstance(value, str) and value.endswith(".parquet"):
             path = folder / Path(value).name
-            rows, name = _parquet(path, columns), f"{path.stem}.jsonl"
-            sources[key] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            data = path.read_bytes()
+            rows, name = _parquet(data, columns, path.name), f"{path.stem}.jsonl"
+            sources[key] = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest()}
         else:
             continue
         found[key], made[name] = name, _jsonl(rows, columns, key)
     return (found | {"source": sources} if sources else found), made
 
 
-def _dataset(value: Mapping[str, Any], key: str) -> Iterable[Mapping[str, Any]]:
+def _dataset(value: Mapping[str, Any], columns: list[str], key: str) -> Iterable[Mapping[str, Any]]:
     told = {part: value.get(part) for part in KEYS}
     wrong = set(value) - KEYS or any(not isinstance(text, str) for text in value.values())
     if wrong or not told["dataset"] or not told["split"] or not COMMIT.fullmatch(str(told["revision"])):
@@ -56,25 +60,33 @@ def _dataset(value: Mapping[str, Any], key: str) -> Iterable[Mapping[str, Any]]:
     except ImportError:
         raise errors.UsageError(f"{key}: reading a data set needs the package datasets", hint=INSTALL) from None
     try:
-        return datasets.load_dataset(told["dataset"], told["config"], split=told["split"], revision=told["revision"])
+        found = datasets.load_dataset(told["dataset"], told["config"], split=told["split"], revision=told["revision"])
     except Exception as error:
         raise errors.UsageError(
             f"{key}: {told['dataset']} at {told['revision']} cannot be read: {error}",
             hint="is it there, has it this config and split, and is there a way to the Hugging Face Hub?",
         ) from error
+    examples.insist_on_columns(columns, found.column_names, f"{key}: {told['dataset']}")
+    return found
 
 
-def _parquet(path: Path, columns: list[str]) -> Iterable[Mapping[str, Any]]:
+def _parquet(data: bytes, columns: list[str], name: str) -> Iterator[Mapping[str, Any]]:
     try:
-        from pyarrow import ArrowInvalid, parquet
+        from pyarrow import ArrowException, parquet
     except ImportError:
-        raise errors.UsageError(f"{path.name}: reading Parquet needs the package pyarrow", hint=INSTALL) from None
+        raise errors.UsageError(f"{name}: reading Parquet needs the package pyarrow", hint=INSTALL) from None
     try:
-        file = parquet.ParquetFile(path)
-        known = [name for name in columns if name in file.schema_arrow.names]
-        return (row for batch in file.iter_batches(columns=known) for row in batch.to_pylist())
-    except ArrowInvalid as error:
-        raise errors.UsageError(f"{path.name} is no Parquet file: {error}") from error
+        file = parquet.ParquetFile(io.BytesIO(data))
+        examples.insist_on_columns(columns, file.schema_arrow.names, name)
+        for batch in file.iter_batches(columns=columns):
+            yield from batch.to_pylist()
+    except (
+        ArrowException,
+        OSError,
+        UnicodeDecodeError,
+    ) as error:  # a damaged page is an OSError, found while rows are read
+        message = f"{name} is no Parquet file, or damaged: {str(error).strip()}"
+        raise errors.UsageError(message, hint="write it again") from error
 
 
 def _jsonl(rows: Iterable[Mapping[str, Any]], columns: list[str], key: str) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 
 from hub import errors, folder, paths, retrieval, suggestions
 from hub.cache import Cache
+from hub.spec import words
 from hub.spec.manifest import File
 from hub.transfer.wire import Wire
 
@@ -46,7 +47,7 @@ def of_folder(store: Cache, root: Path) -> dict[str, Any]:
 
 def _told(ref: str, digest: str, files: Iterable[File], damaged: list[str], root: Path, healed: bool) -> dict[str, Any]:
     if damaged and not healed:
-        count = f"{len(damaged)} damaged file{'s' if len(damaged) > 1 else ''}"
+        count = words.counted(len(damaged), "damaged file")
         raise errors.IntegrityError(f"{ref}: {count} in {root}: {', '.join(damaged)}", hint="pull it again")
     return {
         "ok": True,

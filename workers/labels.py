@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binomtest
 
+from hub.spec.words import counted
 from workers import statistics
 from workers.statistics import Labels
 
@@ -46,7 +47,9 @@ class Mismatch(ValueError):
 def match(declared: Sequence[str] | None, num_labels: int, benchmark: Sequence[str]) -> LabelMap:
     """Bring the adapter's label order to the benchmark's, by name where the adapter names its labels."""
     if num_labels != len(benchmark):
-        raise Mismatch(f"the head has {num_labels} labels, the benchmark {len(benchmark)} ({', '.join(benchmark)})")
+        raise Mismatch(
+            f"the head has {counted(num_labels, 'label')}, the benchmark {len(benchmark)} ({', '.join(benchmark)})"
+        )
     if declared is None or all(_GENERIC.fullmatch(name) for name in declared):
         return LabelMap(tuple(range(num_labels)), "assumed")
     places = {_plain(name): place for place, name in enumerate(benchmark)}

@@ -10,6 +10,7 @@ from hub.commands.context import Context, Verbs, size, table
 from hub.diagnosis import Finding, FlatFolder, KnownBase
 from hub.spec.base_model import is_fingerprint
 from hub.spec.snapshot import Snapshot
+from hub.spec.words import counted
 from hub.transfer import ranges
 from hub.transfer.progress import Progress
 
@@ -55,9 +56,9 @@ def _doctor(context: Context) -> None:
         {"adapters": [one.to_json() for one in findings], "bases": [one.name for one in known]}, _lines(findings)
     )
     wrong = sum(not finding.ok for finding in findings)
-    compared = f"shapes compared with {_count(len(known), 'base model')} of this machine"
+    compared = f"shapes compared with {counted(len(known), 'base model')} of this machine"
     more = "" if known else " (--base DIR names some)"
-    context.out.say(f"{_count(len(findings), 'adapter')}, {wrong} with problems; {compared}{more}")
+    context.out.say(f"{counted(len(findings), 'adapter')}, {wrong} with problems; {compared}{more}")
 
 
 def _insist_on_a_base(folder: Path, known: list[KnownBase], settings: config.Settings) -> None:
@@ -73,10 +74,6 @@ def _insist_on_a_base(folder: Path, known: list[KnownBase], settings: config.Set
         )
     if not {one.folder for one in known} & set(inside):
         descriptions.outline(inside[0], cache=settings.cache / "bases")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _snapshots(text: str, context: Context, settings: config.Settings) -> Iterator[tuple[str, Snapshot]]:

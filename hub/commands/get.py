@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub import errors
 from hub.commands.context import Context, Verbs, report_lines, size, table
+from hub.spec.words import counted
 
 if TYPE_CHECKING:
     from hub.spec.base_model import BaseModel
@@ -66,14 +67,17 @@ def _pull(context: Context) -> None:
 
 def _plan(context: Context) -> None:
     plan = context.client.plan(context.ref, base=context.base, allow_shape_only=context.allow_shape_only)
-    lines = [plan["ref"], f"{len(plan['fetch'])} of {len(plan['files'])} files to fetch, {size(plan['bytes'])}"]
+    lines = [
+        plan["ref"],
+        f"{len(plan['fetch'])} of {counted(len(plan['files']), 'file')} to fetch, {size(plan['bytes'])}",
+    ]
     context.out.result(plan, lines)
 
 
 def _verify(context: Context) -> None:
     told = context.client.verify(context.target)
     mended = f"; {len(told['damaged'])} damaged, fetched again" if told["healed"] else ""
-    context.out.result(told, [f"{told['ref']}: {told['files']} files are what their digests say{mended}"])
+    context.out.result(told, [f"{told['ref']}: {counted(told['files'], 'file')} verified by digest{mended}"])
 
 
 def _check(context: Context) -> None:
@@ -105,7 +109,7 @@ def _check_lines(told: dict[str, Any], target: str, endpoint: str) -> list[str]:
     elif told.get("ref"):
         lines += ["", "fits no base model that the hub has compared it with"]
     elif told["compared"]:
-        lines += ["", f"fits none of the {told['compared']} base models of this machine"]
+        lines += ["", f"fits none of this machine's base models ({told['compared']})"]
     else:
         lines += ["", "no base model of this machine is known: name one with --base, or its folder in HUB_BASES"]
     return lines

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from hub.commands.context import Context, Verbs, size, table
+from hub.spec.words import counted
 
 
 def add(verbs: Verbs) -> None:
@@ -74,7 +75,7 @@ def _base_add(context: Context) -> None:
 def _located(told: dict[str, Any]) -> str:
     """What there is to say of a base model of which only the headers were read."""
     place = f"{told['source']}@{told['revision'][:12]}"
-    seen = f"{place}: {told['tensors']} tensors in {size(told['size'])}, of which {size(told['read'])} were read"
+    seen = f"{place}: {counted(told['tensors'], 'tensor')} in {size(told['size'])}, of which {size(told['read'])} were read"
     if not told["registered"]:
         return f"{seen}; log in to register it with the hub"
     return f"{seen}; {told['name']} is located, whoever holds its bytes gives it its fingerprint: hub base add DIR"
@@ -104,7 +105,9 @@ def _benchmark_add(context: Context) -> None:
     from hub import registration
 
     told = registration.add_benchmark(context.client.wire, context.file)
-    context.out.result(told, [f"{told.get('name')}  {told.get('digest')}  {told.get('rows')} rows"])
+    context.out.result(
+        told, [f"{told.get('name')}  {told.get('digest')}  {counted(int(told.get('rows') or 0), 'row')}"]
+    )
 
 
 def _benchmark_ls(context: Context) -> None:

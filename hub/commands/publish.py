@@ -2,6 +2,7 @@
 
 from hub import errors
 from hub.commands.context import Context, Verbs, report_lines, size
+from hub.spec.words import counted
 
 
 def add(verbs: Verbs) -> None:
@@ -68,7 +69,9 @@ def _dry_run(context: Context, labels: list[str] | None) -> None:
     preparation.refuse(prepared, context.folder)
     _propose(context)
     told = prepared.to_json()
-    lines = [f"sha256:{prepared.manifest.digest}  {len(told['files'])} files, {size(told['size'])}; nothing is wrong"]
+    lines = [
+        f"sha256:{prepared.manifest.digest}  {counted(len(told['files']), 'file')}, {size(told['size'])}; nothing is wrong"
+    ]
     lines += [f"  {file['path']}  {size(file['size'])}" for file in told["files"]]
     lines += [f"  left out: {path}" for path in told["left_out"]]
     context.out.result(told, lines)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from hub.spec import benchmark as benchmarks
 from hub.spec import documents, errors, tasks
 from hub.spec.benchmark import Benchmark
+from hub.spec.words import closest, counted
 
 MAX_ROWS = 1_000_000
 MAX_CHOICES = 100
@@ -97,27 +98,46 @@ def _tsv(text: str, benchmark: Benchmark, where: str, out: errors.Collector) -> 
     # by hand: GLUE's files are full of lone quotes, and csv stumbles over a carriage return within a text
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     header = lines[0].split("\t")
-    for name in benchmark.columns.values():
-        if header.count(name) != 1:
-            fault = f"has no column {name!r}" if name not in header else f"has the column {name!r} twice"
-            raise benchmarks.wrong(where, fault, f"its columns are {documents.shorten(', '.join(header), 200)}")
+    insist_on_columns(benchmark.columns.values(), header, where)
+    twice = next((name for name in benchmark.columns.values() if header.count(name) > 1), None)
+    if twice is not None:
+        raise benchmarks.wrong(where, f"has the column {twice!r} twice", "leave one of them out")
     for number, line in enumerate(lines[1:], 1):
         cells = line.split("\t")
         if len(cells) == len(header):
             yield number, dict(zip(header, cells, strict=True))
         elif line:
-            message = f"row {number} has {len(cells)} cells, the header has {len(header)}"
+            message = f"row {number} has {counted(len(cells), 'cell')}, the header has {len(header)}"
             out.add(benchmarks.problem(where, message, "write one tab between two cells, and none within"))
 
 
 def _jsonl(text: str, benchmark: Benchmark, where: str, out: errors.Collector) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A column that no row has is told once, in the place of what is wrong with every row."""
+    first: list[str] | None = None
+    absent = set(benchmark.columns.values())
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             raw = None
             with out.collect(), errors.as_check("benchmark"):
                 raw = documents.loads_object(line.encode(), where=f"{where} row {number}")
             if raw is not None:
+                first = list(raw) if first is None else first
+                absent -= raw.keys()
                 yield number, raw
+    if first is not None and absent:
+        insist_on_columns([name for name in benchmark.columns.values() if name in absent], first, where)
+
+
+def insist_on_columns(names: Iterable[str], there: Sequence[str], where: str) -> None:
+    """Raise SpecError with each of these columns that is not there: which ones are, and the likest of them."""
+    told = f"its columns are {documents.shorten(', '.join(there), 200)}"
+    problems = []
+    for name in dict.fromkeys(names):
+        if name not in there:
+            likely = "".join(f"; did you mean {near!r}?" for near in closest(name, there, 1))
+            problems.append(benchmarks.problem(where, f"has no column {name!r}", told + likely))
+    if problems:
+        raise errors.SpecError(problems)
 
 
 def _classified(raw: dict[str, Any], benchmark: Benchmark) -> Text:
@@ -148,7 +168,10 @@ def _tagged(raw: dict[str, Any], benchmark: Benchmark) -> Words:
     """Words and labels as lists, or in one text with spaces between."""
     words, said = (_list(raw, benchmark.columns[key]) for key in ("text", "label"))
     if not words or len(words) != len(said):
-        raise Wrong(f"{len(words)} words and {len(said)} labels", "write one label a word, and one word at least")
+        raise Wrong(
+            f"{counted(len(words), 'word')} and {counted(len(said), 'label')}",
+            "write one label a word, and one word at least",
+        )
     if any(not isinstance(word, str) or not word.strip() for word in words):
         raise Wrong("a word is empty or not text", "leave it out, with its label")
     found = [_label(value, benchmark.labels) for value in said]
@@ -179,7 +202,7 @@ def _asked(raw: dict[str, Any], benchmark: Benchmark) -> Question:
     starts = said.get("answer_start") if isinstance(said, dict) else None
     found = [context.find(answer) for answer in given] if starts is None else starts
     if not isinstance(found, list) or len(found) != len(given):
-        raise Wrong(f"{len(given)} answers do not have as many starts", "write the first character of each")
+        raise Wrong(f"{counted(len(given), 'answer')} without as many starts", "write the first character of each")
     for answer, start in zip(given, found, strict=True):
         if type(start) is not int or start < 0 or context[start : start + len(answer)] != answer:
             raise Wrong(f"{documents.shorten(answer)!r} does not stand in the context", "quote it as it stands there")
@@ -219,7 +242,7 @@ def _read_on(raw: dict[str, Any], benchmark: Benchmark) -> Passage:
     if not isinstance(choices, list) or not all(isinstance(choice, str) and choice for choice in choices):
         raise Wrong(f"{column!r} is no list of texts", 'write ["first", "second"]')
     if not 2 <= len(choices) <= MAX_CHOICES:
-        raise Wrong(f"{column!r} has {len(choices)} choices", f"give 2 to {MAX_CHOICES}")
+        raise Wrong(f"{column!r} has {counted(len(choices), 'choice')}", f"give 2 to {MAX_CHOICES}")
     label = _label(said, tuple(choices))
     if label is None:
         raise Wrong(f"{documents.shorten(said)!r} is not one of the {len(choices)} choices", "give its index from 0")

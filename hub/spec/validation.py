@@ -28,6 +28,7 @@ from hub.spec.leftovers import FUSION_WEIGHTS, HEAD_CONFIG, HEAD_WEIGHTS, WEIGHT
 from hub.spec.methods import adapterhub_fusion, dialects
 from hub.spec.methods.rewriting import Rewritten, without_code
 from hub.spec.snapshot import MemorySnapshot, Snapshot
+from hub.spec.words import counted
 
 __all__ = ["CHECKS", "Component", "Head", "Inspection", "MemorySnapshot", "Part", "Snapshot", "inspect"]
 
@@ -320,7 +321,7 @@ def _classes(component: Component, labels: tuple[str, ...], named: bool) -> erro
     if head is None or head.num_labels == len(labels):
         return None
     names = f": {', '.join(labels[:10])}" if named else ""
-    message = f"the head has {head.num_labels} classes, but the benchmark has {len(labels)} labels{names}"
+    message = f"the head has {counted(head.num_labels, 'class')}, but the benchmark has {len(labels)} labels{names}"
     hint = f"choose a benchmark with as many labels, of the head's ML task{f' ({component.task})' if component.task else ''}"
     return errors.Problem("head.classes", head.weights, message, hint, "head")
 
@@ -339,7 +340,7 @@ def _told(problems: list[errors.Problem], limit: int = 3) -> str:
 def _files(found: _Inspector) -> dict[str, Any]:
     sizes = found.files.files
     total = sum(sizes.values())
-    message = f"{len(sizes)} files, {total} bytes: safetensors, JSON and text only"
+    message = f"{counted(len(sizes), 'file')}, {counted(total, 'byte')}: safetensors, JSON and text only"
     return report.check("files", "passed", message, "", {"files": len(sizes), "bytes": total})
 
 
@@ -357,7 +358,8 @@ def _scan(found: _Inspector) -> dict[str, Any]:
     count = sum(len(header) for header in found.headers.values())
     if not found.headers:
         return report.check("scan", "skipped", "there were no weights to scan")
-    message = f"{count} tensors in {len(found.headers)} safetensors files; no file is loaded as code"
+    files = counted(len(found.headers), "safetensors file")
+    message = f"{counted(count, 'tensor')} in {files}; no file is loaded as code"
     return report.check("scan", "passed", message, "", {"tensors": count})
 
 
@@ -367,7 +369,7 @@ def _shapes(found: _Inspector) -> dict[str, Any]:
         return report.check("shapes", "skipped", reason, "name the base model" if found.base is None else "")
     modules = sum(len(component.parts) for component in found.components)
     parameters = sum(component.parameters for component in found.components)
-    message = f"{modules} modules, {parameters} parameters fit the base model, and no tensor is left over"
+    message = f"{counted(modules, 'module')} with {counted(parameters, 'parameter')} fit the base model, and no tensor is left over"
     return report.check("shapes", "passed", message, "", {"modules": modules, "parameters": parameters})
 
 
@@ -376,7 +378,7 @@ def _head(found: _Inspector) -> dict[str, Any]:
     if not heads:
         return report.check("head", "skipped", "the adapter brings no head")
     classes = [head.num_labels for head in heads]
-    message = f"{heads[0].kind} head with {classes[0]} classes" + (
+    message = f"{heads[0].kind} head with {counted(classes[0], 'class')}" + (
         f" and {len(heads) - 1} more" if len(heads) > 1 else ""
     )
     return report.check("head", "passed", message, "", {"classes": classes})

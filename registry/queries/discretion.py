@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 
 from hub.spec.errors import Problem
+from hub.spec.words import counted
 from registry.models import Adapter, Benchmark, Namespace, Run, Visibility
 from registry.queries import viewers
 from registry.queries.viewers import Viewer
@@ -44,9 +45,7 @@ def spent(adapter: Adapter, benchmarks: tuple[Benchmark, ...], viewer: Viewer) -
     used = max((_today(adapter.namespace, row) for row in private), default=0)
     if used < settings.HUB_PRIVATE_RUNS_PER_DAY:
         return ()
-    message = (
-        f"{used} adapters of {adapter.namespace.name} were measured on a benchmark that is not public within a day"
-    )
+    message = f"{counted(used, 'adapter')} of {adapter.namespace.name} measured on a benchmark that is not public within a day"
     hint = "Push again tomorrow, or ask who owns the benchmark."
     return (Problem("benchmark_limit", "", message, hint, "benchmark"),)
 

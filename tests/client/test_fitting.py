@@ -292,7 +292,7 @@ def test_a_folder_alone_is_told_which_bases_of_this_machine_it_fits(
     assert [(fit["name"], fit["level"]) for fit in told["fits"]] == [("tiny-bert", "shape_only")]
     wide = specimens.write(tmp_path / "wide", specimens.lora(hidden=48))
     assert json.loads(run(capsys, "check", str(wide), "--json")[1])["fits"] == []
-    assert "fits none of the 1 base models" in run(capsys, "check", str(wide))[1]
+    assert "fits none of this machine's base models (1)" in run(capsys, "check", str(wide))[1]
 
 
 def test_a_folder_whose_bytes_are_published_has_the_level_of_what_is(

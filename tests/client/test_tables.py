@@ -63,6 +63,39 @@ def test_what_is_no_parquet_is_told(tmp_path: Path) -> None:
         read(write(tmp_path, "dev.parquet"))
 
 
+@pytest.mark.parametrize("compression", ["snappy", "none"])
+def test_a_parquet_file_that_is_damaged_within_is_named(compression: str, tmp_path: Path) -> None:
+    """Its footer is in order: the fault comes up when rows are read, long after the file was opened."""
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow (extra benchmarks) is not installed")
+    from pyarrow import parquet
+
+    path = tmp_path / "dev.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS * 500), path, compression=compression)
+    data = bytearray(path.read_bytes())
+    data[4:64] = bytes(byte ^ 0xFF for byte in data[4:64])
+    path.write_bytes(data)
+    assert parquet.ParquetFile(path).metadata.num_rows == 1000, "the footer says that all is well"
+    with pytest.raises(errors.UsageError, match=r"^dev\.parquet is no Parquet file, or damaged: \w"):
+        read(write(tmp_path, "dev.parquet"))
+
+
+def test_a_parquet_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow (extra benchmarks) is not installed")
+    with pytest.raises(errors.UsageError, match=r"dev\.parquet cannot be read: No such file"):
+        read(write(tmp_path, "dev.parquet"))
+
+
+def test_a_column_that_a_parquet_file_lacks_is_told_once_with_those_that_it_has(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow (extra benchmarks) is not installed")
+    from pyarrow import parquet
+
+    rows_of_others = [{"sentences": row["sentence"], "label": row["label"]} for row in ROWS]
+    parquet.write_table(pyarrow.Table.from_pylist(rows_of_others), tmp_path / "dev.parquet")
+    with pytest.raises(errors.UsageError, match="dev.parquet has no column 'sentence'") as caught:
+        read(write(tmp_path, "dev.parquet"))
+    assert caught.value.hint == "its columns are sentences, label; did you mean 'sentences'?"
+
+
 def test_a_data_set_is_read_by_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("datasets", reason="datasets (extra benchmarks) is not installed")
     monkeypatch.chdir(tmp_path)  # a folder of this name stands for the data set: no connection is opened

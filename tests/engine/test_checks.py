@@ -110,7 +110,7 @@ def test_tokens_beyond_the_table_are_refused_by_name(save_lora: SaveLora, judged
     found = judged(with_tokenizer(save_lora(), "<new-one>", "<new-two>"))
     assert failed(found) == ["tokenizer"]
     told = check(found, "tokenizer")
-    assert "2 tokens have no row in the table of 164: <new-one>, <new-two>" in told["message"]
+    assert "2 tokens without a row in the table of 164: <new-one>, <new-two>" in told["message"]
     assert "save_embedding_layers" in told["hint"]
 
 

@@ -176,7 +176,7 @@ def test_a_reader_is_scored_question_for_question_as_transformers_and_peft_answe
         ({"answers": "Paris"}, "holds no list of answers"),
         ({"answers": ["Rome"]}, "'Rome' does not stand in the context"),
         ({"answers": {"text": ["Paris"], "answer_start": [2]}}, "does not stand in the context"),
-        ({"answers": {"text": ["Paris"], "answer_start": []}}, "1 answers do not have as many starts"),
+        ({"answers": {"text": ["Paris"], "answer_start": []}}, "1 answer without as many starts"),
         ({"context": None}, "'context' is missing"),
     ],
 )

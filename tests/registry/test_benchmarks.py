@@ -293,7 +293,7 @@ class TestAPrivateOneOfOthers:
         told = answers[2].json
         (version,) = Version.objects.filter(adapter__name="tone2")
         assert version.status == "rejected"
-        assert "2 adapters of bees were measured on a benchmark that is not public" in str(told)
+        assert "2 adapters of bees measured on a benchmark that is not public" in str(told)
         assert "acme" not in str(told)
         for n in range(3):
             push(owner, f"acme/tone{n}", value=0.2 + n / 100)

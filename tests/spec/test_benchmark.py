@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.spec import benchmark
+from hub.spec import benchmark, rows
 from hub.spec.errors import SpecError
 
 DIGESTS = {"dev.tsv": "a" * 64, "train.tsv": "b" * 64}
@@ -73,3 +73,30 @@ def test_columns_that_are_not_named_are_told_with_the_ml_tasks_own():
     found = next(problem for problem in told.value.problems if problem.where == "columns")
     assert "columns of question, context and answers" in found.message
     assert found.hint.startswith("write columns: {question: ..., context: ..., answers: ...}")
+
+
+ROWS = 60
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("dev.jsonl", b'{"Sentences": "kind", "grade": 1}\n' * ROWS),
+        ("dev.tsv", b"Sentences\tgrade\n" + b"kind\t1\n" * ROWS),
+    ],
+)
+def test_a_column_that_is_not_there_is_told_once_with_those_that_are(name: str, data: bytes):
+    asked = benchmark.parse(DEFINITION | {"data": name}, {name: "a" * 64})
+    with pytest.raises(SpecError) as told:
+        rows.read(data, asked, name)
+    text, label = told.value.problems
+    assert str(text) == (
+        f"{name}: has no column 'sentence' (its columns are Sentences, grade; did you mean 'Sentences'?)"
+    )
+    assert str(label) == f"{name}: has no column 'label' (its columns are Sentences, grade)"
+
+
+def test_a_column_that_some_rows_lack_is_told_by_row():
+    asked = benchmark.parse(DEFINITION | {"data": "dev.jsonl"}, {"dev.jsonl": "a" * 64})
+    with pytest.raises(SpecError, match="row 2: 'sentence' is missing or not text"):
+        rows.read(b'{"sentence": "kind", "label": 1}\n{"label": 0}\n', asked, "dev.jsonl")

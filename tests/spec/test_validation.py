@@ -1,5 +1,7 @@
 """Adapters judged without running them: the good pass, every bad specimen is told by its own reason."""
 
+import dataclasses
+
 import pytest
 
 from hub.spec import report, validation
@@ -137,6 +139,15 @@ def test_a_wrong_shape_is_named_with_both_shapes():
     assert "base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight" in text
     assert "has shape [2, 8]" in text
     assert "[12, 12] needs [2, 12]" in text
+
+
+def test_checks_of_a_small_adapter_speak_of_one_file_and_one_class(base):
+    told = {check["name"]: check["message"] for check in inspect(good.ALL["lora"], base).checks}
+    assert "in 1 safetensors file;" in told["scan"]
+    one = [validation.Head("linear", "cls", "w", {}, 1, None)]
+    (component,) = inspect(good.ALL["lora"], base).components
+    found = validation.Inspection(validation.card.Facts(), (dataclasses.replace(component, head=one[0]),), (), ())
+    assert "the head has 1 class, but" in found.against(("a", "b")).problems[0].message
 
 
 def test_a_head_that_does_not_fit_the_benchmark_is_refused(base):

@@ -18,6 +18,7 @@ import torch
 from hub.runtime.attach import Attached
 from hub.runtime.base import Backbone
 from hub.runtime.merging import Layer
+from hub.spec.words import counted
 from workers.ledger import Finding, significant
 
 MOST_LOST = 0.5
@@ -31,7 +32,7 @@ def merge(backbone: Backbone, attached: Attached) -> Finding:
     if not found:
         return Finding("merge", "skipped", "nothing of this adapter is merged into weights")
     largest = max(found, key=lambda layer: layer["ratio"])
-    told = f"{len(found)} layers; the largest delta is {largest['ratio']:.2%} of its weight ({largest['module']})"
+    told = f"{counted(len(found), 'layer')}; the largest delta is {largest['ratio']:.2%} of its weight ({largest['module']})"
     evidence: dict[str, Any] = {"layers": found}
     if backbone.dtype != "float32":
         return Finding("merge", "passed", f"{told}; merged in {backbone.dtype} here", evidence=evidence)

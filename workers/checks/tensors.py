@@ -10,6 +10,7 @@ from hub.runtime.attach import Attached
 from hub.runtime.base import Backbone
 from hub.spec.components import Component
 from hub.spec.snapshot import Snapshot
+from hub.spec.words import counted
 from workers.errors import Rejected
 from workers.ledger import LISTED, Finding, listed
 
@@ -28,9 +29,9 @@ def finite(snapshot: Snapshot, component: Component) -> tuple[dict[str, torch.Te
     wrong = weights.unsound(tensors)
     if wrong:
         told = listed([f"{item.name} {item.reason}" for item in wrong])
-        message = f"{len(wrong)} of {len(tensors)} tensors are unsound: {told}"
+        message = f"{len(wrong)} of {counted(len(tensors), 'tensor')} unsound: {told}"
         raise Rejected("finite", message, DIVERGED, {"unsound": [item.name for item in wrong[:LISTED]]})
-    return tensors, Finding("finite", "passed", f"{len(tensors)} tensors", evidence={"tensors": len(tensors)})
+    return tensors, Finding("finite", "passed", counted(len(tensors), "tensor"), evidence={"tensors": len(tensors)})
 
 
 def load(backbone: Backbone, component: Component, tensors: Tensors, task: object = None) -> Attached:
@@ -59,7 +60,7 @@ def applied(component: Component, attached: Attached, tensors: Tensors) -> Findi
     in_head = set() if component.head is None else set(component.head.tensors.values())
     used, brought = set(attached.applied[0]) | in_head, set(tensors) - set(component.aside)
     idle = sorted(brought - used)
-    message = f"{len(used)} of {len(brought)} tensors at work"
+    message = f"{len(used)} of {counted(len(brought), 'tensor')} at work"
     evidence = {"consumed": len(used), "tensors": len(brought)}
     if not idle and attached.applied[0]:
         return Finding("applied", "passed", message, evidence=evidence)

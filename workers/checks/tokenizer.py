@@ -18,6 +18,7 @@ from hub.spec import documents
 from hub.spec.components import Component
 from hub.spec.errors import SpecError
 from hub.spec.snapshot import Snapshot
+from hub.spec.words import counted
 from workers.ledger import Finding, listed
 
 MAX_BYTES, MAX_NODES = 64 << 20, 5_000_000
@@ -47,10 +48,12 @@ def tokenizer(backbone: Backbone, snapshot: Snapshot, component: Component, tens
     beyond = [token for place, token in new if place >= rows]
     evidence: dict[str, Any] = {"same": False, "new": len(new), "rows": rows, "without_row": len(beyond)}
     if beyond:
-        message = f"{len(beyond)} tokens have no row in the table of {rows}: {listed(beyond)}"
+        message = f"{counted(len(beyond), 'token')} without a row in the table of {rows}: {listed(beyond)}"
         return Finding("tokenizer", "failed", message, RESIZED, evidence)
     if new and not _trains_table(component):
-        message = f"{len(new)} tokens are new, and no row of the table was trained: {listed([t for _, t in new])}"
+        message = (
+            f"{counted(len(new), 'new token')}, and no row of the table was trained: {listed([t for _, t in new])}"
+        )
         return Finding("tokenizer", "warning", message, RESIZED, evidence)
     if digest is None:
         return None

@@ -16,6 +16,7 @@ from hub.runtime.heads import TokenHead
 from hub.runtime.predict import Batch, Encoded
 from hub.spec.benchmark import Benchmark
 from hub.spec.rows import Words
+from hub.spec.words import counted
 from workers import comparing, details, entities, features, labels, opponents, probe
 from workers.evaluation import Made, Outcome, Prepared, Previous, Subject, finite
 from workers.resampling import Tallied
@@ -165,5 +166,5 @@ def _warnings(prepared: Prepared, predicted: Labels, mapping: labels.LabelMap, c
     if len(np.unique(predicted)) == 1:
         found.append(f"every word is answered with {prepared.benchmark.labels[int(predicted[0])]!r}")
     if cut:
-        found.append(f"{cut} of {len(predicted)} words lie beyond max_length, or are nothing to the tokenizer")
+        found.append(f"{cut} of {counted(len(predicted), 'word')} beyond max_length, or nothing to the tokenizer")
     return (*found, *opponents.warnings(prepared))

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from hub.spec import components, families, tasks, tensors
+from hub.spec.words import counted
 
 # what a saved tensor is called in a BERT-like model -> its role
 PEFT_LINEAR = {"classifier.weight": "weight", "classifier.bias": "bias"}
@@ -138,7 +139,9 @@ def _check_spans(source: components.Source, outputs: int, where: str) -> None:
 
 def _check_classes(source: components.Source, classes: int, labels: tuple[str, ...] | None, where: str) -> None:
     if labels is not None and len(labels) != classes:
-        message = f"the head has {classes} classes, but {len(labels)} labels are named: {', '.join(labels[:10])}"
+        message = (
+            f"the head has {counted(classes, 'class')}, but {len(labels)} labels are named: {', '.join(labels[:10])}"
+        )
         hint = "name one label per class, in the order of the head's rows"
         source.tensor_problem("head_labels", message, hint, check="head", where=where)
 

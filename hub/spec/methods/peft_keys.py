@@ -9,6 +9,7 @@ from hub.spec import components, families, tensors
 from hub.spec.methods import layout, peft_heads, peft_table
 from hub.spec.methods.layout import Layout
 from hub.spec.methods.peft_modules import TIED, Modules
+from hub.spec.words import counted
 
 PREFIX = "base_model.model."
 SHARED = "base_model."
@@ -75,7 +76,7 @@ class Sorted:
         components.refuse_by_reason(source, self.refused)
         if self.aside:
             count = len(self.aside)
-            source.notices.append(f"{count} tensors such as {self.aside[0]} are copies, which were set aside")
+            source.notices.append(f"{counted(count, 'tensor')} such as {self.aside[0]}: copies, which were set aside")
 
     def sort(self, tensor: tensors.Tensor) -> None:
         """Put a tensor where it belongs, or among those that are refused, by reason."""

@@ -7,6 +7,7 @@ from typing import Any
 from hub.spec import components, tensors
 from hub.spec.methods import peft_heads
 from hub.spec.methods.peft_modules import Modules
+from hub.spec.words import counted
 
 _ANOTHER_BASE = "is this the base model the adapter was trained on?"
 
@@ -71,7 +72,7 @@ def check_tokens(modules: Modules, module: str, tensor: tensors.Tensor, said: An
         modules.source.tensor_problem("undeclared", message, "name the table in trainable_token_indices")
         return
     if tensor.shape and len(named) != tensor.shape[0]:
-        message = f"tensor {tensor.name!r} has {tensor.shape[0]} rows, but {where} {len(named)} tokens for {module!r}"
+        message = f"tensor {tensor.name!r} has {counted(tensor.shape[0], 'row')}, but {where} {counted(len(named), 'token')} for {module!r}"
         modules.source.tensor_problem("rows", message, "every token needs the row that was trained for it")
     own = modules.own(module, "embedding")
     if own is not None and max(named) >= own.shape[0]:

@@ -58,7 +58,7 @@ def added(draft: Draft) -> tuple[str, ...]:
 
 
 KINDS = (
-    Kind("new tokens without rows", "tokenizer", "have no row in the table", added, tuple(RECIPES)),
+    Kind("new tokens without rows", "tokenizer", "without a row in the table", added, tuple(RECIPES)),
     Kind("positions outside of the weight", "load", "it names place", positions, ("SHiRA",)),
     Kind("rows for tokens outside of the vocabulary", "shapes", "has 164 rows", tokens, ("LoRA with rows of tokens",)),
     Kind("rows for tokens that are none", "config", "token numbers", negative, ("LoRA with rows of tokens",)),
