@@ -42,8 +42,14 @@ class Prepared:
             "components": self._components(),
             "checks": list(self.inspection.checks) if self.inspection else [],
             "problems": [problem.to_json() for problem in self.problems],
+            "rewritten": self._rewritten(),
             "notes": list(self.notes),
         }
+
+    def _rewritten(self) -> list[dict[str, Any]]:
+        """Every change, also those that the notes leave out."""
+        found = self.inspection.rewritten if self.inspection else ()
+        return [{"path": one.path, "changes": list(one.changes)} for one in found]
 
     def _components(self) -> list[dict[str, Any]]:
         found = self.inspection.components if self.inspection else ()
@@ -160,9 +166,9 @@ def _conversions(files: folder.FolderSnapshot) -> tuple[str, ...]:
 
 
 def _rewritings(inspection: validation.Inspection | None) -> tuple[str, ...]:
-    """A line for each configuration that the hub will serve in other words."""
-    found = inspection.rewritten if inspection else ()
-    return tuple(f"{one.path} is sent as it is; the hub keeps it rewritten: {'; '.join(one.changes)}" for one in found)
+    """A line for each configuration that the hub will serve in other words, where somebody may miss something."""
+    found = [one for one in inspection.rewritten if one.news] if inspection else []
+    return tuple(f"{one.path} is sent as it is; the hub keeps it rewritten: {'; '.join(one.news)}" for one in found)
 
 
 def _refused(content: manifest.Manifest) -> tuple[Problem, ...]:

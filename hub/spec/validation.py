@@ -225,7 +225,7 @@ class _Inspector:
         """Note what of a good adapter's configuration is served in other words."""
         found = methods.rebuilt(source, component)
         self.rewritten += found
-        self.notices += map(str, found)
+        self.notices += [str(one) for one in found if one.news]
 
     def rewrite_others(self) -> None:
         """Configurations of models and tokenizers are read by who loads them by the repository's name: no code by that way."""

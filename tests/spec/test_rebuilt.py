@@ -102,7 +102,7 @@ def test_what_chose_among_a_pattern_s_modules_goes_with_it():
 def test_what_imports_or_fetches_is_removed(key):
     value = {"base_model_class": "B", "parent_library": "transformers.models"} if key == "auto_mapping" else {"a": "b"}
     config, changes = of({key: "main" if key == "revision" else value})
-    assert key not in config and changes == (f"{key}: removed",)
+    assert key not in config and changes == (f"{key}: {rewriting.UNREAD}",)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -110,6 +110,22 @@ def test_a_place_on_a_machine_is_null_and_is_not_told(place):
     config, changes = of({"base_model_name_or_path": place})
     assert config["base_model_name_or_path"] is None
     assert changes == (f"base_model_name_or_path: {rewriting.PLACE}",)
+
+
+QUIET = {
+    "auto_mapping": {"base_model_class": "B"},
+    "eva_config": {"rho": 2.0},
+    "base_model_name_or_path": "/home/bea/bert",
+}
+
+
+def test_only_a_change_that_somebody_may_miss_is_news():
+    quiet, loud = (inspect(make.lora(QUIET | more)) for more in ({}, {"target_modules": ".*(query|value)"}))
+    assert len(quiet.rewritten[0].changes) == 3, "every change stays in the details"
+    assert not [notice for notice in quiet.notices if "written anew" in notice]
+    assert [notice for notice in loud.notices if "written anew" in notice] == [
+        f"{CONFIG} is written anew by a hub (target_modules: {PROVEN})"
+    ]
 
 
 @pytest.mark.parametrize("name", ["bert-base-uncased", "google-bert/bert-base-uncased", "", None])
@@ -120,7 +136,7 @@ def test_a_name_that_others_can_find_stays(name):
 def test_a_key_that_nobody_knows_and_that_says_nothing_is_removed():
     config, changes = of({"use_tomorrow": False, "tomorrow_config": None})
     assert not {"use_tomorrow", "tomorrow_config"} & set(config)
-    assert changes == ("tomorrow_config: removed", "use_tomorrow: removed")
+    assert changes == (f"tomorrow_config: {rewriting.UNREAD}", f"use_tomorrow: {rewriting.UNREAD}")
 
 
 def test_a_key_that_nobody_knows_and_that_says_something_is_refused():
@@ -153,9 +169,9 @@ def test_a_refused_configuration_is_not_rewritten():
     assert inspect(make.lora({"target_modules": ".*", "r": 10**9})).rewritten == ()
 
 
-def test_every_change_is_told_in_one_sentence():
-    found = inspect(make.lora({"target_modules": "all-linear", "revision": "main"}))
-    told = f"{CONFIG} is written anew by a hub (revision: removed; target_modules: {PROVEN})"
+def test_the_news_is_told_in_one_sentence():
+    found = inspect(make.lora({"target_modules": "all-linear", "exclude_modules": ["pooler"], "revision": "main"}))
+    told = f"{CONFIG} is written anew by a hub (exclude_modules: removed; target_modules: {PROVEN})"
     assert told in found.notices
     (check,) = [check for check in found.checks if check["name"] == "config"]
     assert check["status"] == "warning" and told in check["message"]
@@ -244,7 +260,7 @@ class TestOtherMethods:
     def test_of_a_method_known_by_name_only_what_imports_is_removed_and_the_rest_stays(self):
         keys = {"target_modules": ".*query", "revision": "main", "anything": {"of": "its own"}}
         config, changes = served(make.peft("ADAMSS", keys, {f"{make.PREFIX}{MODULES[0]}.adamss_A": (4,)}))[CONFIG]
-        assert changes == ("revision: removed",)
+        assert changes == (f"revision: {rewriting.UNREAD}",)
         assert (config["target_modules"], config["anything"]) == (".*query", {"of": "its own"})
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from hub.spec import components
 from hub.spec.methods import rewriting
-from hub.spec.methods.rewriting import GONE, PLACE
+from hub.spec.methods.rewriting import GONE, PLACE, UNREAD
 
 _KEYS = frozenset(
     {"adapter_names", "config", "config_id", "hidden_size", "model_class", "model_name", "model_type", "name", "type",
@@ -43,7 +43,7 @@ def _inner(config: dict[str, Any], path: str, changes: dict[str, str]) -> dict[s
     """The library's own settings; those of a union's parts lie in a list."""
     away = set(_START) if config.get("prompt_init_text") else set()
     away |= {key for key, value in config.items() if key != "configs" and not rewriting.is_plain(value)}
-    changes |= {f"{path}.{key}": GONE for key in away & set(config)}
+    changes |= {f"{path}.{key}": UNREAD if key in _START else GONE for key in away & set(config)}
     kept = {key: value for key, value in config.items() if key not in away}
     parts = kept.get("configs")
     if isinstance(parts, list):

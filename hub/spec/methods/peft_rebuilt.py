@@ -11,7 +11,7 @@ from typing import Any
 from hub.spec import components, documents, families
 from hub.spec.methods import peft_config, peft_keys, peft_modules, peft_table, rewriting
 from hub.spec.methods.layout import Layout
-from hub.spec.methods.rewriting import GONE, PLACE
+from hub.spec.methods.rewriting import GONE, PLACE, UNREAD
 
 # what makes a library import, fetch or open something: never served, whatever the method
 _NEVER_SERVED = frozenset({"auto_mapping", "revision", "megatron_config", "megatron_core"})
@@ -66,7 +66,8 @@ class _Writer:
         served = key not in _NEVER_SERVED and (not self.row.checked or self.is_allowed(key, value))
         silent = value in peft_config.OFF or value == _DEFAULTS.get(key)
         if not served and not (silent and key in peft_config.known(self.row)):
-            self.changes.setdefault(key, GONE)
+            unread = key in _NEVER_SERVED | _TRAINING or value in peft_config.OFF
+            self.changes.setdefault(key, UNREAD if unread else GONE)
         return served
 
     def is_allowed(self, key: str, value: Any) -> bool:

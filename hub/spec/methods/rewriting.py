@@ -12,6 +12,7 @@ from hub.spec import documents, reference
 MAX_DEPTH = 3
 PLACE = "null: it named a place on somebody's machine"
 GONE = "removed"
+UNREAD = "removed: the adapter is the same without it"
 CODE = "removed: a library that trusts it would import a stranger's code"
 _CODE = ("auto_map", "custom_generate", "custom_pipelines", "trust_remote_code")
 """Keys of the configurations beside an adapter by which transformers finds code in a repository, of this or another name."""
@@ -21,15 +22,20 @@ _WORD = re.compile(r"[A-Za-z0-9_.\-]{0,200}")
 @dataclasses.dataclass(frozen=True)
 class Rewritten:
     """A configuration as a hub serves it, where that is not what was sent: its path, its bytes, and every change in words
-    that need no tense: `target_modules: the list of the 24 modules that the tensors prove`."""
+    that need no tense: `target_modules: the list of the 24 modules that the tensors prove`. What nobody misses is no news."""
 
     path: str
     data: bytes
     changes: tuple[str, ...]
 
+    @property
+    def news(self) -> tuple[str, ...]:
+        """The changes that a publisher should hear of: all but a place on a machine and what no loader reads."""
+        return tuple(change for change in self.changes if not change.endswith((PLACE, UNREAD)))
+
     def __str__(self) -> str:
-        """One sentence for a person."""
-        return f"{self.path} is written anew by a hub ({'; '.join(self.changes)})"
+        """One sentence for a person: the news."""
+        return f"{self.path} is written anew by a hub ({'; '.join(self.news)})"
 
 
 def written(path: str, config: dict[str, Any], changes: dict[str, str]) -> Rewritten | None:
