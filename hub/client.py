@@ -17,9 +17,9 @@ from hub import (
     fitting,
     live,
     lookup,
+    plans,
     preparation,
     publication,
-    registration,
     retrieval,
     suggestions,
     verdicts,
@@ -30,7 +30,6 @@ from hub.cache import Cache
 from hub.diagnosis import KnownBase
 from hub.spec import reference
 from hub.spec.base_model import BaseModel
-from hub.spec.benchmark import common_labels
 from hub.spec.snapshot import Snapshot
 from hub.transfer.download import Remote
 from hub.transfer.wire import INHERIT, Wire
@@ -287,24 +286,25 @@ class Client:
         labels: Sequence[str] | None = None,
         check: bool = True,
         lonely: bool = True,
+        home: str | None = None,
     ) -> preparation.Prepared:
         """What `push` would send, with every problem in it (`--dry-run`). Only questions are asked of the hub.
 
-        `lonely`: where the hub cannot be reached, say so and judge without it.
+        `lonely`: where the hub cannot be reached, say so and judge without it. `home`: the namespace, whose policy counts.
         """
         said: dict[str, Any] = {"task": task, "benchmarks": list(benchmarks), "labels": list(labels or ())}
         meant, notes = self._base_of(folder, base, said, lonely)
-        asked: list[tuple[str, ...]] = []
-        for name in benchmarks:
-            try:
-                with suggestions.about_name(self.wire, name, "benchmarks"):
-                    asked.append(registration.benchmark_labels(self.wire, name))
-            except errors.NetworkError as error:
-                if not lonely:
-                    raise
-                notes.append(f"the benchmark {name} was not looked up: {error.message}")
-        wanted = common_labels(asked) or (tuple(labels) if labels else None)
-        prepared = preparation.prepare(folder, said, base=meant, labels=wanted, check=check)
+        wanted = plans.labels_of(self.wire, benchmarks, notes if lonely else None) or (
+            tuple(labels) if labels else None
+        )
+        prepared = preparation.prepare(
+            folder,
+            said,
+            base=meant,
+            labels=wanted,
+            tasks=lambda named: plans.tasks_of(self.wire, named, home),
+            check=check,
+        )
         for note in (*prepared.notes, *notes):
             logger.warning("%s", note)
         return prepared
@@ -333,7 +333,14 @@ class Client:
         """
         meant = self._target(folder, name)
         prepared = self.prepare(
-            folder, base=base, task=task, benchmarks=benchmarks, labels=labels, check=check, lonely=False
+            folder,
+            base=base,
+            task=task,
+            benchmarks=benchmarks,
+            labels=labels,
+            check=check,
+            lonely=False,
+            home=meant.namespace,
         )
         preparation.refuse(prepared, str(folder))
         label, quiet = version or meant.version, self.quiet

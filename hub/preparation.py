@@ -4,7 +4,7 @@ folder + what the command line says -> manifest -> inspection. The folder itself
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,17 +76,21 @@ def prepare(
     *,
     base: BaseModel | None = None,
     labels: tuple[str, ...] | None = None,
+    tasks: Callable[[Collection[str]], Collection[str]] = lambda benchmarks: (),
     check: bool = True,
 ) -> Prepared:
     """Looks at a folder as the hub will. `said` are facts of the command line, as hub.json writes them: they win.
 
-    The folder itself is never written to. `labels` are the benchmark's, where one is known.
+    The folder itself is never written to. `labels` are the benchmark's, where one is known. `tasks` gives the ML tasks of
+    the plan from the benchmarks that the folder names; it is asked only for an adapter without a head.
     """
     merged = _merge(Path(root), {key: value for key, value in said.items() if value not in (None, [], "")})
     files = folder.FolderSnapshot(root, {FACTS: merged.data} if merged.data else None)
     content = files.manifest()
     problems = merged.problems + files.problems
     inspection = validation.inspect(torch_file.as_kept(files), base, labels) if check else None
+    if inspection is not None and not all(part.head for part in inspection.components):
+        inspection = inspection.asked(tasks(inspection.facts.benchmarks))
     if inspection is not None:
         problems += inspection.problems or _refused(content)
     notes = (*merged.notes, *_conversions(files), *_rewritings(inspection))

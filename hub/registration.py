@@ -171,8 +171,12 @@ def read_benchmark(source: Path) -> tuple[bytes, dict[str, bytes]]:
 
 def benchmark_labels(wire: Wire, name: str) -> tuple[str, ...]:
     """The labels of a benchmark of the hub, by class index. Raises NotFound."""
-    answer = wire.request("GET", f"benchmarks/{segment_path(name)}").data
-    return tuple(str(label) for label in answer.get("labels") or ())
+    return tuple(str(label) for label in benchmark_of(wire, name).get("labels") or ())
+
+
+def benchmark_of(wire: Wire, name: str) -> dict[str, Any]:
+    """A benchmark of the hub as its API shows it. Raises NotFound."""
+    return dict(wire.request("GET", f"benchmarks/{segment_path(name)}").data)
 
 
 def read_policy(path: Path | str) -> dict[str, Any]:

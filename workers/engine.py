@@ -21,7 +21,7 @@ from hub.runtime import heads, predict
 from hub.runtime.attach import Attached
 from hub.runtime.base import Backbone
 from hub.runtime.predict import Batch, Outputs
-from hub.spec import answers, benchmark, manifest, methods, policy, report, scan, tasks, validation
+from hub.spec import answers, benchmark, manifest, methods, policy, report, scan, suitability, tasks, validation
 from hub.spec.components import Component
 from hub.spec.snapshot import MemorySnapshot, Snapshot
 from hub.spec.validation import Inspection
@@ -43,7 +43,6 @@ SENTENCES = (
     "Another one, a little longer than the first of them.",
 )
 """The rows to look at where there is no benchmark."""
-NO_HEAD = 'train with one: task_type="SEQ_CLS" in PEFT, add_classification_head in AdapterHub'
 OTHER_TASK = "choose benchmarks of the head's ML task"
 RELABEL = 'name the labels in the head\'s order: "labels" in hub.json, or --labels'
 
@@ -146,8 +145,9 @@ class Run:
                 return heads.build(component.head, tensors, self.backbone.pools)
             except errors.HubError as error:
                 raise Rejected("head", error.message, error.hint) from error
-        if any(tasks.get(prepared.benchmark.task).needs_head for prepared in self.prepared.values()):
-            raise Rejected("head", "the adapter brings no head, and the benchmarks of its plan need one", NO_HEAD)
+        lacking = suitability.lacks_head(component, {prepared.benchmark.task for prepared in self.prepared.values()})
+        if lacking is not None:
+            raise Rejected("head", lacking.message, lacking.hint)
         return None
 
     def _score(self, component: Component, subject: Subject, digest: str, prepared: Prepared) -> dict[str, Any]:

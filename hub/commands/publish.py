@@ -62,9 +62,15 @@ def _push(context: Context) -> None:
 
 def _dry_run(context: Context, labels: list[str] | None) -> None:
     from hub import preparation
+    from hub.spec import reference
 
     prepared = context.client.prepare(
-        context.folder, base=context.base, task=context.task, benchmarks=context.benchmark, labels=labels
+        context.folder,
+        base=context.base,
+        task=context.task,
+        benchmarks=context.benchmark,
+        labels=labels,
+        home=reference.parse(context.name).namespace if context.name else None,
     )
     preparation.refuse(prepared, context.folder)
     _propose(context)

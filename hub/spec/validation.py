@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from hub.spec import (
@@ -20,6 +21,7 @@ from hub.spec import (
     report,
     scan,
     snapshot,
+    suitability,
     tensors,
     torch_file,
 )
@@ -72,7 +74,14 @@ class Inspection:
         `named`: whether a problem may name them: those of a private benchmark are not for everybody who reads it.
         """
         held = self.components if labels is not None else ()
-        more = [problem for item in held if (problem := _classes(item, labels or (), named))]
+        return self._with_heads([suitability.other_classes(item, labels or (), named) for item in held])
+
+    def asked(self, names: Collection[str]) -> Inspection:
+        """The same with every adapter held against the ML tasks of the benchmarks of its plan."""
+        return self._with_heads([suitability.lacks_head(item, names) for item in self.components])
+
+    def _with_heads(self, found: Sequence[errors.Problem | None]) -> Inspection:
+        more = [problem for problem in found if problem is not None]
         if not more:
             return self
         of_heads = [problem for problem in (*self.problems, *more) if problem.check == "head"]
@@ -314,16 +323,6 @@ def _refused(name: str, problems: list[errors.Problem]) -> dict[str, Any]:
     codes = sorted({problem.code for problem in problems})
     hint = next((problem.hint for problem in problems if problem.hint), "")
     return report.check(name, "failed", _told(problems), hint, {"problems": len(problems), "codes": codes})
-
-
-def _classes(component: Component, labels: tuple[str, ...], named: bool) -> errors.Problem | None:
-    head = component.head
-    if head is None or head.num_labels == len(labels):
-        return None
-    names = f": {', '.join(labels[:10])}" if named else ""
-    message = f"the head has {counted(head.num_labels, 'class')}, but the benchmark has {len(labels)} labels{names}"
-    hint = f"choose a benchmark with as many labels, of the head's ML task{f' ({component.task})' if component.task else ''}"
-    return errors.Problem("head.classes", head.weights, message, hint, "head")
 
 
 def _told(problems: list[errors.Problem], limit: int = 3) -> str:

@@ -47,6 +47,7 @@ def inspect(content: manifests.Manifest, adapter: Adapter, viewer: Viewer, *, ju
         problems += discretion.spent(adapter, chosen, viewer) if judged else ()
     labels = spec.common_labels(benchmarks.to_spec(row).labels for row in chosen)
     inspection = inspection.against(labels, named=all(row.visibility == Visibility.PUBLIC for row in chosen))
+    inspection = inspection.asked({row.task for row in chosen}) if judged else inspection
     found = _all(inspection.problems, problems if judged else ())
     if base is not None or not judged:
         return Findings(inspection, base, chosen, found)

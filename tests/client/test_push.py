@@ -19,6 +19,7 @@ from tests.client import specimens
 from tests.client.conftest import quick
 from tests.client.records import Version
 from tests.client.simulator import OWNER, PART, Simulator
+from tests.specimens.spec import builders
 from tests.specimens.torch import build, hostile
 
 PASSED = {
@@ -189,6 +190,37 @@ def test_unknown_names_are_answered_with_likely_ones(sim: Simulator, owner: Clie
         owner.push(folder, "owner/a", base="bert-base-uncase")
     with pytest.raises(errors.NotFound, match="did you mean glue/sst2"):
         owner.push(folder, "owner/a", benchmarks=["glue/sst-2"])
+
+
+@pytest.fixture
+def speaker(folder: Path) -> Path:
+    """A LoRA for text generation: it brings no head."""
+    head = (f"{builders.PREFIX}classifier.{part}" for part in ("weight", "bias"))
+    made = builders.lora({"task_type": "CAUSAL_LM"}, dict.fromkeys(head, builders.REMOVE))
+    return specimens.write(folder, made)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "required by the namespace"])
+def test_an_adapter_without_a_head_is_refused_before_a_byte_travels(
+    sim: Simulator, owner: Client, speaker: Path, named: bool
+) -> None:
+    sim.benchmarks["glue/sst2"] = {"name": "glue/sst2", "task": "text-classification", "labels": ["a", "b"]}
+    sim.policies["owner"] = {"required": [] if named else ["glue/sst2"], "gates": {}}
+    with pytest.raises(errors.Rejected) as told:
+        owner.push(speaker, "owner/a", benchmarks=["glue/sst2"] if named else [])
+    (problem,) = told.value.problems
+    assert "was made for text-generation (task_type CAUSAL_LM) and brings no head" in problem.message
+    assert problem.message.endswith("they are for text-classification")
+    assert problem.hint.startswith(
+        'choose benchmarks for text-generation, or train it with a head: task_type="SEQ_CLS"'
+    )
+    assert sim.versions == [] and not any(entry.method != "GET" for entry in sim.seen), "nothing was sent"
+
+
+def test_one_that_no_benchmark_asks_for_a_head_is_pushed(sim: Simulator, owner: Client, speaker: Path) -> None:
+    sim.benchmarks["acme/prose"] = {"name": "acme/prose", "task": "text-generation", "labels": []}
+    owner.push(speaker, "owner/a", benchmarks=["acme/prose"])
+    assert len(sim.versions) == 1
 
 
 def test_a_base_model_known_by_its_headers_only_is_told_as_that(sim: Simulator, owner: Client, folder: Path) -> None:

@@ -184,7 +184,10 @@ def test_an_adapter_without_a_head_cannot_be_scored(judge: Judge, tmp_path: Path
     body = transformers.AutoModel.from_pretrained(tiny)
     model = peft.get_peft_model(body, peft.LoraConfig(r=4, target_modules=["query"], init_lora_weights=False))
     model.save_pretrained(tmp_path / "headless")
-    assert failed(judge(tmp_path / "headless")) == ["head"]
+    found = judge(tmp_path / "headless")
+    assert failed(found) == ["head"]
+    assert "they are for text-classification" in check(found, "head")["message"]
+    assert 'task_type="SEQ_CLS" in PEFT' in check(found, "head")["hint"]
 
 
 def test_a_random_adapter_with_a_fitted_head_gains_nothing_over_what_needs_no_adapter(

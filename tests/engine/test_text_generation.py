@@ -236,7 +236,7 @@ def test_a_definition_that_cannot_be_measured_is_refused(change: dict[str, Any],
     ("row", "words"),
     [
         ({"text": "a", "ways": "b", "right": 0}, "is no list of texts"),
-        ({"text": "a", "ways": ["b"], "right": 0}, "has 1 choices"),
+        ({"text": "a", "ways": ["b"], "right": 0}, "has 1 choice"),
         ({"text": "a", "ways": ["b", "c"], "right": 2}, "is not one of the 2 choices"),
     ],
 )

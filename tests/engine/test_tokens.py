@@ -202,7 +202,7 @@ def test_a_tagging_head_of_adapterhub_is_read(backbone: Backbone, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("line", "reason"),
-    [("a b\tO", "2 words and 1 labels"), ("a b\tO X-PER", "'X-PER' is not a label"), ("\t", "0 words and 0 labels")],
+    [("a b\tO", "2 words and 1 label"), ("a b\tO X-PER", "'X-PER' is not a label"), ("\t", "0 words and 0 labels")],
 )
 def test_words_that_do_not_go_with_their_labels_are_told(line: str, reason: str, tmp_path: Path) -> None:
     files = tagged(tmp_path, [["a"]], [[0]], 1)

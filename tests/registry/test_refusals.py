@@ -198,6 +198,23 @@ class TestBadFiles:
         assert (answer.status, answer["code"]) == (422, "rejected")
         assert "3 classes" in answer["detail"]
 
+    @pytest.mark.parametrize("validation", ["required", "off"])
+    def test_an_adapter_without_a_head_is_rejected_by_a_benchmark_that_needs_one(
+        self, owner: Caller, base, benchmark, settings, validation: str
+    ) -> None:
+        settings.HUB_VALIDATION = validation
+        tensors = {key: one for key, one in adapters.lora_tensors().items() if "classifier" not in key}
+        config = adapters.lora_config(task_type="CAUSAL_LM", modules_to_save=None)
+        files = adapters.lora(config=config, weights=adapters.safetensors(tensors), hub={"benchmarks": ["acme/tone"]})
+        files["hub.json"] = files["hub.json"].replace(b'"task": "text-classification", ', b"")
+        answer = owner.push("acme/tone-bert", files)
+        if validation == "off":
+            assert answer["version"]["status"] == "hosted", "where nothing is judged nothing is asked"
+            return
+        assert (answer.status, answer["code"]) == (422, "rejected")
+        assert "was made for text-generation (task_type CAUSAL_LM) and brings no head" in answer["detail"]
+        assert not Run.objects.exists()
+
     def test_all_problems_are_told_at_once(self, owner: Caller, base) -> None:
         files = adapters.lora(config={"peft_type": "TELEPATHY"}) | {
             "hub.json": b'{"base": "no/base", "benchmarks": ["no/such"]}'

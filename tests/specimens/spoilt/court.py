@@ -47,7 +47,8 @@ class Court:
         """The outcome of one adapter on its base model and benchmark."""
         backbone, fingerprint = self._opened(base)
         asked = benchmark.common_labels([files.benchmark.labels])
-        stopped = not validation.inspect(runtime.open_snapshot(folder), backbone.base, asked).ok
+        looked_at = validation.inspect(runtime.open_snapshot(folder), backbone.base, asked)
+        stopped = not looked_at.asked([files.benchmark.task]).ok
         given = makers.assignment(folder, base, files, fingerprint=fingerprint)
         prepared = {files.benchmark.digest: self._ready(files, base)}
         found = engine.judge(given, backbone, prepared, engine.in_memory(folder), lambda stage: None)

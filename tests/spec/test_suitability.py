@@ -1,0 +1,40 @@
+"""Whether an adapter can answer the benchmarks that it is pushed against, told from its files."""
+
+import pytest
+
+from hub.spec import validation
+from hub.spec.validation import MemorySnapshot
+from tests.specimens.spec import builders as make
+
+HEADLESS = dict.fromkeys((f"{make.PREFIX}classifier.weight", f"{make.PREFIX}classifier.bias"), make.REMOVE)
+
+
+def told(task_type, *asked):
+    found = validation.inspect(MemorySnapshot(make.lora({"task_type": task_type}, HEADLESS)), None)
+    assert found.ok, found.problems
+    return found.asked(asked)
+
+
+@pytest.mark.parametrize(
+    ("task_type", "asked", "origin", "train"),
+    [
+        ("CAUSAL_LM", "text-classification", "was made for text-generation (task_type CAUSAL_LM) and ", "SEQ_CLS"),
+        ("FEATURE_EXTRACTION", "token-classification", "has task_type FEATURE_EXTRACTION and ", "TOKEN_CLS"),
+        (None, "question-answering", "", "QUESTION_ANS"),
+    ],
+)
+def test_an_adapter_without_a_head_is_told_what_it_was_made_for_what_is_asked_and_how_to_mend_it(
+    task_type, asked, origin, train
+):
+    found = told(task_type, "text-generation", asked)
+    (problem,) = found.problems
+    wanted = f"the adapter {origin}brings no head, and benchmarks of its plan need one: they are for {asked}"
+    assert (problem.code, problem.message) == ("head.none", wanted)
+    assert f'train it with a head: task_type="{train}" in PEFT, add_' in problem.hint
+    assert problem.hint.startswith("choose benchmarks for text-generation, or ") == (task_type == "CAUSAL_LM")
+    (check,) = [check for check in found.checks if check["name"] == "head"]
+    assert (check["status"], wanted in check["message"]) == ("failed", True)
+
+
+def test_where_no_benchmark_needs_a_head_none_is_missed():
+    assert told("CAUSAL_LM", "text-generation").ok and told("CAUSAL_LM").ok
