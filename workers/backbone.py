@@ -97,7 +97,7 @@ class Server:
             found = self._in_child(_judging(assignment, backbone, prepared), assignment.limits)
             self._still_frozen(backbone)
             answer = {"report": self._completed(found)}
-            self.shelf.note(backbone, found.get("wanted"))
+            self.shelf.note(backbone, found.get("wanted"), among=prepared)
             return answer
         except Cancelled:
             return {"cancelled": True}

@@ -2,7 +2,7 @@
 
 Everything here depends on the base model, its tokenizer and the benchmark, and on no adapter: token ids,
 batches, truth, the features that heads read, and the probe, as the evaluator of the ML task makes them. A forked
-child writes it to `scratch` and the backbone process reads it back, so that the process itself never parses a
+child writes it to a folder of its own and the backbone process reads it back, so that the process itself never parses a
 benchmark's data.
 """
 
@@ -56,8 +56,8 @@ def key(backbone: Backbone, benchmark: Benchmark) -> str:
 
 def cached(backbone: Backbone, benchmark: Benchmark, scratch: Path) -> Prepared | None:
     """What an earlier run has written, if it has."""
-    path = _path(backbone, benchmark, scratch)
-    if not path.exists():
+    path = scratch_files.find(folder(scratch), name_of(backbone, benchmark))
+    if path is None:
         return None
     scratch_files.used(path)
     stored = weights.mapped(path)
@@ -73,8 +73,8 @@ def cached(backbone: Backbone, benchmark: Benchmark, scratch: Path) -> Prepared 
     return Prepared(benchmark, batches, first, tensors, probed, facts["texts"], ends)
 
 
-def prepare(backbone: Backbone, files: BenchmarkFiles, scratch: Path, tell: Callable[[str], None]) -> None:
-    """Work out what `cached` gives, and write it. `tell` hears the stage."""
+def prepare(backbone: Backbone, files: BenchmarkFiles, place: Path, tell: Callable[[str], None]) -> None:
+    """Work out what `cached` gives, and write it to the folder `place` (`name_of`). `tell` hears the stage."""
     tell("benchmark")
     benchmark = files.benchmark
     rows = _rows(benchmark, files.data, benchmark.data)
@@ -85,7 +85,7 @@ def prepare(backbone: Backbone, files: BenchmarkFiles, scratch: Path, tell: Call
     tensors["facts"] = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
     if made.probe is not None:
         tensors["probe"] = torch.from_numpy(made.probe.predictions)
-    scratch_files.write(_path(backbone, benchmark, scratch), tensors)
+    scratch_files.write(place / name_of(backbone, benchmark), tensors)
 
 
 def _samples(benchmark: Benchmark, count: int) -> list[list[int]]:
@@ -103,7 +103,7 @@ def _samples(benchmark: Benchmark, count: int) -> list[list[int]]:
 
 
 def folder(scratch: Path) -> Path:
-    """Where `prepare` writes: all that its child has to write to."""
+    """Where what is ready lies: no child writes to it."""
     return scratch / "prepared"
 
 
@@ -137,5 +137,6 @@ def _unpack(ids: torch.Tensor, types: torch.Tensor, lengths: torch.Tensor) -> li
     return rows
 
 
-def _path(backbone: Backbone, benchmark: Benchmark, scratch: Path) -> Path:
-    return folder(scratch) / f"{key(backbone, benchmark)}.safetensors"
+def name_of(backbone: Backbone, benchmark: Benchmark) -> str:
+    """What the file is called that `prepare` writes."""
+    return f"{key(backbone, benchmark)}.safetensors"

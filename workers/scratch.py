@@ -1,17 +1,23 @@
-"""The files that a worker makes for itself: written whole or not at all, and no more of them than fit."""
+"""The files that a worker makes for itself: written whole or not at all, read back as they were written, no more than fit.
+
+A child writes into a folder of its own. What it is known to have made is then taken to where no child may write, under its
+name and the SHA-256 of its bytes.
+"""
 
 import contextlib
+import hashlib
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 
 _HALF = ".tmp"
-_HALF_SECONDS = 3600.0
-"""A file half written that nobody has gone on with for so long belongs to no one."""
+_LEFT_SECONDS = 3600.0
+"""A child's folder that nobody has written to for so long belongs to no one."""
 
 
 def write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
@@ -31,12 +37,43 @@ def write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
         raise
 
 
-def clear(folder: Path) -> None:
-    """Remove what `write` had begun where its process was ended, unless another worker's may be at it still."""
-    for path in folder.glob(f"*{_HALF}"):
-        with contextlib.suppress(FileNotFoundError):  # another worker's process clears, too
-            if time.time() - path.stat().st_mtime > _HALF_SECONDS:
-                path.unlink()
+@contextlib.contextmanager
+def making(folder: Path) -> Iterator[Path]:
+    """A folder for one child to write to, below `folder`; it goes with whatever was not taken, as do those that were left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=folder))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        for left in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another process clears, too
+                if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                    shutil.rmtree(left, ignore_errors=True)
+
+
+def take(made: Path, kept: Path) -> None:
+    """Move a file that a child has made, and nobody writes to any more, into the folder `kept`. What is no file stays."""
+    kept.mkdir(parents=True, exist_ok=True)
+    if made.is_symlink() or not made.is_file():
+        return
+    made.chmod(0o400)
+    os.replace(made, kept / f"{made.name}.{_sha256(made)}")
+
+
+def find(kept: Path, name: str) -> Path | None:
+    """The file that was taken under a name; None where there is none. One with other bytes than were taken is removed."""
+    for path in kept.glob(f"{name}.*"):
+        with contextlib.suppress(FileNotFoundError):  # another process tidies
+            if path.suffix == f".{_sha256(path)}":
+                return path
+            path.unlink()
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def used(path: Path) -> None:

@@ -1,13 +1,14 @@
 """What the backbone process holds from run to run: base models, benchmarks made ready for them, states of their lower layers.
 
-Each is bounded in bytes, and what was unused for longest goes first. What lies on disk is written by forked children that hold no
-upload, and mapped read-only: no run can change what the next one reads.
+Each is bounded in bytes, and what was unused for longest goes first. What lies on disk is made by forked children that hold no
+upload, each in a folder of its own, taken from there and mapped read-only: no run can change what the next one reads, and no
+benchmark what is made of another.
 """
 
 import collections
 import dataclasses
 import sys
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -129,17 +130,20 @@ class Shelf:
 
         found = benchmarks.cached(backbone, files.benchmark, self.scratch)
         if found is None:
-            self._write(files, limits, lambda tell: benchmarks.prepare(backbone, files, self.scratch, tell))
+            name = benchmarks.name_of(backbone, files.benchmark)
+            self._make(name, files, limits, lambda made, tell: benchmarks.prepare(backbone, files, made, tell))
             found = benchmarks.cached(backbone, files.benchmark, self.scratch)
-        assert found is not None, "the child that prepares it has written it"
+        if found is None:
+            raise Fault(f"nothing was made of the benchmark {files.benchmark.name}", started=False)
         engine.look_ahead(backbone, found)
         return found
 
-    def note(self, backbone: Any, wanted: Any) -> None:
-        """Remember the layers that a run asked for. Whoever says so is not believed: a number of a layer or nothing."""
+    def note(self, backbone: Any, wanted: Any, among: Collection[str]) -> None:
+        """Remember the layers that a run asked for. Whoever says so is not believed: a number of a layer or nothing, for a
+        benchmark `among` those of its own run."""
         layers = range(1, int(backbone.model.config.num_hidden_layers))
         for digest, layer in wanted.items() if isinstance(wanted, dict) else ():
-            if type(layer) is int and layer in layers and (backbone.fingerprint, digest) in self._ready:
+            if type(layer) is int and layer in layers and digest in among:
                 self._asked[backbone.fingerprint, digest, layer] += 1
 
     def _with_trunks(self, backbone: Any, found: Any, files: BenchmarkFiles, limits: Limits) -> Any:
@@ -161,30 +165,29 @@ class Shelf:
         from workers import trunk
 
         try:
-            self._write(files, limits, lambda tell: trunk.write(backbone, found, layer, self.scratch))
+            name = trunk.name_of(backbone, found, layer)
+            self._make(name, files, limits, lambda made, tell: trunk.write(backbone, found, layer, made))
         except Fault as fault:
             self._given_up.add((backbone.fingerprint, files.benchmark.digest, layer))
             print(f"the states that enter layer {layer} are not kept: {fault}", file=sys.stderr)
             return None
         return trunk.read(backbone, found, layer, self.scratch)
 
-    def _write(self, files: BenchmarkFiles, limits: Limits, work: Callable[[Tell], None]) -> None:
-        """Have a child write into the folder of what is made ready, then keep that within its bytes."""
+    def _make(self, name: str, files: BenchmarkFiles, limits: Limits, work: Callable[[Path, Tell], None]) -> None:
+        """Have a child make a file of this name, and nothing else, then keep what is ready within its bytes."""
         from workers import benchmarks, scratch
 
-        written = benchmarks.folder(self.scratch)
-        written.mkdir(parents=True, exist_ok=True)
+        kept = benchmarks.folder(self.scratch)
         read = (files.data,) if files.train is None else (files.data, files.train)
+        with scratch.making(self.scratch / "making") as made:
 
-        def done(tell: Tell) -> Message:
-            work(tell)
-            return {}
+            def done(tell: Tell) -> Message:
+                work(made, tell)
+                return {}
 
-        try:
-            self._in_child(lambda: done, limits, Reach(read, (written,), helpers=True))
-        finally:
-            scratch.clear(written)
-            scratch.tidy(written.iterdir(), DISK_BYTES)
+            self._in_child(lambda: done, limits, Reach(read, (made,), helpers=True))
+            scratch.take(made / name, kept)
+        scratch.tidy(kept.iterdir(), DISK_BYTES)
 
     def _forget(self, fingerprint: str) -> None:
         for key in self._ready:

@@ -24,21 +24,21 @@ def asked(backbone: Backbone) -> int:
     return min(layers, int(backbone.model.config.num_hidden_layers) - 1) if layers else 0
 
 
-def path(backbone: Backbone, prepared: Prepared, layer: int, scratch: Path) -> Path:
-    """Where the states that enter `layer` lie."""
-    return benchmarks.folder(scratch) / f"{benchmarks.key(backbone, prepared.benchmark)}.layer{layer}.safetensors"
+def name_of(backbone: Backbone, prepared: Prepared, layer: int) -> str:
+    """What the file of the states that enter `layer` is called."""
+    return f"{benchmarks.key(backbone, prepared.benchmark)}.layer{layer}.safetensors"
 
 
-def write(backbone: Backbone, prepared: Prepared, layer: int, scratch: Path) -> None:
-    """Compute the states that enter `layer` and keep them. Nothing may be attached."""
+def write(backbone: Backbone, prepared: Prepared, layer: int, made: Path) -> None:
+    """Compute the states that enter `layer` and write them to the folder `made`. Nothing may be attached."""
     states = torch.cat([state for cut in prepared.staged for state in predict.climb(backbone, cut, layer)], 1)
-    scratch_files.write(path(backbone, prepared, layer, scratch), {_STATES: states[0].clone()})
+    scratch_files.write(made / name_of(backbone, prepared, layer), {_STATES: states[0].clone()})
 
 
 def read(backbone: Backbone, prepared: Prepared, layer: int, scratch: Path) -> torch.Tensor | None:
     """The states [1, tokens, hidden] that enter `layer`, mapped; None where they are not kept."""
-    place = path(backbone, prepared, layer, scratch)
-    if not place.exists():
+    place = scratch_files.find(benchmarks.folder(scratch), name_of(backbone, prepared, layer))
+    if place is None:
         return None
     scratch_files.used(place)
     return weights.mapped(place)[_STATES][None]

@@ -16,6 +16,7 @@ from hub.folder import FolderSnapshot
 from hub.runtime.base import Backbone
 from hub.spec import benchmark, policy, report, validation
 from workers import benchmarks, engine
+from workers import scratch as scratch_files
 from workers.assignment import Assignment, BenchmarkFiles
 
 SPECIMENS = Path(__file__).parents[1] / "specimens"
@@ -152,7 +153,9 @@ def assignment(
 def ready(files: BenchmarkFiles, backbone: Backbone, scratch: Path) -> benchmarks.Prepared:
     """A benchmark made ready for a backbone, in this very process."""
     if benchmarks.cached(backbone, files.benchmark, scratch) is None:
-        benchmarks.prepare(backbone, files, scratch, lambda stage: None)
+        with scratch_files.making(scratch / "making") as made:
+            benchmarks.prepare(backbone, files, made, lambda stage: None)
+            scratch_files.take(made / benchmarks.name_of(backbone, files.benchmark), benchmarks.folder(scratch))
     found = benchmarks.cached(backbone, files.benchmark, scratch)
     assert found is not None
     return found

@@ -44,6 +44,7 @@ def test_what_is_computed_on_from_kept_states_has_the_same_bits(
 ) -> None:
     assert trunk.read(backbone, prepared, 1, tmp_path) is None
     trunk.write(backbone, prepared, 1, tmp_path)
+    scratch_files.take(tmp_path / trunk.name_of(backbone, prepared, 1), benchmarks.folder(tmp_path))
     states = trunk.read(backbone, prepared, 1, tmp_path)
     assert states is not None
     plain = firsts(prepared, backbone, {})
@@ -89,7 +90,7 @@ def test_runs_on_upper_layers_have_the_lower_ones_kept_from_the_third_on(
     given, kept, digests = upper(tmp_path), [], set()
     for _ in range(4):
         digests.add(process.judge(given, lambda stage: None)["result_digest"])
-        kept.append(len(list((tmp_path / "held").rglob("*.layer1.safetensors"))))
+        kept.append(len(list((tmp_path / "held").rglob("*.layer1.safetensors.*"))))
     assert kept == [0, 0, 1, 1]
     assert len(digests) == 1, "kept states change a result"
 
@@ -102,16 +103,15 @@ def test_states_that_cannot_be_kept_cost_no_run_its_verdict_and_are_tried_once(
     makers.ready(files, backbone, tmp_path / "held")
 
     def too_large(work: Any, limits: Limits, reach: Any) -> None:
-        half = benchmarks.folder(tmp_path / "held") / "killed.tmp"
-        half.write_bytes(b"half")
-        os.utime(half, (1, 1))
+        (made,) = reach.writes
+        (made / "killed.tmp").write_bytes(b"half")
         tries.append(work)
         raise Fault("out of memory")
 
     shelf = Shelf(tmp_path / "held", too_large, lambda stage: None)
     for _ in range(5):
         assert shelf.prepared(backbone, files, Limits()).trunks == {}
-        shelf.note(backbone, {files.benchmark.digest: 1})
+        shelf.note(backbone, {files.benchmark.digest: 1}, {files.benchmark.digest})
     assert len(tries) == 1
     assert not list((tmp_path / "held").rglob("*.tmp")), "what a child that was ended has left half written"
 
@@ -129,12 +129,13 @@ class Layers:
 @pytest.mark.parametrize(
     "said", [None, [], "x", {"d": 0}, {"d": 6}, {"d": -1}, {"d": True}, {"d": "3"}, {"other": 3}, {"d": [3]}]
 )
-def test_a_child_can_ask_for_nothing_but_a_layer_of_a_benchmark_that_is_held(said: Any, tmp_path: Path) -> None:
+def test_a_child_can_ask_for_nothing_but_a_layer_of_a_benchmark_of_its_run(said: Any, tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, lambda *given: None, lambda stage: None)
-    shelf._ready.put(("base:1", "d"), object(), 1)
-    shelf.note(Layers, said)
+    for held in ("d", "other"):
+        shelf._ready.put(("base:1", held), object(), 1)
+    shelf.note(Layers, said, {"d"})
     assert not shelf._asked
-    shelf.note(Layers, {"d": 3})
+    shelf.note(Layers, {"d": 3}, {"d"})
     assert shelf._asked == {("base:1", "d", 3): 1}
 
 
