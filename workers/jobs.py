@@ -17,6 +17,7 @@ from workers.celery import VALIDATE, app
 from workers.errors import Fault, LeaseLost
 from workers.process import BackboneProcess
 from workers.registry import Lease, Registry
+from workers.seat import Seat
 
 BEATS = 4
 """Heartbeats per lease."""
@@ -53,11 +54,12 @@ class Worker:
     """Claims and serves runs, one at a time, with one backbone process."""
 
     def __init__(self, name: str, given: settings.Settings) -> None:
-        self.name = name
+        self._seat = Seat(given.scratch)
+        self.name = self._seat.named(name)
         self.settings = given
         self.registry = Registry(given.endpoint, given.token)
-        self.process = BackboneProcess(given.scratch, given.isolation)
-        self._pulled = given.scratch / "runs" / name.replace("/", "_")
+        self.process = BackboneProcess(self._seat.folder, given.isolation)
+        self._pulled = self._seat.folder / "runs" / name.replace("/", "_")
         self._starting = True
         self._announced: dict[str, float] = {}
         self._stumbled = 0
@@ -129,7 +131,6 @@ class Worker:
 
     def _judged(self, lease: Lease, base: bases.Base, beating: "Heart") -> dict[str, Any]:
         _insist(base, lease.base_model)
-        scratch = self.settings.scratch
         folder = self._pulled / f"{lease.id}-{lease.run['lease_no']}"
         try:
             beating.stage = "pull"
@@ -139,7 +140,7 @@ class Worker:
                 adapter_digest=str(lease.run["adapter_digest"]),
                 base=base.folder,
                 fingerprint=base.model.fingerprint,
-                benchmarks=lease.benchmarks(scratch / "benchmarks"),
+                benchmarks=lease.benchmarks(self._seat.folder / "benchmarks"),
                 plan=lease.run["plan"],
                 base_model=lease.base_model,
                 previous=lease.previous(folder / "previous"),
