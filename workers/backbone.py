@@ -8,7 +8,8 @@ not answered; an assignment is answered by stages and one result:
     {"stage": "score glue/sst2"} ...      then one of
     {"report": {...}}                                the child finished
     {"fault": "killed by SIGSEGV while effect",      it did not, which says nothing about the adapter; `started`
-     "started": true}                                says whether the child that runs it was at work
+     "started": true, "benchmark": null}             says whether the child that runs it was at work, `benchmark` which
+                                                     one could not be made ready
     {"cancelled": true}                              because {"cancel": true} came in
 
 It dies with its parent, and its children die with it.
@@ -102,7 +103,7 @@ class Server:
         except Cancelled:
             return {"cancelled": True}
         except Fault as fault:
-            return {"fault": str(fault), "started": started and fault.started}
+            return {"fault": str(fault), "started": started and fault.started, "benchmark": fault.benchmark}
         except Exception as error:
             traceback.print_exc()
             return {"fault": f"{type(error).__name__}: {error}", "started": started}

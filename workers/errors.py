@@ -29,11 +29,12 @@ class Fault(JobError):
     """The infrastructure failed; says nothing about the adapter.
 
     `started` tells whether the adapter's child was at work: only then does the run count an attempt (of three), for
-    only then can the adapter be what kills its workers.
+    only then can the adapter be what kills its workers. `benchmark`: the digest of the one that could not be made ready,
+    where that ended its child: it counts an attempt, too, and nothing is wrong with this machine.
     """
 
-    def __init__(self, message: str, *, started: bool = True) -> None:
-        self.started = started
+    def __init__(self, message: str, *, started: bool = True, benchmark: str | None = None) -> None:
+        self.started, self.benchmark = started, benchmark
         super().__init__(message)
 
 

@@ -119,9 +119,11 @@ class Worker:
                 try:
                     report = self._judged(lease, base, beating)
                 except (Fault, OSError) as fault:
-                    well = isinstance(fault, Fault) and fault.started
+                    started = isinstance(fault, Fault) and fault.started
+                    unfit = fault.benchmark if isinstance(fault, Fault) else None
+                    well = started or unfit is not None
                     logger.warning("run %s: %s", lease.id, fault)
-                    report = unjudged(str(fault), time.monotonic() - began, started=well)
+                    report = unjudged(str(fault), time.monotonic() - began, started=started, benchmark=unfit)
                 self._deliver(lease, report)
         except LeaseLost as lost:
             logger.warning("run %s: %s", lease.id, lost)
@@ -237,8 +239,9 @@ def heart(lease: Lease) -> Iterator[Heart]:
         thread.join(timeout=2)
 
 
-def unjudged(reason: str, seconds: float, *, started: bool = True) -> dict[str, Any]:
-    """The report of a run that came to no verdict; one whose adapter was never `started` counts no attempt."""
+def unjudged(reason: str, seconds: float, *, started: bool = True, benchmark: str | None = None) -> dict[str, Any]:
+    """The report of a run that came to no verdict; one whose adapter was never `started` counts no attempt, unless a
+    benchmark of its plan is to blame."""
     return {
         "verdict": "error",
         "error": reason,
@@ -247,4 +250,5 @@ def unjudged(reason: str, seconds: float, *, started: bool = True) -> dict[str, 
         "components": [],
         "seconds": round(seconds, 3),
         "started": started,
+        **({"benchmark": f"sha256:{benchmark}"} if benchmark else {}),
     }

@@ -73,7 +73,9 @@ class BackboneProcess:
             elif "report" in message:
                 return dict(message["report"])
             elif "fault" in message:
-                raise Fault(message["fault"], started=bool(message.get("started", True)))
+                raise Fault(
+                    message["fault"], started=bool(message.get("started", True)), benchmark=message.get("benchmark")
+                )
             else:
                 raise LeaseLost("the lease is lost; the child has been ended")
         self.stop()

@@ -8,6 +8,7 @@ benchmark what is made of another.
 import collections
 import dataclasses
 import sys
+import time
 from collections.abc import Callable, Collection, Hashable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -22,6 +23,9 @@ READY_BYTES = 1 << 30
 """Token ids of benchmarks held at once."""
 DISK_BYTES = 8 << 30
 """Files of prepared benchmarks and of states in the scratch folder."""
+MOST_ENDS, REST_SECONDS = 3, 3600.0
+"""How often a benchmark may end the child that makes it ready, and the seconds that it is then left alone."""
+_UNFIT = "cannot be made ready"
 ASKED_TWICE = 2
 """How often a layer has to be asked for before the states that enter it are kept: once may be the last time."""
 
@@ -76,6 +80,8 @@ class Shelf:
         """Fingerprint -> what told, when it was last hashed, that a file of the base model was changed."""
         self._ready: Bounded[tuple[str, str]] = Bounded(READY_BYTES)
         self._asked: collections.Counter[tuple[str, str, int]] = collections.Counter()
+        self._ended: dict[str, tuple[int, float]] = {}
+        """How often what is made of a benchmark has ended its child, and when last."""
         self._given_up: set[tuple[str, str, int]] = set()
         """States that could not be kept, for lack of memory, disk or time: no run waits for a second try."""
 
@@ -130,13 +136,29 @@ class Shelf:
 
         found = benchmarks.cached(backbone, files.benchmark, self.scratch)
         if found is None:
-            name = benchmarks.name_of(backbone, files.benchmark)
-            self._make(name, files, limits, lambda made, tell: benchmarks.prepare(backbone, files, made, tell))
+            self._prepare(backbone, files, limits)
             found = benchmarks.cached(backbone, files.benchmark, self.scratch)
         if found is None:
             raise Fault(f"nothing was made of the benchmark {files.benchmark.name}", started=False)
         engine.look_ahead(backbone, found)
         return found
+
+    def _prepare(self, backbone: Any, files: BenchmarkFiles, limits: Limits) -> None:
+        """Have a benchmark made ready. One that has ended its child several times is not tried again for a while."""
+        from workers import benchmarks
+
+        name, digest = benchmarks.name_of(backbone, files.benchmark), files.benchmark.digest
+        ends, last = self._ended.get(name, (0, 0.0))
+        if ends >= MOST_ENDS and time.monotonic() - last < REST_SECONDS:
+            raise Fault(f"benchmark {files.benchmark.name} {_UNFIT}: tried {ends} times here", benchmark=digest)
+        try:
+            self._make(name, files, limits, lambda made, tell: benchmarks.prepare(backbone, files, made, tell))
+        except Fault as fault:
+            if not fault.started:
+                raise
+            self._ended[name] = (ends + 1 if ends < MOST_ENDS else 1, time.monotonic())
+            raise Fault(f"benchmark {files.benchmark.name} {_UNFIT}: {fault}", benchmark=digest) from fault
+        self._ended.pop(name, None)
 
     def note(self, backbone: Any, wanted: Any, among: Collection[str]) -> None:
         """Remember the layers that a run asked for. Whoever says so is not believed: a number of a layer or nothing, for a
@@ -182,10 +204,17 @@ class Shelf:
         with scratch.making(self.scratch / "making") as made:
 
             def done(tell: Tell) -> Message:
-                work(made, tell)
+                try:
+                    work(made, tell)
+                except OSError as error:
+                    return {"unwritten": f"{type(error).__name__}: {error}"}
                 return {}
 
-            self._in_child(lambda: done, limits, Reach(read, (made,), helpers=True))
+            told = self._in_child(lambda: done, limits, Reach(read, (made,), helpers=True))
+            if isinstance(told, dict) and "unwritten" in told:  # a full disk, say: of this machine
+                raise Fault(
+                    f"what is made of a benchmark cannot be kept: {str(told['unwritten'])[:500]}", started=False
+                )
             scratch.take(made / name, kept)
         scratch.tidy(kept.iterdir(), DISK_BYTES)
 

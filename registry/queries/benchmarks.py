@@ -7,12 +7,14 @@ from django.db.models import Q
 
 from hub.spec import benchmark as spec
 from registry.errors import NotFound
-from registry.models import Benchmark, Blob, Namespace, Visibility
+from registry.models import Benchmark, Blob, Event, Namespace, Score, Visibility
 from registry.models.benchmarks import BenchmarkQuerySet
-from registry.queries import shapes
+from registry.queries import shapes, viewers
 from registry.queries.viewers import Viewer
 
 PAGE = 200
+UNFIT = "benchmark.unfit"
+"""Kind of the event that a run has ended because this benchmark could not be made ready."""
 
 
 def visible(viewer: Viewer) -> BenchmarkQuerySet:
@@ -106,6 +108,24 @@ def shape(benchmark: Benchmark, *, sizes: Mapping[str, int] | None = None) -> sh
         "files": files,
         "created_at": benchmark.created_at,
     }
+
+
+def detail(benchmark: Benchmark, viewer: Viewer) -> shapes.BenchmarkDetail:
+    """Return a benchmark with what its owner's side should hear of it."""
+    return {**shape(benchmark), "trouble": _trouble(benchmark) if is_owners(benchmark, viewer) else None}
+
+
+def is_owners(benchmark: Benchmark, viewer: Viewer) -> bool:
+    """Whether the viewer belongs to the side that owns a benchmark."""
+    return viewer.is_admin or (benchmark.owner is not None and viewers.is_member(viewer, benchmark.owner))
+
+
+def _trouble(benchmark: Benchmark) -> shapes.Trouble | None:
+    """Return why runs could not be judged on it, unless it was scored since."""
+    told = Event.objects.filter(kind=UNFIT, subject=benchmark.name, data__digest=benchmark.pk).order_by("-pk").first()
+    if told is None or Score.objects.filter(benchmark=benchmark, run__finished_at__gt=told.at).exists():
+        return None
+    return {"at": told.at, "error": str(told.data.get("error", ""))}
 
 
 def _definition(definition: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from hub.spec.errors import Problem
 from hub.spec.words import counted
 from registry.models import Adapter, Benchmark, Namespace, Run, Visibility
-from registry.queries import viewers
+from registry.queries.benchmarks import is_owners
 from registry.queries.viewers import Viewer
 
 _Z = 1.959963984540054
@@ -32,11 +32,6 @@ def coarse(score: dict[str, Any]) -> dict[str, Any]:
     step = math.ceil(round(error / digit, 9)) * digit
     value = round(round(float(score["value"]) / step) * step, 9)
     return {"metric": score.get("metric"), "value": value, "step": round(step, 9)}
-
-
-def is_owners(benchmark: Benchmark, viewer: Viewer) -> bool:
-    """Whether the viewer belongs to the side that owns a benchmark."""
-    return viewer.is_admin or (benchmark.owner is not None and viewers.is_member(viewer, benchmark.owner))
 
 
 def spent(adapter: Adapter, benchmarks: tuple[Benchmark, ...], viewer: Viewer) -> tuple[Problem, ...]:

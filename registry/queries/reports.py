@@ -101,7 +101,8 @@ def _redacted(body: dict[str, Any], hidden: dict[str, Words], *, publishes: bool
     for key in (
         "problems",
         "result_digest",
-    ):  # the digest is of exact scores: guesses of them could be tried against it
+        "benchmark",
+    ):  # exact scores are in the digest: guesses could be tried on it
         told.pop(key, None)
     return told
 

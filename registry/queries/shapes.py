@@ -386,6 +386,18 @@ class BenchmarkShape(TypedDict):
     created_at: datetime.datetime
 
 
+class Trouble(TypedDict):
+    """Why runs could not be judged on a benchmark."""
+
+    at: datetime.datetime
+    error: str
+
+
+class BenchmarkDetail(BenchmarkShape):
+    trouble: Trouble | None
+    """For the owner's side only."""
+
+
 class PolicyShape(TypedDict):
     namespace: str
     required: list[str]

@@ -5,7 +5,8 @@ holder may write, only while the lease lasts, and each write asks for the lease 
 of two workers that believe they hold the same run, at most one is right, and the other changes nothing.
 
 An *attempt* is counted when a worker lived to report that it could not finish (at most 3). A lease that was lost
-counts as a *takeover* (at most 20), and so does an error before the adapter was started (`"started": false`).
+counts as a *takeover* (at most 20), and so does an error before the adapter was started (`"started": false`), unless the
+worker names a benchmark of the plan that cannot be made ready: no other worker would fare better.
 
 A run that is queued again pauses (`not_before`), longer each time: a broken worker that takes whatever comes would
 else use up the attempts of every run that waits before anybody has noticed.
@@ -26,6 +27,7 @@ from hub.spec.errors import Collector, Problem, SpecError
 from registry.errors import Conflict, Invalid, LeaseLost, NotFound
 from registry.models import BaseModel, Component, Run, Scope, Score, Version
 from registry.queries import runs, tokens, viewers
+from registry.queries.benchmarks import UNFIT
 from registry.queries.viewers import Viewer
 from registry.services import answers, events, evidence, outbox, revalidation
 from registry.services import tokens as secrets
@@ -300,13 +302,18 @@ def _observe(run: Run) -> None:
 def _count_attempt(run: Run, report: dict[str, Any]) -> None:
     """A worker tried and could not finish: nothing is known of the adapter. The run waits again, or ends."""
     run.error = str(report.get("error") or report.get("summary") or "the worker gave no reason")[:LONGEST_ERROR]
-    if report.get("started") is False:
+    unfit = next((row for row in runs.benchmarks_of(run) if row.pk == _bare(str(report.get("benchmark")))), None)
+    if report.get("started") is False and unfit is None:
         # Nothing of the adapter has run (its files could not be had): that tells of the hub, not of the adapter.
         _take_back(run)
         return
     run.attempt += 1
     if run.attempt >= MAX_ATTEMPTS:
         _give_up(run)
+        if unfit is not None:
+            events.record(
+                actor=run.worker, kind=UNFIT, subject=unfit.name, digest=unfit.pk, run=str(run.pk), error=run.error
+            )
     else:
         _queue_again(run, "run.attempt_failed", pause_after(run.attempt + run.takeovers))
 

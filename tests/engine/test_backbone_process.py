@@ -301,3 +301,15 @@ def test_a_child_cannot_write_files_or_start_processes(tmp_path: Path) -> None:
 def test_one_thread_computes(process: BackboneProcess, short: Assignment) -> None:
     assert process.judge(short, lambda stage: None)["environment"]["threads"] == 1
     assert torch.get_num_threads() == 1
+
+
+def test_a_benchmark_that_is_too_heavy_is_named_and_the_next_run_passes(
+    process: BackboneProcess, short: Assignment, place: Path
+) -> None:
+    good = makers.teacher(place / "heavy-good", makers.TINY)
+    files = makers.benchmark_of(place / "heavy", good, makers.TINY, rows=2000, train=0, name="tests/heavy")
+    heavy = replace(makers.assignment(good, makers.TINY, files), limits=Limits(seconds=30, memory_gb=0.0005))
+    with pytest.raises(Fault, match="benchmark tests/heavy cannot be made ready") as told:
+        process.judge(heavy, lambda stage: None)
+    assert (told.value.started, told.value.benchmark) == (False, files.benchmark.digest)
+    assert process.judge(short, lambda stage: None)["verdict"] == "passed"

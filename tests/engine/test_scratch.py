@@ -12,7 +12,9 @@ from tests.engine import hostile, makers
 from tests.engine.resident import MEANS, Place, Resident
 from workers import benchmarks, sandbox
 from workers import scratch as scratch_files
+from workers import shelf as shelves
 from workers.assignment import BenchmarkFiles, Limits
+from workers.errors import Fault
 from workers.sandbox import Reach
 from workers.shelf import Shelf, Tell
 
@@ -118,3 +120,44 @@ def test_a_judging_child_changes_nothing_of_what_is_ready(
     assert found.got == ([] if raised else [0, 1, 2])
     assert theirs.exists() == bool(raised)
     assert found.passed
+
+
+def ending(shelf_of: Path, backbone: Backbone, files: BenchmarkFiles, in_child: Any) -> Any:
+    """A shelf, and what making this benchmark ready raises on it."""
+    shelf = Shelf(shelf_of, in_child, lambda stage: None)
+
+    def ended() -> Fault:
+        with pytest.raises(Fault) as told:
+            shelf.prepared(backbone, files, LIMITS)
+        return told.value
+
+    return ended
+
+
+def test_a_benchmark_that_ends_its_child_is_named_and_left_alone_for_a_while_after_three_times(
+    files: BenchmarkFiles, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, tries = [0.0], []
+
+    def killed(*given: object) -> None:
+        tries.append(given)
+        raise Fault("killed by SIGKILL while probe")
+
+    monkeypatch.setattr(shelves.time, "monotonic", lambda: clock[0])
+    ended = ending(tmp_path / "held", backbone, files, killed)
+    for expected in (1, 2, 3, 3, 3):
+        found = ended()
+        assert found.benchmark == files.benchmark.digest and "cannot be made ready" in str(found)
+        assert len(tries) == expected
+    clock[0] = shelves.REST_SECONDS + 1
+    ended()
+    assert len(tries) == 4
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_benchmark(
+    files: BenchmarkFiles, backbone: Backbone, tmp_path: Path
+) -> None:
+    for _ in range(4):
+        found = ending(tmp_path / "held", backbone, files, lambda *given: {"unwritten": "OSError: No space left"})()
+        assert (found.started, found.benchmark) == (False, None)
+        assert "No space left" in str(found)

@@ -20,6 +20,7 @@ from workers import jobs
 from workers.assignment import Limits
 from workers.bases import Base
 from workers.errors import Fault
+from workers.process import BackboneProcess
 from workers.registry import Lease
 from workers.settings import Settings
 
@@ -83,8 +84,9 @@ def endpoint_of(registry: Registry) -> str:
     return f"http://127.0.0.1:{registry.server_address[1]}"
 
 
-def serve(registry: Registry, scratch: Path, **wanted: str) -> None:
-    """Have a worker judge the run of this registry, on a base model of which it says what is `wanted`."""
+def serve(registry: Registry, scratch: Path, **wanted: str) -> bool:
+    """Have a worker judge the run of this registry, on a base model of which it says what is `wanted`; tell whether all is
+    well with this machine."""
     endpoint = endpoint_of(registry)
     file = {
         "path": "adapter_config.json",
@@ -97,7 +99,7 @@ def serve(registry: Registry, scratch: Path, **wanted: str) -> None:
         client.wire.retry = QUICK
         lease = Lease(client, {"run": run, "token": "t", "files": [file], "benchmarks": [], "base_model": wanted})
         worker = jobs.Worker("w1", Settings(endpoint, None, "", (), scratch, Limits()))
-        worker.serve(lease, Base(makers.TINY, base_folder.read(makers.TINY)))
+        return worker.serve(lease, Base(makers.TINY, base_folder.read(makers.TINY)))
 
 
 @pytest.mark.parametrize("registry", ["cut", "busy"], indirect=True)
@@ -178,6 +180,22 @@ def test_a_full_scratch_disk_is_no_attempt_either(
     (report,) = registry.reports
     assert report["started"] is False
     assert "No space left" in report["error"]
+
+
+@pytest.mark.parametrize("registry", ["gone"], indirect=True)
+@pytest.mark.parametrize("digest", ["d" * 64, None], ids=["a benchmark", "the control: this machine"])
+def test_a_benchmark_that_cannot_be_made_ready_is_named_and_the_worker_goes_on(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digest: str | None
+) -> None:
+    def unfit(*_: object) -> None:
+        raise Fault("out of memory", started=False, benchmark=digest)
+
+    monkeypatch.setattr(Lease, "pull", lambda lease, folder: folder)
+    monkeypatch.setattr(BackboneProcess, "judge", unfit)
+    assert serve(registry, tmp_path) == (digest is not None)
+    (report,) = registry.reports
+    assert report["started"] is False
+    assert report.get("benchmark") == (f"sha256:{digest}" if digest else None)
 
 
 @pytest.mark.parametrize("registry", ["gone"], indirect=True)

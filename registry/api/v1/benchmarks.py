@@ -55,10 +55,10 @@ class BenchmarksView(View):
 
 
 class BenchmarkView(View):
-    @extend_schema(responses={200: shape(shapes.BenchmarkShape), 404: problem("No such benchmark.")})
+    @extend_schema(responses={200: shape(shapes.BenchmarkDetail), 404: problem("No such benchmark.")})
     def get(self, request: Request, name: str) -> Response:
         """One benchmark, by name or `sha256:<hex>`."""
-        return Response(questions.shape(questions.get(name, self.viewer)))
+        return Response(questions.detail(questions.get(name, self.viewer), self.viewer))
 
 
 class BenchmarkFileView(View):
