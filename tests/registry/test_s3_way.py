@@ -9,7 +9,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from hub.spec import torch_file
+from hub.spec import answers, torch_file
 from hub.spec.snapshot import MemorySnapshot
 from registry.models import ManifestFile, Original, Version
 from registry.queries import blobs
@@ -55,9 +55,9 @@ def send(started: Answer, files: dict[str, bytes], only: int | None = None) -> l
 
 
 @pytest.fixture
-def pulled(owner: Caller, base, s3: None) -> Version:
+def pulled(owner: Caller, base, s3: None, benchmark) -> Version:
     """acme/tone-bert, pushed over S3 and published."""
-    files = adapters.lora()
+    files = adapters.lora(hub={"benchmarks": ["acme/tone"]})
     started = owner.start("acme/tone-bert", files)
     assert set(send(started, files)) == {200}
     assert owner.post(f"uploads/{started['id']}/complete").status == 202
@@ -75,6 +75,13 @@ def test_what_was_sent_to_the_store_is_published_and_comes_back(anybody: Caller,
         assert answer.headers["Referrer-Policy"] == "no-referrer"
         data = httpx.get(answer.headers["Location"]).content
         assert hashlib.sha256(data).hexdigest() == file["sha256"]
+
+
+def test_what_was_answered_row_by_row_comes_from_the_store(anybody: Caller, pulled: Version) -> None:
+    (score,) = anybody.get("adapters/acme/tone-bert/versions/1/report")["components"][0]["scores"]
+    answer = anybody.get(score["answers"]["url"])
+    assert (answer.status, answer.headers["Cache-Control"]) == (302, "private, no-store")
+    assert answers.from_lines(httpx.get(answer.headers["Location"]).content) == [1, 0, 1, 0]
 
 
 @pytest.mark.parametrize("padding", [0, 9 << 20])

@@ -163,3 +163,23 @@ def test_older_adapters_answer_as_they_did_after_newer_ones_came(
         time.sleep(0.5)
     found = again()
     assert found is not None and (found["verdict"], found["same_result"], found["environment"]) == ("passed", True, {})
+
+
+def test_the_next_version_is_compared_row_by_row_with_what_the_one_before_answered(
+    shelf: Shelf, owned: client_of.Client, tmp_path: Path
+) -> None:
+    """Its answers come out of the store: for the worker, and for whoever makes the report again."""
+    from hub import evaluation
+
+    second = Path(shutil.copytree(shelf.adapter, tmp_path / "second"))
+    weights = load_file(second / "adapter_model.safetensors")
+    nearly = {key: value * 1.001 if "lora_B" in key else value for key, value in weights.items()}
+    save_file(nearly, second / "adapter_model.safetensors")
+    report = owned.push(second, "owner/judged", base=str(TINY_BASE), benchmarks=["owner/salad"], labels=["negative", "positive"], wait=True, timeout=PATIENCE)  # fmt: skip
+    (score,) = report.scores
+    assert score["change"]["against"] == shelf.report["adapter_digest"]
+    assert score["change"]["mcnemar"]["better"] + score["change"]["mcnemar"]["worse"] <= 3
+    found = evaluation.previous(owned.wire, "owner/judged", report["policy"])
+    assert found is not None and found["adapter_digest"] == shelf.report["adapter_digest"]
+    assert found["predictions"] == evaluation.published(owned.wire, "owner/judged", "1")["predictions"]
+    assert [len(said["labels"]) for said in found["predictions"].values()] == [score["n"]]
