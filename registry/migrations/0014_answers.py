@@ -1,6 +1,6 @@
 """What an adapter answered row by row: a blob of the store, where it was a column.
 
-Whoever migrates must reach the store. Stopped anywhere, nothing has changed but that bytes lie there which nobody names.
+Whoever migrates a database that holds answers must reach the store. Stopped anywhere, nothing has changed but that bytes lie there which nobody names.
 """
 
 from typing import Any
@@ -35,18 +35,17 @@ LOOKED_AT = migrations.RunSQL("SET CONSTRAINTS ALL IMMEDIATE", "SET CONSTRAINTS 
 
 def into_the_store(apps: Any, schema_editor: Any) -> None:
     score, blob = apps.get_model("registry", "Score"), apps.get_model("registry", "Blob")
-    store = open_store(settings.HUB_STORAGE)
     for row in score.objects.exclude(predictions=None).only("predictions").iterator(chunk_size=100):
         given = row.predictions["labels"] if isinstance(row.predictions, dict) else row.predictions
-        stored = store.put(answers.to_lines(given))
+        stored = open_store(settings.HUB_STORAGE).put(answers.to_lines(given))
         blob.objects.get_or_create(sha256=stored.sha256, defaults={"size": stored.size})
         score.objects.filter(pk=row.pk).update(answers_id=stored.sha256)
 
 
 def out_of_the_store(apps: Any, schema_editor: Any) -> None:
-    score, store = apps.get_model("registry", "Score"), open_store(settings.HUB_STORAGE)
+    score = apps.get_model("registry", "Score")
     for row in score.objects.exclude(answers=None).only("answers").iterator(chunk_size=100):
-        labels = answers.from_lines(store.read(row.answers_id))
+        labels = answers.from_lines(open_store(settings.HUB_STORAGE).read(row.answers_id))
         score.objects.filter(pk=row.pk).update(predictions={"labels": labels})
 
 
