@@ -94,7 +94,8 @@ class Finding:
                 "modules": len({part.module for part in component.parts}), "nbytes": component.nbytes, "sizes": self.sizes,
                 "head": component.head.num_labels if component.head else None, "labels": self.labels,
                 "names": component.generation or "of the files", "shapes_checked": component.checked,
-                "unrun": list(component.unrun), "serving": self.serving, "written_by": self.written_by,
+                "unrun": list(component.unrun), "by_library": list(component.by_library),
+                "serving": self.serving, "written_by": self.written_by,
             }  # fmt: skip
         elif self.declared[0]:
             facts |= {"method": self.declared[0], "rank": self.declared[1]}

@@ -28,7 +28,7 @@ from typing import Any
 
 from workers import pipes, sandbox, selftest, walls
 from workers.assignment import Assignment, Limits
-from workers.errors import Fault
+from workers.errors import Fault, is_memory
 from workers.sandbox import NOTHING, Child, Reach
 from workers.shelf import Message, Shelf, Tell, Work
 from workers.walls import Isolation
@@ -47,8 +47,6 @@ MOST_SAID = pipes.LARGEST - (1 << 16)
 """Bytes that a child may say in all: its report, completed here, has to fit into one message."""
 WORDS, TRACE = 500, 8000
 """Characters that are kept of a stage or a fault, and of a traceback."""
-OUT_OF_MEMORY = ("allocate memory", "not enough memory", "could not create a primitive", "bad_alloc", "bad allocation")
-"""How torch, oneDNN and the C++ library say it where no MemoryError is raised."""
 
 
 class Cancelled(Exception):
@@ -83,13 +81,9 @@ class Server:
             pipes.send(self.answers, {"fault": f"the child's result cannot be told: {error}"})
 
     def _answer(self, assignment: Assignment) -> Message:
-        from workers.checks import parity
-
         started = False
         try:
             backbone = self.shelf.backbone(assignment)
-            if assignment.parity:
-                parity.ready()
             prepared = {
                 files.benchmark.digest: self.shelf.prepared(backbone, files, assignment.limits)
                 for files in assignment.benchmarks
@@ -215,10 +209,8 @@ def _outcome(work: Callable[[Tell], Message], tell: Tell) -> Message:
         return {"result": work(tell)}
     except Fault as fault:
         return {"fault": str(fault)}
-    except MemoryError:
-        return {"fault": "out of memory"}
     except Exception as error:
-        if any(words in str(error) for words in OUT_OF_MEMORY):
+        if is_memory(error):
             return {"fault": "out of memory"}
         return {"fault": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
 
@@ -258,9 +250,10 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    from workers import engine  # noqa: F401  loads transformers and the engine once, for all children
+    from workers import engine, library  # noqa: F401  loads transformers and the engine once, for all children
 
     pipes.send(given.answers, {"ready": True})
+    library.ready()
     Server(given.commands, given.answers, given.scratch, isolation, raised).serve()
 
 

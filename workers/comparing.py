@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
+from hub.runtime import attached
 from hub.spec.benchmark import Benchmark
 from workers import statistics
 from workers.statistics import Estimate, rounded
@@ -63,7 +64,7 @@ def compared(
         "gain": _gap(yardstick, name, answers, baselines[over], seed) | {"over": over},
         "change": None,
         "claimed": None,
-        "runtime": "reference",
+        "runtime": attached.REFERENCE,
         "evidence": "ran",
     }
     if former is not None:

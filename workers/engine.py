@@ -7,7 +7,6 @@ found in order.
 
 import contextlib
 import importlib
-import posixpath
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from workers.assignment import Assignment
 from workers.checks.drift import sample
 from workers.checks.frozen import frozen
 from workers.checks.looking import Looked, look
-from workers.checks.parity import NOT_ASKED, parity
+from workers.checks.parity import ITSELF, NOT_ASKED, parity
 from workers.checks.plain import remember
 from workers.checks.tensors import DIVERGED, finite, load
 from workers.environment import environment
@@ -90,35 +89,34 @@ class Run:
             if not inspection.ok:
                 return
             self.tell("attach")
-            with load(self.backbone, component, tensors, inspection.facts.usage.get("task")) as attached:
+            config = inspection.configuration(self.snapshot, component)
+            backbone, attached = load(self.backbone, component, config, tensors, inspection.facts.usage.get("task"))
+            with attached:
                 self.tell("effect")
-                rows = predict.within(self._rows(), self.backbone.max_length - attached.taken)
-                looked = Looked(self.backbone, self.snapshot, inspection, component, tensors, attached)
+                rows = predict.within(self._rows(), backbone.max_length - attached.taken)
+                looked = Looked(backbone, self.snapshot, inspection, component, tensors, attached)
                 for seen in look(looked, rows, self.assignment.plan["gates"]):
                     self._found(seen, component)
-                ours = predict.outputs(self.backbone, rows) if self.assignment.parity else None
-                subject = self._subject(component, attached, tensors)
+                ours = predict.outputs(backbone, rows) if self.assignment.parity else None
+                subject = self._subject(backbone, component, attached, tensors)
                 for digest, prepared in self.prepared.items():
-                    self.want(digest, trunk.asked(self.backbone))
+                    self.want(digest, trunk.asked(backbone))
                     with self._refusals(component):
-                        within = prepared.within(self.backbone.max_length - attached.taken)
+                        within = prepared.within(backbone.max_length - attached.taken)
                         judged["scores"].append(self._score(component, subject, digest, within))
-            self._found(self._compared(inspection, component, tensors, rows, ours), component)
+            self._found(self._compared(component, config, tensors, rows, ours), component)
 
     def _compared(
         self,
-        inspection: Inspection,
         component: Component,
+        config: bytes,
         tensors: Mapping[str, torch.Tensor],
         rows: Batch,
         ours: Outputs | None,
     ) -> Finding:
         """What the library that wrote the adapter answers to the rows that we have answered."""
-        if ours is None:
-            return Finding("parity", "skipped", NOT_ASKED)
-        path = posixpath.join(component.folder, "adapter_config.json")
-        served = {found.path: found.data for found in inspection.rewritten}
-        config = served.get(path) or self.snapshot.read(path, 0, self.snapshot.files.get(path, 0))
+        if component.by_library or ours is None:
+            return Finding("parity", "skipped", ITSELF if component.by_library else NOT_ASKED)
         return parity(self.backbone, component, config, tensors, ours, rows)
 
     def _rows(self) -> Batch:
@@ -134,10 +132,12 @@ class Run:
             found = refused.problem
             self._note(found.check, "failed", component, found.message, found.hint, refused.evidence)
 
-    def _subject(self, component: Component, attached: Attached, tensors: Mapping[str, torch.Tensor]) -> Subject:
+    def _subject(
+        self, backbone: Backbone, component: Component, attached: Attached, tensors: Mapping[str, torch.Tensor]
+    ) -> Subject:
         head = self._head(component, tensors)
         gates, plain = self.assignment.plan["gates"], lambda: _switched_off(attached)
-        return Subject(self.backbone, head, self._declared(component), plain, gates, self.tell)
+        return Subject(backbone, head, self._declared(component), plain, gates, self.tell, attached.runtime)
 
     def _head(self, component: Component, tensors: Mapping[str, torch.Tensor]) -> Any:
         if component.head is not None:
@@ -161,6 +161,7 @@ class Run:
             raise Rejected("head", f"{name}: {error}", RELABEL) from error
         except FloatingPointError as error:
             raise Rejected("finite", f"{name}: {error}", DIVERGED) from error
+        outcome.score["runtime"] = subject.runtime
         outcome.score["gates"] = policy.decide(outcome.score, self.assignment.plan["gates"])
         self._keep(digest, component, prepared, outcome)
         return dict(outcome.score)

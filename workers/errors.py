@@ -11,6 +11,14 @@ from typing import Any
 
 from hub.spec.errors import Problem
 
+OUT_OF_MEMORY = ("allocate memory", "not enough memory", "could not create a primitive", "bad_alloc", "bad allocation")
+"""How torch, oneDNN and the C++ library say it where no MemoryError is raised."""
+
+
+def is_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
+
 
 class JobError(Exception):
     """The root: everything that a worker raises on purpose."""

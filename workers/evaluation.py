@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from hub.runtime import predict
+from hub.runtime.attached import REFERENCE
 from hub.runtime.base import Backbone
 from hub.runtime.predict import Batch, Encoded, Pooled, Trunks
 from hub.spec import tasks
@@ -97,6 +98,8 @@ class Subject:
     """What the plan asks of a score."""
     tell: Callable[[str], None] = lambda stage: None
     """Hears what is known before the end."""
+    runtime: str = REFERENCE
+    """Whose arithmetic it is."""
 
 
 @dataclass(frozen=True)

@@ -128,8 +128,9 @@ def _told(finding: Finding, full: bool) -> list[str]:
     ]
     if full:
         texts += [f"  · {engine}: {need}" for engine, need in finding.serving.items() if need]
-        unrun = finding.component.unrun if finding.component is not None else ()
-        texts += [f"  · not judged yet: {reason}" for reason in unrun[:2]]
+        if component := finding.component:
+            texts += [f"  · not judged yet: {reason}" for reason in component.unrun[:2]]
+            texts += [f"  · only {component.library} runs it: {what}" for what in component.by_library[:2]]
     return texts
 
 

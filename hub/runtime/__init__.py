@@ -89,6 +89,11 @@ def _chosen(snapshot: Snapshot, backbone: Backbone, folder: str) -> Component:
     if folder not in found:
         names = ", ".join(sorted(name or "(root)" for name in found)) or "none"
         raise errors.NotFound(f"no adapter in {folder or 'the root of the snapshot'}; there is: {names}")
+    if reasons := found[folder].by_library:
+        raise errors.HubError(
+            f"this hub's own runtime does not run {reasons[0]}",
+            hint="load it with the library that wrote it: peft.PeftModel.from_pretrained(model, folder)",
+        )
     return found[folder]
 
 

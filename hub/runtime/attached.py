@@ -9,6 +9,8 @@ import torch
 from hub import errors
 from hub.runtime.merging import Layer
 
+REFERENCE = "reference"
+"""This hub's own runtime."""
 _WHICH = 'say {"usage": {"task": 0}} in hub.json; in Python model.adapter.answer_for(0), or task_ids in the call'
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 
@@ -21,6 +23,9 @@ def token_wise(hook: Hook) -> Hook:
 
 class Attached:
     """An adapter on a backbone. Leaving the context takes it off; `enabled` switches it."""
+
+    runtime = REFERENCE
+    """Whose arithmetic it is, as a report's scores name it."""
 
     def __init__(self, every: frozenset[str]) -> None:
         self.consumed: frozenset[str] = frozenset()

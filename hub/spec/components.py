@@ -86,8 +86,8 @@ class Component:
     """One adapter in a snapshot.
 
     `parameters` counts what was trained in the parts, `head_parameters` the head, `saved_parameters` the overlays (whole
-    modules and biases); `nbytes` are the bytes of each of the three in the files, and those `copied` from the base model. `unrun`: why this hub cannot run it, empty
-    where it can. `checked`: whether shapes were held against equations. `generation`: the library whose new module names the
+    modules and biases); `nbytes` are the bytes of each of the three in the files, and those `copied` from the base model. `unrun`: why nobody here can run it, empty
+    where somebody can. `by_library`: why only the library that wrote it can, empty where this hub's own runtime does. `checked`: whether shapes were held against equations. `generation`: the library whose new module names the
     file uses, empty where they are the published files'. `aside`: tensors that are copies of others and mean nothing. `fused`: the adapters
     that a fusion attends to, each with weights of its own.
     """
@@ -106,6 +106,7 @@ class Component:
     saved_parameters: int = 0
     nbytes: dict[str, int] = dataclasses.field(default_factory=dict)
     unrun: tuple[str, ...] = ()
+    by_library: tuple[str, ...] = ()
     checked: bool = True
     generation: str = ""
     aside: tuple[str, ...] = ()
@@ -150,6 +151,7 @@ class Component:
                 **_known(cls, value),
                 "parts": tuple(Part.from_json(part) for part in value["parts"]),
                 "unrun": tuple(value.get("unrun", ())),
+                "by_library": tuple(value.get("by_library", ())),
                 "aside": tuple(value.get("aside", ())),
                 "fused": tuple(cls.from_json(item) for item in value.get("fused", ())),
                 "head": None if head is None else Head.from_json(head),
@@ -175,6 +177,7 @@ class Source:
     head_tensors: tuple[Tensor, ...] = ()
     notices: list[str] = dataclasses.field(default_factory=list)
     unrun: list[errors.Problem] = dataclasses.field(default_factory=list)
+    by_library: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def model_type(self) -> str | None:
@@ -190,6 +193,11 @@ class Source:
         problem = errors.Problem(code, where, message, hint, check)
         if problem not in self.unrun:
             self.unrun.append(problem)
+
+    def leave_to_library(self, what: str) -> None:
+        """Note what only the library that wrote an adapter runs: a worker that has it lets it run there."""
+        if what not in self.by_library:
+            self.by_library.append(what)
 
     def tensor_problem(
         self, code: str, message: str, hint: str = "", *, check: str = "shapes", where: str = ""

@@ -68,6 +68,12 @@ class Inspection:
         found = {component.task for component in self.components}
         return found.pop() if len(found) == 1 else None
 
+    def configuration(self, files: Snapshot, component: Component) -> bytes:
+        """A component's configuration as a hub serves it: rebuilt from an allow-list, the sent bytes where they say the same."""
+        path = snapshot.config_of(component.folder, files.files)
+        served = {found.path: found.data for found in self.rewritten}
+        return served.get(path) or snapshot.whole(files, path, documents.MAX_BYTES)
+
     def against(self, labels: tuple[str, ...] | None, *, named: bool = True) -> Inspection:
         """The same with every head held against a benchmark's labels (by class index; None: not known).
 

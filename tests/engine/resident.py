@@ -85,6 +85,24 @@ class Resident:
         `prepare` is called in the resident process before. What the attack returns is what it got. `honest` says
         whether another run is judged afterwards.
         """
+
+        def work() -> list[Any]:
+            prepare()
+            return self._serve(attack, place, sandbox.means() if raised is None else raised, limits, honest)
+
+        told = self._forked(work)
+        return Outcome(*(told or [{}, {}]), lived=bool(told))
+
+    def answers(self, *runs: Assignment) -> list[dict[str, Any]]:
+        """What it answers to real runs, one after another, each in a child behind all walls that this kernel has."""
+
+        def work() -> list[Any]:
+            server = self._server(sandbox.means())
+            return [server._answer(run) for run in runs]
+
+        return self._forked(work)
+
+    def _forked(self, work: Callable[[], list[Any]]) -> list[Any]:
         reading, writing = os.pipe()
         pid = os.fork()
         if not pid:
@@ -92,8 +110,7 @@ class Resident:
             try:
                 os.setpgid(0, 0)
                 os.close(reading)
-                prepare()
-                told = self._serve(attack, place, sandbox.means() if raised is None else raised, limits, honest)
+                told = work()
                 with os.fdopen(writing, "w") as pipe:
                     pipe.write(json.dumps(told) + "\n")
                 status = 0
@@ -103,18 +120,13 @@ class Resident:
                 os._exit(status)
         os.close(writing)
         said = self._heard(reading)
-        lived = bool(said)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        told = json.loads(said or "[{}, {}]")
-        return Outcome(*told, lived=lived)
+        return list(json.loads(said or "[]"))
 
     def _serve(self, attack: Attack, place: Place, raised: Collection[str], limits: Limits, honest: bool) -> list[Any]:
-        sandbox.adopt_orphans()
-        commands, _kept_open = os.pipe()
-        server = Server(commands, os.open(os.devnull, os.O_WRONLY), self.scratch, walls.found(()), raised)
-        server.shelf._bases.put(self.backbone.fingerprint, self.backbone, 0)
+        server = self._server(raised)
         usual, mine = engine.judge, os.getpid()
 
         def hostile(assignment: Any, backbone: Any, prepared: Any, snapshot: Any, tell: Any, *_: Any) -> dict[str, Any]:
@@ -125,6 +137,13 @@ class Resident:
         answer = server._answer(replace(self.honest, limits=limits))
         engine.judge = usual
         return [answer, server._answer(self.honest) if honest else {}]
+
+    def _server(self, raised: Collection[str]) -> Server:
+        sandbox.adopt_orphans()
+        commands, _kept_open = os.pipe()
+        server = Server(commands, os.open(os.devnull, os.O_WRONLY), self.scratch, walls.found(()), raised)
+        server.shelf._bases.put(self.backbone.fingerprint, self.backbone, 0)
+        return server
 
     @staticmethod
     def _heard(reading: int) -> bytes:

@@ -172,7 +172,8 @@ def test_a_fusion_is_one_adapter_whose_every_tensor_is_at_work(bases: Path, tmp_
     assert (component.folder, [item.folder for item in component.fused]) == ("a,b,c", ["a", "b", "c"])
     assert Component.from_json(json.loads(json.dumps(component.to_json()))) == component
     tensors = runtime.tensors_of(snapshot, component)
-    with checks.load(backbone, component, tensors) as attached:
+    _, attached = checks.load(backbone, component, b"", tensors)
+    with attached:
         found = checks.applied(component, attached, tensors)
     assert found.status == "passed", found.message
     assert runtime.rehash(backbone) == backbone.base.fingerprint

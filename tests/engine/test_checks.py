@@ -224,7 +224,8 @@ def test_what_the_base_model_says_is_the_same_whether_it_was_ready_or_not(
 def test_layers_are_told_alike_with_the_adapter_on_and_off(save_lora: SaveLora, backbone: Backbone) -> None:
     snapshot = engine.in_memory(save_lora())
     (component,) = validation.inspect(snapshot, backbone.base).components
-    with load(backbone, component, runtime.tensors_of(snapshot, component)) as attached:
+    _, attached = load(backbone, component, b"", runtime.tensors_of(snapshot, component))
+    with attached:
         on = merge.merge(backbone, attached)
         attached.enabled = False
         assert merge.merge(backbone, attached) == on

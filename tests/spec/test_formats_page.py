@@ -48,7 +48,7 @@ def peft():
         )
         numbers = ", ".join(f"{knob.symbol} = `{knob.key}`" for knob in row.knobs)
         shapes = "refused" if row.refused else "checked" if row.checked else "not checked"
-        runs = "yes" if row.name in peft.RUNS else "no"
+        runs = "yes" if row.name in peft.RUNS else "by PEFT" if row.name in peft.BY_LIBRARY else "no"
         yield f"| `{row.type}` | {row.title} | {shapes} | {runs} | {told} | {numbers} |"
 
 

@@ -47,6 +47,21 @@ def test_what_is_understood_but_not_run_is_no_fault_of_the_files(name, base):
     assert any(words in reason for reason in component.unrun)
 
 
+@pytest.mark.parametrize("name", bad.BY_LIBRARY)
+def test_what_only_the_library_runs_is_to_be_run_and_says_so(name):
+    files, words = bad.BY_LIBRARY[name]
+    found = inspect(files)
+    assert found.ok, [str(problem) for problem in found.problems]
+    (component,) = found.components
+    assert component.unrun == () and any(words in what for what in component.by_library)
+    assert validation.Component.from_json(component.to_json()) == component
+
+
+def test_llama_adapter_on_a_base_that_peft_has_none_for_is_run_by_nobody(base):
+    files, _ = bad.BY_LIBRARY["LLaMA-Adapter"]
+    assert "nobody runs LLaMA-Adapter on bert" in str(inspect(files, base).problems)
+
+
 @pytest.mark.parametrize("name", bad.ALL)
 def test_every_problem_is_counted_in_a_check(name, base):
     found = inspect(bad.ALL[name][0], base)

@@ -42,11 +42,12 @@ def look(looked: Looked, rows: Batch, gates: Mapping[str, Any]) -> Iterator[Find
     `rows` are looked at for an effect, `gates` are those of the plan.
     """
     backbone, component, attached, tensors = looked.backbone, looked.component, looked.attached, looked.tensors
-    yield loaded(component)
+    yield loaded(component, attached)
     yield applied(component, attached, tensors)
     yield tokenizer(backbone, looked.snapshot, component, tensors)
     yield head(backbone, component, tensors)
-    asked = invoked(backbone, rows, looked.inspection.facts.usage)
+    tokens = component.config.get("alora_invocation_tokens") or ()
+    asked = invoked(backbone, rows, looked.inspection.facts.usage, tokens)
     yield effect(backbone, component, attached, tensors, asked, policy.run_gate("min_effect", gates))
     yield merge(backbone, attached)
     short = predict.within(sample(backbone), backbone.max_length - attached.taken)

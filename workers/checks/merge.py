@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from hub.runtime.attach import Attached
+from hub.runtime.attached import REFERENCE, Attached
 from hub.runtime.base import Backbone
 from hub.runtime.merging import Layer
 from hub.spec.words import counted
@@ -28,6 +28,8 @@ UNMERGED = "load it unmerged, or merge in float32; a larger scale or a longer tr
 
 def merge(backbone: Backbone, attached: Attached) -> Finding:
     """Sizes of the merged deltas by layer, and what is lost of them in bfloat16. Never fails."""
+    if attached.runtime != REFERENCE:
+        return Finding("merge", "skipped", f"{attached.runtime} runs this adapter, and merges nothing")
     found = list(_layers(backbone, attached))
     if not found:
         return Finding("merge", "skipped", "nothing of this adapter is merged into weights")

@@ -8,7 +8,6 @@ from here. Equal means within 1e-5 of the largest number + 1e-6, and no answer a
 
 import json
 from collections.abc import Mapping
-from importlib import util
 from typing import Any
 
 import torch
@@ -18,23 +17,14 @@ from hub.runtime import heads
 from hub.runtime.base import Backbone
 from hub.runtime.predict import Batch, Outputs
 from hub.spec.components import Component
+from workers import library
 from workers.ledger import Finding, significant
 
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
-MOST_PARAMETERS = 250_000_000
-"""Above this no second base model is made."""
+ITSELF = "the library that wrote it ran it"
 NOT_ASKED = "not asked: this worker compares with no library (HUB_PARITY)"
 
 Tensors = Mapping[str, torch.Tensor]
-
-
-def ready() -> bool:
-    """Have PEFT imported, before the walls are up; False where it is not installed."""
-    if util.find_spec("peft") is None:
-        return False
-    import peft  # noqa: F401
-
-    return True
 
 
 def parity(
@@ -72,13 +62,9 @@ def _cannot(backbone: Backbone, component: Component) -> str:
         return f"what the library {component.library} writes is compared with no library here"
     if component.head is not None and component.task != "text-classification":
         return f"heads for {component.task} are compared with no library here"
-    if util.find_spec("peft") is None:
-        return "the library peft is not installed here"
     if backbone.dtype != "float32":
         return f"the base model is in {backbone.dtype}: sums differ by rounding"
-    if backbone.base.parameters > MOST_PARAMETERS:
-        return f"the base model is too large for a second copy ({backbone.base.parameters} parameters)"
-    return ""
+    return library.cannot(backbone)
 
 
 def _asked(

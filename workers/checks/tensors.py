@@ -6,11 +6,12 @@ import torch
 
 from hub import errors, runtime
 from hub.runtime import weights
-from hub.runtime.attach import Attached
+from hub.runtime.attached import REFERENCE, Attached
 from hub.runtime.base import Backbone
 from hub.spec.components import Component
 from hub.spec.snapshot import Snapshot
 from hub.spec.words import counted
+from workers import library
 from workers.errors import Rejected
 from workers.ledger import LISTED, Finding, listed
 
@@ -34,25 +35,34 @@ def finite(snapshot: Snapshot, component: Component) -> tuple[dict[str, torch.Te
     return tensors, Finding("finite", "passed", counted(len(tensors), "tensor"), evidence={"tensors": len(tensors)})
 
 
-def load(backbone: Backbone, component: Component, tensors: Tensors, task: object = None) -> Attached:
-    """The component on the backbone, to answer for one of its tasks where it has several (`usage.task` in hub.json).
+def load(
+    backbone: Backbone, component: Component, config: bytes, tensors: Tensors, task: object = None
+) -> tuple[Backbone, Attached]:
+    """The component on the backbone, to answer for one of its tasks where it has several (`usage.task` in hub.json): (the
+    backbone that answers with it, a copy where only the library that wrote it runs it; the adapter). `config`: as it is served.
     Raises Rejected where the two do not go together."""
+    wanted = _of_adapter(component, tensors)
     try:
-        attached = runtime.attach(backbone, component, _of_adapter(component, tensors))
+        if component.by_library:
+            return library.lend(backbone, component, config, wanted)
+        attached = runtime.attach(backbone, component, wanted)
         if attached.tasks > 1:
             attached.answer_for(task)
     except errors.HubError as error:
         raise Rejected("load", error.message, error.hint) from error
-    return attached
+    return backbone, attached
 
 
-def loaded(component: Component) -> Finding:
-    """What has been put on the backbone, by kind of part."""
+def loaded(component: Component, attached: Attached) -> Finding:
+    """What has been put on the backbone, by kind of part, and who computes with it."""
     kinds: dict[str, int] = {}
     for part in component.parts:
         kinds[part.kind] = kinds.get(part.kind, 0) + 1
     told = ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
-    return Finding("load", "passed", f"{component.method}: {told}", evidence={"parts": kinds})
+    if attached.runtime == REFERENCE:
+        return Finding("load", "passed", f"{component.method}: {told}", evidence={"parts": kinds})
+    message = f"{component.method}: {told}; run by {attached.runtime}: {', '.join(component.by_library)}"
+    return Finding("load", "passed", message, evidence={"parts": kinds, "runtime": attached.runtime})
 
 
 def applied(component: Component, attached: Attached, tensors: Tensors) -> Finding:

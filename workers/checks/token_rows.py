@@ -1,7 +1,7 @@
 """The rows that an adapter is looked at with, before anything is scored."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,17 +13,20 @@ INVOCATION = "invocation"
 """Key of the `usage` block of hub.json: the words that an adapter waits for before it does anything."""
 
 
-def invoked(backbone: Backbone, batch: Batch, usage: Mapping[str, Any]) -> Batch:
-    """The same rows, each ending in the words that switch the adapter on; as they are where `usage` names none.
+def invoked(backbone: Backbone, batch: Batch, usage: Mapping[str, Any], tokens: Sequence[int] = ()) -> Batch:
+    """The same rows, each ending in the words that switch the adapter on, or in the `tokens` that its configuration names
+    (aLoRA) where `usage` names no words; as they are where neither does.
 
     The words stand behind a row's own tokens and before those that the tokenizer closes a text with. A row that would be
     longer than the base model takes loses tokens before them.
     """
     words = usage.get(INVOCATION)
-    if not isinstance(words, str) or not words.strip():
-        return batch
     tokenizer = backbone.tokenizer
-    said = tokenizer(words, add_special_tokens=False)["input_ids"][: backbone.max_length // 2]
+    if isinstance(words, str) and words.strip():
+        tokens = tokenizer(words, add_special_tokens=False)["input_ids"]
+    if not tokens:
+        return batch
+    said = list(tokens[: backbone.max_length // 2])
     closing = _closing(tokenizer)
     rows = []
     for ids, types in alone(batch):

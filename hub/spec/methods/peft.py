@@ -34,7 +34,9 @@ RUNS = frozenset(
      "multitask_prompt_tuning", "prefix_tuning", "cpt", "cartridge", "beft", "hira", "glora", "peanut", "pvera", "supertuning", "unilora", "waveft",
      "deft", "osf", "psoft", "tinylora", "frod", "poly", "lily"}
 )  # fmt: skip
-"""Methods that `hub.runtime` runs; all else is understood only."""
+"""Methods that `hub.runtime` runs."""
+BY_LIBRARY = frozenset({"adaption_prompt"})
+"""Methods that PEFT runs for a worker; all else is understood only."""
 
 
 def read(source: components.Source) -> components.Component | None:
@@ -47,6 +49,7 @@ class _Reader:
         self.source, self.row, self.base = source, row, source.base
         self.settings = peft_config.read(source, row)
         self.reckoned = peft_reckoning.read(source, row)
+        peft_reckoning.check_invocation(source, self.reckoned)
         self.modules = Modules(source, self.settings)
         self.shared: layout.Symbols = {}
         self.blocks = any(item.kind == "block" for item in row.forms)
@@ -391,7 +394,9 @@ class _Reader:
         """Note what of this adapter the hub understands and does not run."""
         source = self.source
         kinds = {part.kind for part in self.parts}
-        if self.row.name not in RUNS:
+        if self.row.name in BY_LIBRARY:
+            peft_blocks.say_who_runs(source, self.row.title)
+        elif self.row.name not in RUNS:
             message = f"this hub does not run {self.row.title} yet: {_WHY_NOT.get(self.row.name, 'it waits its turn')}"
             source.not_run(
                 "method.unsupported",
@@ -403,8 +408,7 @@ class _Reader:
             peft_reckoning.say_what_is_not_run(source, self.row, self.parts)
             for kind in sorted(kind for kind in kinds if kind.endswith(".experts")):
                 place = kind.partition(".")[2]
-                message = f"this hub does not run {self.row.title} on {_PLACES.get(place, place)} yet"
-                source.not_run("tensors.unsupported", source.weights, message, check="shapes")
+                source.leave_to_library(f"{self.row.title} on {_PLACES.get(place, place)}")
         if self.base is not None and not families.of(self.base.model_type).runs:
             message = f"this hub does not run adapters on {self.base.model_type or 'such base models'} yet"
             source.not_run(
@@ -442,6 +446,7 @@ class _Reader:
                 ),
             },
             unrun=tuple(str(problem) for problem in self.source.unrun),
+            by_library=tuple(self.source.by_library),
             checked=self.row.checked,
             generation=self.modules.generation,
             aside=self.aside,
@@ -487,7 +492,6 @@ class _Reader:
 
 _WHY_NOT = {
     "xlora": "its experts lie in folders of their own, and are mixed by a pass of the base model before the one that answers",
-    "adaption_prompt": "its gate stands inside the attention of a decoder, behind the softmax",
     "adamss": "how a module is cut into subspaces follows from a clustering of the base model's weights, and is in no file",
 }
 """Why a method that is understood is not run."""

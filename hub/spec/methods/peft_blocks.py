@@ -9,7 +9,19 @@ from hub.spec.methods.layout import Symbols
 
 # what a block's name is in PEFT's table of model types -> the module in it that reads the prompt
 _READERS = {"self_attn": "k_proj", "attn": "c_attn"}
+_FAMILIES = frozenset({"llama", "mistral", "gpt2"})
+"""Model types on which PEFT 0.21 has it."""
 _ANOTHER_BASE = "is this the base model the adapter was trained on?"
+
+
+def say_who_runs(source: components.Source, title: str) -> None:
+    """Note that PEFT runs it, on the base models that it has it for: its gate stands inside the attention, behind the softmax."""
+    if source.base is None or source.model_type in _FAMILIES:
+        source.leave_to_library(title)
+        return
+    where, known = f"{source.config_path}: peft_type", ", ".join(sorted(_FAMILIES))
+    message = f"nobody runs {title} on {source.model_type or 'such base models'}: PEFT has it on {known}"
+    source.not_run("method.unsupported", where, message)
 
 
 def exists(source: components.Source, block: str, key: str) -> bool:

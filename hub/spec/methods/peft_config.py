@@ -38,14 +38,10 @@ _ALPHA_OR_NOT = frozenset({"deft", "supertuning"})
 """Methods whose alpha may be null: nothing is scaled."""
 OFF: tuple[Any, ...] = (None, False, "", [], {})
 """Values that say nothing."""
-# key -> what it is: understood, and not run here yet
-_NOT_RUN: dict[str, str] = {
-    "target_parameters": "target_parameters",
+# key -> what it is: run by PEFT for a worker, in LoRA, and nowhere else
+_BY_LIBRARY: dict[str, str] = {
+    "target_parameters": "LoRA on parameters (target_parameters)",
     "alora_invocation_tokens": "aLoRA (alora_invocation_tokens)",
-}
-_WHY_NOT: dict[str, str] = {
-    "target_parameters": "what it adapts may be no layer's weight, as a stack of experts, and only weights of layers are merged here",
-    "alora_invocation_tokens": "it adapts a row from its invocation tokens on, and no layer here is told where those stand",
 }
 # key -> what it is: run where the method has it, and nowhere else
 _OF_SOME: dict[str, str] = {
@@ -74,7 +70,7 @@ _SET_ASIDE = frozenset(
     {"peft_type", "peft_version", "inference_mode", "revision", "base_model_name_or_path", "auto_mapping"}
 )
 
-COMMON = frozenset(_READ | _SET_ASIDE | set(_NEVER) | set(_NOT_RUN) | set(_OF_SOME))
+COMMON = frozenset(_READ | _SET_ASIDE | set(_NEVER) | set(_BY_LIBRARY) | set(_OF_SOME))
 """Keys that are judged for every method."""
 
 
@@ -196,11 +192,17 @@ def _judge_features(source: components.Source, layout: Layout) -> None:
     for key, what in _NEVER.items():
         if source.config.get(key) not in OFF:
             source.config_problem("unsupported", key, f"this hub does not run {what} yet")
-    for key, what in (_NOT_RUN | {key: what for key, what in _OF_SOME.items() if key not in layout.keys}).items():
-        if source.config.get(key) not in OFF:
-            why = f": {_WHY_NOT[key]}" if key in _WHY_NOT else ""
-            message = f"this hub does not run {what} yet{why}"
-            source.not_run("config.unsupported", f"{source.config_path}: {key}", message)
+    for key, what in {**_BY_LIBRARY, **_OF_SOME}.items():
+        if source.config.get(key) in OFF or (key in _OF_SOME and key in layout.keys):
+            continue
+        where = f"{source.config_path}: {key}"
+        if key not in _BY_LIBRARY or layout.name != "lora":
+            source.not_run("config.unsupported", where, f"this hub does not run {what} yet")
+        elif key == "alora_invocation_tokens" and source.config.get("task_type") != "CAUSAL_LM":
+            message = f"nobody runs {what} but for task_type CAUSAL_LM: PEFT looks for its tokens in no other model"
+            source.not_run("config.unsupported", where, message)
+        else:
+            source.leave_to_library(what)
 
 
 def _judge_keys(source: components.Source, layout: Layout) -> None:

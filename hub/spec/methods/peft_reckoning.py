@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hub.spec import components, documents
@@ -61,6 +61,7 @@ _SWITCHES = ("apply_GS", "block_share", "coft", "decompose_both", "fan_in_fan_ou
 KINDS: dict[str, _Kind] = {
     **dict.fromkeys(_SWITCHES, _FLAG),
     "ab_svd_init": _word("psoft_init", "pissa_init"),
+    "alora_invocation_tokens": _Kind(f"a list of at most {MOST_TOKENS} token numbers", _is_rows),
     "act_fn": _word("gelu", "gelu_new", "leaky_relu", "linear", "mish", "relu", "sigmoid", "silu", "swish", "tanh"),
     "cayley_neumann_eps": _number(1e3),
     "decomposition_method": _word("relu", "qr"),
@@ -92,24 +93,43 @@ KINDS: dict[str, _Kind] = {
 
 
 _NOT_RUN: dict[tuple[str, str], tuple[tuple[Any, ...], str]] = {
-    ("waveft", "wavelet_family"): (("db1", "haar"), "WaveFT with other wavelets than Haar's (wavelet_family)"),
     ("pvera", "sample_at_inference"): ((False,), "PVeRA that answers at random (sample_at_inference)"),
     ("poly", "poly_type"): (("poly",), "other routers of Poly (poly_type)"),
 }
 """(method, key) -> (values that are run, what others are)."""
+_BY_LIBRARY: dict[tuple[str, str], tuple[tuple[Any, ...], str]] = {
+    ("waveft", "wavelet_family"): (("db1", "haar"), "WaveFT with other wavelets than Haar's (wavelet_family)"),
+}
+"""The same of what only PEFT runs."""
 
 
 def say_what_is_not_run(source: components.Source, layout: Layout, parts: list[components.Part]) -> None:
     """Note variants of a method whose tensors are understood and whose arithmetic is another one, or not in the file."""
-    for (method, key), (values, what) in _NOT_RUN.items():
+    for key, what in _others(source, layout, _NOT_RUN):
+        source.not_run("config.unsupported", f"{source.config_path}: {key}", f"this hub does not run {what}")
+    for _, what in _others(source, layout, _BY_LIBRARY):
+        source.leave_to_library(what)
+    if layout.name == "unilora" and not any(part.module for part in parts):
+        source.leave_to_library("UniLoRA whose file does not say where its numbers go (save_indices=True writes it)")
+
+
+def _others(
+    source: components.Source, layout: Layout, table: dict[tuple[str, str], tuple[tuple[Any, ...], str]]
+) -> Iterator[tuple[str, str]]:
+    """(key, what it makes of the method) of each key in a table whose value is none of those that are run."""
+    for (method, key), (values, what) in table.items():
         value = source.config.get(key)
         if method == layout.name and value is not None and value not in values:
-            source.not_run("config.unsupported", f"{source.config_path}: {key}", f"this hub does not run {what}")
-    if layout.name == "unilora" and not any(part.module for part in parts):
-        message = (
-            "this hub cannot run this UniLoRA: its file does not say which number of the vector each layer takes where"
-        )
-        source.not_run("tensors.missing", source.weights, message, "save it with save_indices=True", "shapes")
+            yield key, what
+
+
+def check_invocation(source: components.Source, reckoned: dict[str, Any]) -> None:
+    """The tokens that invoke an aLoRA are some of the base model's."""
+    words = source.base.sizes["vocab"] if source.base else 0
+    strange = [token for token in reckoned.get("alora_invocation_tokens", ()) if words and token >= words]
+    if strange:
+        message = f"names token {strange[0]}, and the base model has {words}"
+        source.config_problem("type", "alora_invocation_tokens", message, "is this the base model it was trained on?")
 
 
 def read(source: components.Source, layout: Layout) -> dict[str, Any]:

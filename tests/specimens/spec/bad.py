@@ -11,6 +11,8 @@ from tests.specimens.spec.builders import PREFIX, REMOVE
 _QUERY = f"{PREFIX}bert.encoder.layer.0.attention.self.query"
 _HEAD = (f"{PREFIX}classifier.weight", f"{PREFIX}classifier.bias")
 _UNCHECKED = {f"{_QUERY}.adamss_A": (4,)}
+_SCALED = {"target_modules": ["query"], "feedforward_modules": []}
+_IA3 = {f"{PREFIX}bert.encoder.layer.{layer}.attention.self.query.ia3_l": (8, 1) for layer in range(make.LAYERS)}
 _NO_HEAD = dict.fromkeys(_HEAD, REMOVE)
 # inert: opcodes that would make a folder, never run here
 PICKLE = b"cos\nmkdir\n(S'canary'\ntR."
@@ -88,10 +90,9 @@ ATTACKS = {
 NOT_RUN = {
     "aLoRA": (
         make.lora({"alora_invocation_tokens": [1]}), "config.unsupported",
-        "does not run aLoRA (alora_invocation_tokens) yet: it adapts a row from its invocation tokens on"),
-    "a parameter by its name": (
-        make.lora({"target_parameters": ["mlp.experts.down_proj"]}), "config.unsupported",
-        "does not run target_parameters yet: what it adapts may be no layer's weight"),
+        "nobody runs aLoRA (alora_invocation_tokens) but for task_type CAUSAL_LM"),
+    "aLoRA of another method": (
+        make.peft("IA3", _SCALED | {"alora_invocation_tokens": [1]}, _IA3), "config.unsupported", "does not run aLoRA"),
     "a decoder's head": (
         make.lora(shapes=_NO_HEAD | {f"{PREFIX}score.weight": (2, 8)}), "tensors.head_unsupported", "a decoder's head"),
     "DistilBERT's head": (
@@ -100,6 +101,22 @@ NOT_RUN = {
         make.lora({"task_type": "SEQ_2_SEQ_LM"}), "config.task_type", "this hub does not run SEQ_2_SEQ_LM yet"),
     "a method not run": (
         make.peft("ADAMSS", {}, _UNCHECKED), "method.unsupported", "AdaMSS"),
+}  # fmt: skip
+
+# understood, and run by the library that wrote it: no problem, and told in words
+_PROMPT = f"{PREFIX}model.layers.0.self_attn.adaption_"
+BY_LIBRARY = {
+    "aLoRA": (make.lora({"alora_invocation_tokens": [1], "task_type": "CAUSAL_LM", "modules_to_save": None}, _NO_HEAD), "aLoRA"),
+    "a parameter by its name": (make.lora({"target_parameters": ["mlp.experts.down_proj"]}), "LoRA on parameters"),
+    "LLaMA-Adapter": (
+        make.peft("ADAPTION_PROMPT", {"adapter_len": 2, "adapter_layers": 1, "target_modules": "self_attn"},
+                  {f"{_PROMPT}prompt": (1, 2, 8), f"{_PROMPT}gate": (1,)}), "LLaMA-Adapter"),
+    "UniLoRA without its positions": (
+        make.peft("UNILORA", {"r": 2, "theta_d_length": 8, "target_modules": ["query"]}, {"base_model.unilora_theta_d": (8,)}),
+        "save_indices=True"),
+    "WaveFT with another wavelet": (
+        make.peft("WAVEFT", {"n_frequency": 3, "wavelet_family": "db2", "target_modules": ["query"]},
+                  {key.replace("ia3_l", "waveft_spectrum"): (3,) for key in _IA3}), "other wavelets"),
 }  # fmt: skip
 
 METHODS = {
