@@ -91,7 +91,7 @@ class Server:
             started = True
             found = self._in_child(_judging(assignment, backbone, prepared), assignment.limits)
             self._still_frozen(backbone)
-            answer = {"report": self._completed(found)}
+            answer = {"report": self._completed(found), "held": self.shelf.held}
             self.shelf.note(backbone, found.get("wanted"), among=prepared)
             return answer
         except Cancelled:

@@ -82,7 +82,9 @@ class Worker:
             self._rest()
             return
         while True:
-            lease = self.registry.claim(self.name, sorted(known), run=run_id, starting=self._starting)
+            lease = self.registry.claim(
+                self.name, sorted(known), held=self.process.held, run=run_id, starting=self._starting
+            )
             self._starting, run_id = False, None
             if lease is None:
                 return

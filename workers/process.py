@@ -41,6 +41,8 @@ class BackboneProcess:
         self.asked = asked
         self.isolation: Isolation | None = None
         """Which walls hold around its children, once it has told."""
+        self.held: list[str] = []
+        """Fingerprints of the base models that it had open after the last run."""
         self._told: Isolation | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._commands = -1
@@ -71,6 +73,7 @@ class BackboneProcess:
             if "stage" in message:
                 tell(message["stage"])
             elif "report" in message:
+                self.held = list(message["held"])
                 return dict(message["report"])
             elif "fault" in message:
                 raise Fault(
@@ -141,6 +144,7 @@ class BackboneProcess:
         answers, theirs_too = os.pipe()
         self._answers, self._ready, self.isolation = pipes.Reader(answers), False, None
         self._inbox.clear()
+        self.held = []
         command = [sys.executable, "-m", "workers.backbone", str(theirs), str(theirs_too), str(os.getpid())]
         self.scratch.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(  # noqa: S603  our own module, by absolute path

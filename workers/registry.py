@@ -1,6 +1,6 @@
 """The registry as a worker sees it: a few calls of its API. Everything else about it is unknown here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,9 +93,11 @@ class Registry:
     def __init__(self, endpoint: str | None, token: str | None) -> None:
         self._client = Client(endpoint, token, quiet=True)
 
-    def claim(self, worker: str, bases: list[str], *, run: str | None, starting: bool) -> Lease | None:
-        """Lease a waiting run on one of these base models; None where there is none."""
-        wanted: dict[str, Any] = {"worker": worker, "bases": bases, "starting": starting, "runtimes": ["reference"]}
+    def claim(
+        self, worker: str, bases: list[str], *, held: Sequence[str], run: str | None, starting: bool
+    ) -> Lease | None:
+        """Lease a waiting run on one of these base models, rather on one that is `held` open; None where there is none."""
+        wanted = {"worker": worker, "bases": bases, "held": list(held), "starting": starting, "runtimes": ["reference"]}
         found = self._client.request("POST", "runs/claim", json=wanted | ({"run": run} if run else {}))
         return None if found is None else Lease(self._client, found)
 

@@ -92,6 +92,11 @@ class Shelf:
             self.open(assignment.fingerprint, assignment.base)
         return self._bases.get(assignment.fingerprint)
 
+    @property
+    def held(self) -> list[str]:
+        """Fingerprints of the base models that are open."""
+        return list(self._bases)
+
     def open(self, fingerprint: str, folder: Path) -> None:
         """Open a base model ahead of its runs."""
         from hub import runtime

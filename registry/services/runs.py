@@ -15,6 +15,7 @@ else use up the attempts of every run that waits before anybody has noticed.
 import datetime
 import math
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -39,8 +40,11 @@ LONGEST_STAGE = 64
 LONGEST_WORKER = 200
 LONGEST_ERROR = 4000
 
-# SKIP LOCKED: of many workers that ask at once each gets another run, and none waits. `{wanted}` is either a key, for the
-# run that a message spoke of, or nothing, for the head of the queue: one statement that may be both would read it all.
+LET_PASS_SECONDS = 30
+"""So much younger may a run be that is taken first because its base model lies open: others wait no longer for that."""
+
+# SKIP LOCKED: of many workers that ask at once each gets another run, and none waits. `{wanted}` is a key, for the run that a
+# message spoke of, `HELD`, or nothing, for the head of the queue: one statement that may be all would read it all.
 CLAIM = """
     UPDATE registry_run SET
         status = 'leased',
@@ -61,18 +65,34 @@ CLAIM = """
     )
     RETURNING *
 """
+HELD = """
+    base_fingerprint = ANY(%(held)s) AND (priority, created_at) <= (
+        SELECT priority, created_at + make_interval(secs => %(let_pass)s) FROM registry_run
+        WHERE status = 'queued' AND base_fingerprint = ANY(%(bases)s)
+            AND (not_before IS NULL OR not_before <= STATEMENT_TIMESTAMP())
+        ORDER BY priority, created_at, id
+        LIMIT 1
+    ) AND
+"""
 
 
 @transaction.atomic
 def claim(
-    *, viewer: Viewer, worker: str, bases: list[str], starting: bool = False, run: uuid.UUID | None = None
+    *,
+    viewer: Viewer,
+    worker: str,
+    bases: list[str],
+    held: Sequence[str] = (),
+    starting: bool = False,
+    run: uuid.UUID | None = None,
 ) -> tuple[Run, str] | None:
     """Lease the oldest waiting run on one of these bases and return it with its run token; None where none waits.
 
     `bases` are the fingerprints of the base models that the worker has on its disk; a run on any other base waits for
-    a worker that has it. `run` is the run that a message spoke of: it is preferred while it waits. `starting` says
-    that the worker has just been started: what it held under this name before is taken back first. Raises Forbidden
-    without the scope `worker`.
+    a worker that has it. Those of them that it has open, `held`, go before others that are older by less than
+    `LET_PASS_SECONDS`. `run` is the run that a message spoke of: it is preferred while it waits. `starting` says that the
+    worker has just been started: what it held under this name before is taken back first. Raises Forbidden without the
+    scope `worker`.
     """
     viewers.require_scope(viewer, Scope.WORKER)
     name = f"{viewer.name}/{worker}"[:LONGEST_WORKER]
@@ -84,10 +104,12 @@ def claim(
         "seconds": settings.HUB_LEASE_SECONDS,
         "worker": name,
         "bases": bases,
+        "held": list(held),
+        "let_pass": LET_PASS_SECONDS,
         "run": run,
     }
     found = _take("id = %(run)s AND", values) if run else None
-    found = found or _take("", values)
+    found = found or (_take(HELD, values) if held else None) or _take("", values)
     return (found, secret) if found else None
 
 

@@ -93,6 +93,35 @@ def test_a_run_that_a_message_spoke_of_comes_first(worker, owner, run):
     assert take(worker, run.base_fingerprint, run=str(second.pk)).id == str(run.pk)
 
 
+@pytest.fixture
+def younger(run) -> Run:
+    """A run that was queued after the other one, on another base model."""
+    return make.make_run()
+
+
+def first_of_both(worker, run, younger, *held: str) -> Run:
+    bases = [run.base_fingerprint, younger.base_fingerprint]
+    return runs.claim(viewer=Viewer(worker.user, "worker"), worker="w1", bases=bases, held=held)[0]
+
+
+def test_a_run_on_a_base_that_lies_open_goes_before_one_that_is_little_older(worker, run, younger):
+    assert first_of_both(worker, run, younger, younger.base_fingerprint) == younger
+
+
+def test_where_nothing_lies_open_the_oldest_goes_first(worker, run, younger):
+    assert first_of_both(worker, run, younger) == run
+
+
+def test_nobody_waits_long_because_another_base_lies_open(worker, run, younger, monkeypatch):
+    monkeypatch.setattr(runs, "LET_PASS_SECONDS", 0)
+    assert first_of_both(worker, run, younger, younger.base_fingerprint) == run
+
+
+def test_a_more_urgent_run_does_not_wait_for_one_on_an_open_base(worker, run, younger):
+    Run.objects.filter(pk=younger.pk).update(priority=run.priority + 1)
+    assert first_of_both(worker, run, younger, younger.base_fingerprint) == run
+
+
 @pytest.mark.parametrize("scope", ["read", "push"])
 def test_only_a_workers_token_claims(run, scope):
     answer = ask(caller("petra", scope), run.base_fingerprint)

@@ -27,6 +27,7 @@ MOST_BASES = 10_000
 class Wanted(Body):
     worker = serializers.CharField(max_length=128)
     bases = serializers.ListField(child=serializers.RegexField(FINGERPRINT), max_length=MOST_BASES)
+    held = serializers.ListField(child=serializers.RegexField(FINGERPRINT), max_length=MOST_BASES, default=list)
     starting = serializers.BooleanField(default=False)
     run = serializers.UUIDField(required=False, allow_null=True)
     # Told by every worker; which run goes where does not depend on them yet.
@@ -71,12 +72,14 @@ class ClaimView(View):
         },
     )
     def post(self, request: Request) -> Response:
-        """Lease the oldest waiting run on one of these base models. The answer holds all that the run needs."""
+        """Lease the oldest waiting run on one of these base models; one on a base model that is `held`, open in the worker, may go
+        before others that are older by less than half a minute. The answer holds all that the run needs."""
         body = self.body(Wanted)
         found = runs.claim(
             viewer=self.viewer,
             worker=body["worker"],
             bases=body["bases"],
+            held=body["held"],
             starting=body["starting"],
             run=body.get("run"),
         )
