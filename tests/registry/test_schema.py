@@ -63,7 +63,7 @@ ANSWERS = {
     "BaseModelShape": "base-models/tiny-bert?tensors=1",
     "Matrix": "base-models/tiny-bert/matrix",
     "MatrixRow": "base-models/tiny-bert/matrix?adapter=acme/tone-bert",
-    "BenchmarkShape": "benchmarks/acme/tone",
+    "BenchmarkDetail": "benchmarks/acme/tone",
     "PolicyShape": "policies/acme",
     "Me": "me",
     "Problem": "adapters/acme/nothing",

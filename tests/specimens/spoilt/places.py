@@ -2,6 +2,7 @@
 
 import json
 
+from hub.spec.words import counted
 from tests.engine import makers
 from tests.specimens.spoilt.goods import RECIPES
 from tests.specimens.spoilt.kinds import Draft, Kind
@@ -54,7 +55,7 @@ def added(draft: Draft) -> tuple[str, ...]:
         table = json.loads((makers.TINY / "tokenizer.json").read_text())
         table["added_tokens"] += [{"id": place, "content": name, "special": True} for name, place in places.items()]
         (draft.folder / "tokenizer.json").write_text(json.dumps(table))
-    return (f"{len(places)} tokens", names[0])
+    return (counted(len(places), "token"), names[0])
 
 
 KINDS = (
