@@ -53,7 +53,7 @@ check: install ## lint, format, types, contracts, migrations, docs
 faults: install ## kill and wipe longer than `make test` does (STORM=3: times 10 kills of worker and web each)
 	STORM=$(STORM) $(RUN) -m pytest -s -m faults tests
 
-real: install $(ADAPTERS)/.installed ## train on SST-2 and judge, row for row against peft and AdapterHub (minutes; HUB_TEST_DATA)
+real: install $(ADAPTERS)/.installed ## train on GLUE, push to a hub, compare row for row with peft and AdapterHub (an hour; HUB_TEST_DATA, HUB_TEST_TRAIN=ROWS)
 	$(RUN) -m pytest -s -m real tests
 
 formats: install $(ADAPTERS)/.installed ## every setting of PEFT; AdapterHub's library writes every sample anew, in an environment of its own

@@ -11,7 +11,7 @@ import peft
 import torch
 import transformers
 
-from hub import base_folder, runtime
+from hub import base_folder, registration, runtime
 from hub.folder import FolderSnapshot
 from hub.runtime.base import Backbone
 from hub.spec import benchmark, policy, report, validation
@@ -131,6 +131,13 @@ def write_benchmark(folder: Path, dev: list[str], train: list[str], **more: Any)
         definition["train"] = "train.tsv"
     found = benchmark.parse(definition, digests)
     return BenchmarkFiles(found, folder / "dev.tsv", folder / "train.tsv" if train else None)
+
+
+def laid(file: Path) -> BenchmarkFiles:
+    """A definition on disk with its data beside it, as a worker has it that has pulled both."""
+    definition, contents = registration.read_benchmark(file)
+    found = benchmark.parse(definition, {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()})
+    return BenchmarkFiles(found, file.parent / found.data, file.parent / found.train if found.train else None)
 
 
 def assignment(

@@ -3,7 +3,6 @@
 The data is not part of the repository: HUB_TEST_DATA names the folder that holds sst2/ (default: ../shared/data).
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +13,7 @@ import pytest
 from demo.base import base_folder
 from demo.shipped import lay_benchmark
 from demo.train import read_rows
-from hub import registration
-from hub.spec import benchmark, report
+from hub.spec import report
 from tests.engine import makers
 from tests.real import trained as training
 from tests.real.trained import ROOT, Trained
@@ -66,12 +64,7 @@ def trained(request: pytest.FixtureRequest) -> Trained:
 @pytest.fixture(scope="session")
 def files(sst2: Path, place: Path) -> BenchmarkFiles:
     """SST-2 as the benchmark that `make demo DEMO_DATA=...` registers, its train split for the probe with it."""
-    laid = lay_benchmark(place / "benchmark", sst2)
-    definition, data = registration.read_benchmark(laid.file)
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in data.items()}
-    meant = benchmark.parse(definition, digests)
-    assert meant.train is not None
-    return BenchmarkFiles(meant, laid.file.parent / meant.data, laid.file.parent / meant.train)
+    return makers.laid(lay_benchmark(place / "benchmark", sst2).file)
 
 
 @pytest.fixture(scope="session")

@@ -1,24 +1,25 @@
-"""GLUE's tasks as they lie in the test data: slices to train on, rows to be judged by, and the official metric of each."""
+"""GLUE's tasks as `demo/glue` defines them, laid beside their data; read and measured here without the hub's own code."""
 
 import csv
-import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from scipy import stats
 from sklearn import metrics
 
-from hub.spec import benchmark
-from workers.assignment import BenchmarkFiles
-
-TRAIN, ASKED = 384, 500
-"""Rows to train on, and at most to be judged by: enough to see whether both sides answer alike."""
-HEADER = ("text", "pair", "label")
-Row = tuple[str, str | None, str]
+ROOT = Path(__file__).resolve().parents[2]
+DEFINITIONS = ROOT / "demo" / "glue"
+TRAIN = int(os.environ.get("HUB_TEST_TRAIN") or 3000)
+"""Rows to train on, at most."""
+Row = tuple[str, str | None, float]
 
 
 def correlation(truth: Any, said: Any) -> float:
@@ -28,59 +29,51 @@ def correlation(truth: Any, said: Any) -> float:
 
 @dataclass(frozen=True)
 class Glue:
-    """One task: its columns, its classes (none: a number), its metric, and that metric by scikit-learn or SciPy."""
+    """One task, and its official metric by scikit-learn or SciPy."""
 
     name: str
-    columns: tuple[str, str | None]
-    labels: tuple[str, ...]
-    metric: str
     measure: Callable[[Any, Any], float]
-    label: str = "label"
-    names: tuple[str, ...] = ()
-    """What the classes are called in the data, where not by number."""
 
-    def rows(self, folder: Path, kind: str, most: int) -> list[Row]:
-        """The first rows of the train or dev file, in their order."""
-        path = sorted((folder / self.name).glob(f"{kind}*.tsv"))[0]
-        with path.open(encoding="utf-8", newline="") as stream:
-            found = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))[:most]
-        first, second = self.columns
-        return [(row[first], row[second] if second else None, self.number(row[self.label])) for row in found]
+    @cached_property
+    def definition(self) -> dict[str, Any]:
+        """What the hub is told of it."""
+        return dict(yaml.safe_load((DEFINITIONS / f"{self.name}.yaml").read_text()))
 
-    def number(self, word: str) -> str:
-        """The class index, or the number itself, as text."""
-        return str(self.names.index(word)) if self.names else word
+    @property
+    def labels(self) -> list[str]:
+        """Its classes; none where the answer is a number."""
+        return list(self.definition.get("labels", ()))
 
-    def lay(self, folder: Path, place: Path) -> BenchmarkFiles:
-        """The benchmark, its data beside it."""
+    def rows(self, folder: Path, split: str) -> list[Row]:
+        """Text, second text if there is one, and truth (a class or a number) of the split `data` or `train`, in their order."""
+        with (folder / self.name / self.definition[split]).open(encoding="utf-8", newline="") as stream:
+            found = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+        columns = self.definition["columns"]
+        text, pair, label = columns["text"], columns.get("pair"), columns["label"]
+        return [(row[text], row[pair] if pair else None, self._number(row[label])) for row in found]
+
+    def _number(self, word: str) -> float:
+        return self.labels.index(word) if word in self.labels else float(word)
+
+    def lay(self, folder: Path, place: Path) -> Path:
+        """The definition in a folder of its own with its whole data beside it; gives the file."""
         place.mkdir(parents=True)
-        digests = {}
-        for file, kind, most in (("dev.tsv", "dev", ASKED), ("train.tsv", "train", TRAIN)):
-            lines = ["\t".join(cell or "" for cell in row) for row in (HEADER, *self.rows(folder, kind, most))]
-            data = "\n".join([*lines, ""]).encode()
-            (place / file).write_bytes(data)
-            digests[file] = hashlib.sha256(data).hexdigest()
-        definition: dict[str, Any] = {
-            "name": f"glue/{self.name}-slice",
-            "task": "text-classification" if self.labels else "sentence-similarity",
-            "data": "dev.tsv",
-            "train": "train.tsv",
-            "columns": {"text": "text", "label": "label"} | ({"pair": "pair"} if self.columns[1] else {}),
-            "metric": self.metric,
-            "max_length": 128,
-        } | ({"labels": list(self.labels)} if self.labels else {})
-        found = benchmark.parse(definition, digests)
-        return BenchmarkFiles(found, place / "dev.tsv", place / "train.tsv")
+        for split in ("data", "train"):
+            name = self.definition[split]
+            shutil.copyfile(folder / self.name / name, place / name)
+        return Path(shutil.copy(DEFINITIONS / f"{self.name}.yaml", place))
 
-    def write(self, folder: Path, path: Path) -> None:
-        """What `glue_train` reads."""
+    def lesson(self, folder: Path) -> str:
+        """What `glue_train` reads: rows to learn from, every row of the dev file to answer."""
         kind = int if self.labels else float
-        train = [(text, pair, kind(label)) for text, pair, label in self.rows(folder, "train", TRAIN)]
-        asked = [(text, pair) for text, pair, _ in self.rows(folder, "dev", ASKED)]
-        path.write_text(json.dumps({"classes": len(self.labels) or 1, "train": train, "asked": asked}))
+        train = [(text, pair, kind(label)) for text, pair, label in self.rows(folder, "train")[:TRAIN]]
+        asked = [(text, pair) for text, pair, _ in self.rows(folder, "data")]
+        classes, longest = len(self.labels) or 1, self.definition["max_length"]
+        return json.dumps({"classes": classes, "max_length": longest, "train": train, "asked": asked})
 
     def truth(self, folder: Path) -> np.ndarray:
-        return np.array([float(label) for _, _, label in self.rows(folder, "dev", ASKED)])
+        """What is right for each row of the dev file."""
+        return np.array([label for _, _, label in self.rows(folder, "data")])
 
     def said(self, logits: Sequence[Sequence[float]]) -> np.ndarray:
         """What a library's logits answer: a class, or the number itself."""
@@ -88,15 +81,14 @@ class Glue:
         return found.argmax(-1) if self.labels else found[:, 0]
 
 
-ENTAILED = ("entailment", "not_entailment")
 TASKS = {
     task.name: task
     for task in (
-        Glue("sst2", ("sentence", None), ("negative", "positive"), "accuracy", metrics.accuracy_score),
-        Glue("cola", ("sentence", None), ("unacceptable", "acceptable"), "matthews", metrics.matthews_corrcoef),
-        Glue("mrpc", ("sentence1", "sentence2"), ("different", "equivalent"), "f1", metrics.f1_score),
-        Glue("rte", ("sentence1", "sentence2"), ENTAILED, "accuracy", metrics.accuracy_score, names=ENTAILED),
-        Glue("qnli", ("question", "sentence"), ENTAILED, "accuracy", metrics.accuracy_score, names=ENTAILED),
-        Glue("stsb", ("sentence1", "sentence2"), (), "pearson_spearman", correlation, label="score"),
+        Glue("sst2", metrics.accuracy_score),
+        Glue("cola", metrics.matthews_corrcoef),
+        Glue("mrpc", metrics.f1_score),
+        Glue("rte", metrics.accuracy_score),
+        Glue("stsb", correlation),
+        Glue("qnli", metrics.accuracy_score),
     )
 }
