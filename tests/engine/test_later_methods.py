@@ -137,8 +137,7 @@ def test_what_does_not_belong_together_is_refused_and_named(
 
 VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "PVeRA at random": ("PveraConfig", {"r": 4}, {"sample_at_inference": True}, "answers at random"),
-    "another wavelet": ("WaveFTConfig", {"n_frequency": 9}, {"wavelet_family": "db3"}, "other wavelets than Haar's"),
-    "UniLoRA without its places": ("UniLoraConfig", {"r": 2, "theta_d_length": 32}, {}, "save_indices=True"),
+    "a wavelet that nobody has": ("WaveFTConfig", {"n_frequency": 9}, {"wavelet_family": "tsunami"}, "PEFT 0.21"),
     "fewer layers than PEANuT's depth": ("PeanutConfig", {"r": 2, "depth": 1}, {"depth": 2}, "depth 2"),
     "a shape of an activation": ("PeanutConfig", {"r": 2}, {"act_fn": "xielu"}, "act_fn"),
     "a share above one": ("TinyLoraConfig", {"u": 4}, {"weight_tying": 2}, "weight_tying"),
