@@ -92,13 +92,7 @@ def _base_ls(context: Context) -> None:
 
 
 def _base_info(context: Context) -> None:
-    from hub import suggestions
-    from hub.verdicts import segment_path
-
-    wire = context.client.wire
-    with suggestions.about_name(wire, context.name, "base-models"):
-        found = wire.request("GET", f"base-models/{segment_path(context.name)}").data
-    context.out.result(found, _pairs(found))
+    _info(context, "base-models")
 
 
 def _benchmark_add(context: Context) -> None:
@@ -117,12 +111,16 @@ def _benchmark_ls(context: Context) -> None:
 
 
 def _benchmark_info(context: Context) -> None:
+    _info(context, "benchmarks")
+
+
+def _info(context: Context, kind: str) -> None:
     from hub import suggestions
     from hub.verdicts import segment_path
 
     wire = context.client.wire
-    with suggestions.about_name(wire, context.name, "benchmarks"):
-        found = wire.request("GET", f"benchmarks/{segment_path(context.name)}").data
+    with suggestions.about_name(wire, context.name, kind):
+        found = wire.request("GET", f"{kind}/{segment_path(context.name)}").data
     context.out.result(found, _pairs(found))
 
 

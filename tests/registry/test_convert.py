@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from hub import errors as client_errors
 from hub.client import Client
@@ -25,7 +24,7 @@ from registry.services import conversions, ingest
 from registry.storage import base as storage
 from tests.registry import adapters
 from tests.registry.cast import Caller, judge, publish
-from tests.registry.test_ingest import CRASHES, Killed, fails
+from tests.registry.test_ingest import CRASHES, killed_and_begun_again
 from tests.registry.workers import take
 from tests.specimens.torch import build, hostile
 
@@ -326,13 +325,7 @@ class TestFaults:
             "before_what_comes_of_it_is_stored": (conversions, "_store", 0),
             "after_it_is_stored": (conversions.blob_rows, "keep", 4),
         }
-        module, name, times = {**CRASHES, **more}[where]
-        monkeypatch.setattr(module, name, fails(times, Killed(), getattr(module, name)))
-        monkeypatch.setattr(ingest, "_free", lambda upload: None)
-        with pytest.raises(Killed):
-            ingest.run(upload_id=waiting.pk)
-        Upload.objects.filter(state="ingesting").update(lease_expires_at=timezone.now())
-        ingest.run(upload_id=waiting.pk)
+        killed_and_begun_again(waiting, {**CRASHES, **more}[where], monkeypatch)
         version = Version.objects.get()
         assert (version.status, version.stage, version.digest) == ("validating", "queued", digest_of(kept(lora())))
         assert (Manifest.objects.count(), Original.objects.count()) == (1, 1)

@@ -91,7 +91,9 @@ def later() -> None:
 
 
 # Where an ingest may be killed: module, name, and how many calls of it are let through before.
-CRASHES: dict[str, tuple[Any, str, int]] = {
+Crash = tuple[Any, str, int]
+"""(module, its function, how many times it works before)"""
+CRASHES: dict[str, Crash] = {
     "before_the_first_blob": (ingest, "_take", 0),
     "after_one_blob": (ingest, "_keep", 1),
     "before_the_manifest": (ingest, "_record", 0),
@@ -100,6 +102,17 @@ CRASHES: dict[str, tuple[Any, str, int]] = {
     "within_the_outcome": (evidence, "wait_for", 0),
     "before_staging_is_forgotten": (ingest, "_forget_staging", 0),
 }
+
+
+def killed_and_begun_again(upload: Upload, crash: Crash, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ingest that ends in the middle, and the one that follows when its lease has run out."""
+    module, name, times = crash
+    monkeypatch.setattr(module, name, fails(times, Killed(), getattr(module, name)))
+    monkeypatch.setattr(ingest, "_free", lambda upload: None)  # who is killed frees nothing
+    with pytest.raises(Killed):
+        ingest.run(upload_id=upload.pk)
+    Upload.objects.filter(state="ingesting").update(lease_expires_at=timezone.now())
+    ingest.run(upload_id=upload.pk)
 
 
 def fails(times: int, error: BaseException, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -135,14 +148,7 @@ class TestFaults:
     def test_killed_anywhere_it_is_begun_again_and_ends_well(
         self, owner: Caller, base, large: None, monkeypatch: pytest.MonkeyPatch, where: str
     ) -> None:
-        module, name, times = CRASHES[where]
-        upload = waiting(owner)
-        monkeypatch.setattr(module, name, fails(times, Killed(), getattr(module, name)))
-        monkeypatch.setattr(ingest, "_free", lambda upload: None)  # who is killed frees nothing
-        with pytest.raises(Killed):
-            ingest.run(upload_id=upload.pk)
-        Upload.objects.filter(state="ingesting").update(lease_expires_at=timezone.now())
-        ingest.run(upload_id=upload.pk)
+        killed_and_begun_again(waiting(owner), CRASHES[where], monkeypatch)
         ends_well()
 
     def test_a_store_that_does_not_answer_leaves_the_upload_to_the_next_message(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from hub.client import Client
 from hub.spec.methods.rewriting import UNREAD
@@ -16,7 +15,7 @@ from tests.registry import adapters
 from tests.registry.cast import Caller, judge, publish
 from tests.registry.test_convert import BIN, digest_of, sha256
 from tests.registry.test_convert import lora as older
-from tests.registry.test_ingest import CRASHES, Killed, fails
+from tests.registry.test_ingest import CRASHES, killed_and_begun_again
 from tests.registry.workers import take
 
 CONFIG = "adapter_config.json"
@@ -179,13 +178,7 @@ def test_killed_anywhere_it_is_begun_again_and_gives_the_same(
     owner.push("acme/tone-bert", files)
     upload = Upload.objects.get()
     more = {"before_it_is_rewritten": (ingest, "_rewrite", 0), "after_it_is_stored": (rewrites.blob_rows, "keep", 4)}
-    module, name, times = {**CRASHES, **more}[where]
-    monkeypatch.setattr(module, name, fails(times, Killed(), getattr(module, name)))
-    monkeypatch.setattr(ingest, "_free", lambda upload: None)
-    with pytest.raises(Killed):
-        ingest.run(upload_id=upload.pk)
-    Upload.objects.filter(state="ingesting").update(lease_expires_at=timezone.now())
-    ingest.run(upload_id=upload.pk)
+    killed_and_begun_again(upload, {**CRASHES, **more}[where], monkeypatch)
     version = Version.objects.get()
     held = blobs.store().read(ManifestFile.objects.get(path=CONFIG).blob_id)
     assert (version.status, version.stage) == ("validating", "queued")

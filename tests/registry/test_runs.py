@@ -1,7 +1,6 @@
 """Runs: claim, keep, report. A lease is the right to write, and nothing else is."""
 
 import contextlib
-import copy
 import hashlib
 import uuid
 from datetime import timedelta
@@ -18,7 +17,7 @@ from registry.models import Component, Event, Outbox, Run, Score, Version
 from registry.queries import blobs
 from registry.queries.viewers import Viewer
 from registry.services import relay, runs
-from tests.registry import adapters
+from tests.registry import adapters, oddities
 from tests.registry import factories as make
 from tests.registry.cast import Caller, caller, report_for
 from tests.registry.workers import ERROR, ask, push, take
@@ -283,25 +282,13 @@ def test_a_report_without_a_summary_sent_again_gives_the_same_answer(lease, verd
     assert lease.report(report | {"summary": "another"}).status == 409
 
 
-def places(value, path=()):
-    """Every place in a report, as the keys that lead there."""
-    found = [path] if path else []
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return found + [place for key, inner in items for place in places(inner, (*path, key))]
-
-
 @pytest.mark.parametrize("odd", [None, "x", "\0", [], {}, [[1]], -1, 2**70, True], ids=repr)
 def test_whatever_stands_anywhere_in_a_report_it_is_no_mistake_of_ours(lease, benchmark, odd):
     """Sent by a worker that is broken or bad: refused or taken, never a fault of the hub."""
     good = report_for(lease.run)
     good["predictions"] = {f"sha256:{benchmark.pk}": {"labels": [1, 0, 1, 0]}}
     seal(good)
-    for place in places(good):
-        report = copy.deepcopy(good)
-        inner = report
-        for key in place[:-1]:
-            inner = inner[key]
-        inner[place[-1]] = odd
+    for place, report in oddities.spoilt(good, odd):
         if place != ("result_digest",):
             with contextlib.suppress(Exception):  # of a report like this there is no digest
                 seal(report)

@@ -2,13 +2,11 @@
 
 import os
 import re
-import signal
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ import yaml
 
 from hub import base_folder, cli
 from hub.spec import documents
-from tests.system.hubs import ROOT, TINY_BASE, RunningHub, free_port, wait_for
+from tests.system.hubs import ROOT, TINY_BASE, RunningHub, free_port, stopped, wait_for
 
 PAGE = (ROOT / "docs" / "ci.md").read_text()
 PATIENCE = "120"
@@ -73,20 +71,6 @@ Push = Callable[..., subprocess.CompletedProcess[str]]
 Make = Callable[..., Path]
 
 
-@contextmanager
-def asleep(hub: RunningHub) -> Iterator[None]:
-    """The hub's worker does nothing meanwhile."""
-    workers = hub.pids("worker")
-    assert workers
-    for pid in workers:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in workers:
-            os.kill(pid, signal.SIGCONT)
-
-
 def status(hub: RunningHub, name: str, version: str = "1") -> str:
     """How a version stands."""
     code, body = hub.get(f"/api/v1/adapters/{name}/versions/{version}", hub.tokens["owner"])
@@ -137,7 +121,7 @@ def test_without_a_worker_it_ends_with_10_and_the_verdict_follows(
     hub: RunningHub, push: Push, make_adapter: Make
 ) -> None:
     folder = make_adapter("late")
-    with asleep(hub):
+    with stopped(hub.pids("worker")):
         done = push(folder, "owner/late", HUB_WAIT="2")
     assert done.returncode == 10, done.stderr
     assert "not judged within 2 s" in done.stderr

@@ -6,7 +6,6 @@
 import os
 import random
 import re
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from hub.client import Client
 from tests.registry import adapters
 from tests.system import checker, poison, storm
 from tests.system.checker import Receipt
-from tests.system.hubs import RunningHub, wait_for
+from tests.system.hubs import RunningHub, stopped, wait_for
 from workers.celery import QUEUE, VALIDATE, configured
 
 pytestmark = [
@@ -160,18 +159,6 @@ def test_messages_that_come_five_times_in_any_order_are_applied_once(start_hub: 
         print(f"{sent} messages sent, {came} received, {claims} claims of {CROWD} runs, {took:.0f} s")
         assert came >= sent
         assert checker.violations(hub, receipts, client) == []
-
-
-@contextmanager
-def stopped(pids: list[int]) -> Iterator[None]:
-    """Processes that stand still while the block lasts."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 def repeat_messages(hub: RunningHub) -> int:

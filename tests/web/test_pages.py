@@ -1,6 +1,5 @@
 """The pages, as owner, member, stranger and nobody see them."""
 
-import copy
 import re
 
 import pytest
@@ -12,7 +11,7 @@ from registry.queries import adapters
 from registry.templatetags import hub
 from registry.web import adapters as web
 from registry.web import details
-from tests.registry import factories
+from tests.registry import factories, oddities
 
 pytestmark = pytest.mark.django_db
 
@@ -226,12 +225,7 @@ def test_a_report_that_holds_anything_anywhere_has_a_page(odd: object) -> None:
         "base_model": {"fingerprint": "base:0", "name": "n", "state": "observed"}, "adapter_digest": "sha256:0",
         "environment": {"python": "3"}, "seconds": 1.0, "result_digest": "0", "policy": None,
     }  # fmt: skip
-    for place in places(good):
-        report = copy.deepcopy(good)
-        inner = report
-        for key in place[:-1]:
-            inner = inner[key]
-        inner[place[-1]] = odd
+    for _, report in oddities.spoilt(good, odd):
         chosen = web.readable(report)
         page = render_to_string(
             "registry/report.html", {"adapter": {"url": "/a/a/b"}, "version": {"status": "published"}, "report": chosen}
@@ -248,13 +242,6 @@ def test_a_confusion_is_darker_the_larger_its_share_of_the_truth() -> None:
     page = render_to_string("registry/_details.html", {"shown": shown | {"classes": [{"label": "a", "f1": 0.9}]}})
     assert '<td class="h8">9</td><td class="h1">1</td>' in page
     assert "0.900" in page
-
-
-def places(value, path=()):
-    """Every place in a report, as the keys that lead there."""
-    found = [path] if path else []
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return found + [place for key, inner in items for place in places(inner, (*path, key))]
 
 
 def strip_csrf(page: str) -> str:

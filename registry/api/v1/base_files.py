@@ -2,14 +2,14 @@
 
 from django.http import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.api import bytes as stored
 from registry.api.schema import problem, shape
+from registry.api.v1 import receiving
 from registry.api.v1.base_models import WeightFiles
-from registry.api.v1.uploads import number_of
 from registry.api.v1.versions import Nothing
 from registry.api.v1.views import Body, View
 from registry.models import BaseModel, Scope
@@ -65,26 +65,10 @@ class BaseFileView(View):
         """The headers of a file."""
         return self.get(request, name, path)
 
-    @extend_schema(
-        request={"application/octet-stream": OpenApiTypes.BINARY},
-        parameters=[OpenApiParameter("offset", int, OpenApiParameter.QUERY)],
-        responses={
-            200: shape(shapes.Received),
-            409: problem("`offset` is not where the received bytes end; go on at `received`."),
-            413: problem("More than was announced."),
-        },
-    )
+    @extend_schema(**receiving.SCHEMA)
     def put(self, request: Request, name: str, path: str) -> Response:
         """Operators: send bytes of one file from `offset` on. What arrived before a cut is kept."""
-        received, size = base_files.receive(
-            viewer=self.viewer,
-            name=name,
-            path=path,
-            offset=number_of(request.query_params.get("offset", "0"), "offset"),
-            stream=request._request,
-            length=number_of(request.META.get("CONTENT_LENGTH") or "", "Content-Length"),
-        )
-        return Response({"received": received, "size": size})
+        return receiving.received(request, base_files.receive, viewer=self.viewer, name=name, path=path)
 
     @extend_schema(
         operation_id="base_models_file_complete",

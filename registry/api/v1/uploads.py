@@ -2,16 +2,15 @@
 
 import uuid
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.api.schema import problem, shape
+from registry.api.v1 import receiving
 from registry.api.v1.versions import Nothing
 from registry.api.v1.views import Body, View
-from registry.errors import BadRequest
 from registry.queries import shapes, versions
 from registry.queries import uploads as questions
 from registry.services import uploads
@@ -64,26 +63,10 @@ class UploadView(View):
 class UploadBlobView(View):
     parser_classes = ()  # the bytes are read as they come, whatever they call themselves
 
-    @extend_schema(
-        request={"application/octet-stream": OpenApiTypes.BINARY},
-        parameters=[OpenApiParameter("offset", int, OpenApiParameter.QUERY)],
-        responses={
-            200: shape(shapes.Received),
-            409: problem("`offset` is not where the received bytes end; go on at `received`."),
-            413: problem("More than was announced."),
-        },
-    )
+    @extend_schema(**receiving.SCHEMA)
     def put(self, request: Request, upload_id: uuid.UUID, n: int) -> Response:
         """Send bytes of one file from `offset` on. What arrived before a cut is kept."""
-        received, size = uploads.receive(
-            viewer=self.viewer,
-            upload_id=upload_id,
-            n=n,
-            offset=number_of(request.query_params.get("offset", "0"), "offset"),
-            stream=request._request,
-            length=number_of(request.META.get("CONTENT_LENGTH") or "", "Content-Length"),
-        )
-        return Response({"received": received, "size": size})
+        return receiving.received(request, uploads.receive, viewer=self.viewer, upload_id=upload_id, n=n)
 
 
 class CompleteView(View):
@@ -104,10 +87,3 @@ class CompleteView(View):
             "report_url": versions.report_url(version),
         }
         return Response(answer, status=202)
-
-
-def number_of(text: str, what: str) -> int:
-    """Return a number of bytes that the request gives. Raises BadRequest."""
-    if not (text.isascii() and text.isdecimal() and len(text) < 16):
-        raise BadRequest(f"{what} must be a number of bytes.")
-    return int(text)
