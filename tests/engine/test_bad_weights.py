@@ -1,4 +1,4 @@
-"""Adapters that only a run finds to be bad: every kind in five variants (`make specimens`: in 25); and the table of all kinds in docs/validation.md.
+"""Adapters that only a run finds to be bad: every kind in five variants (`make specimens`: in 25); and the table of all kinds in docs/bad-adapters.md.
 
 `PYTHONPATH=. python tests/engine/test_bad_weights.py` writes that table anew.
 """
@@ -14,7 +14,7 @@ from tests.specimens.spoilt.court import Court
 from tests.specimens.spoilt.kinds import Kind
 
 KINDS = [kind for kind in kinds.every().values() if not kind.at_ingest]
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "validation.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "bad-adapters.md"
 TABLE = re.compile(r"(?<=<!-- bad adapters -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 

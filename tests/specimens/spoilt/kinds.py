@@ -127,7 +127,7 @@ def every() -> dict[str, Kind]:
 
 
 def table() -> str:
-    """The kinds as a table for docs/validation.md."""
+    """The kinds as a table for docs/bad-adapters.md."""
     lines = ["| kind | variants refused | by | where | it says |", "|---|---|---|---|---|"]
     for kind in sorted(every().values(), key=lambda kind: not kind.at_ingest):
         says = " / ".join(part.replace(" ?", "").replace("needs? \\[", "needs") for part in kind.says.split("|"))
