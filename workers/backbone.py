@@ -1,6 +1,6 @@
 """The backbone process: holds frozen base models, forks a child per run, never reads an upload itself.
 
-Started by `workers.process` as `python -m workers.backbone READ WRITE PARENT SCRATCH ISOLATION` with nothing of the worker's environment
+Started by `workers.process` as `python -m workers.backbone READ WRITE PARENT SCRATCH ISOLATION` with an empty environment
 and no descriptors but its two pipes. It says first which walls hold here, {"walls": ["network", ...]}, and where its parent
 asks for those that are missing it gets no run. {"open": {fingerprint: folder}} has base models opened before a run asks for them and is
 not answered; an assignment is answered by stages and one result:
@@ -42,7 +42,7 @@ SETTINGS = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
-"""What the libraries read when they are imported; set by `main`, because nothing of the worker's environment comes along."""
+"""What the libraries read when they are imported; set by `main`, because the environment comes empty."""
 MOST_SAID = pipes.LARGEST - (1 << 16)
 """Bytes that a child may say in all: its report, completed here, has to fit into one message."""
 WORDS, TRACE = 500, 8000

@@ -33,7 +33,7 @@ from workers.probe import Probe
 EDITION = 8
 """Raised when what is cached, or how it is computed, changes."""
 FIRST_ROWS = 8
-FIRST_STAGE = 64
+FIRST_STAGE, LARGEST_STAGE = 64, 256
 """Rows that are answered before the rest: what cannot answer them is not asked for more."""
 _ROWS = ("ids", "types", "lengths")
 _OWN = "of/"
@@ -89,7 +89,7 @@ def prepare(backbone: Backbone, files: BenchmarkFiles, place: Path, tell: Callab
 
 
 def _samples(benchmark: Benchmark, count: int) -> list[list[int]]:
-    """The rows in stages, each a sample of all: 64, as many again, and always as many as were before (`workers.early`).
+    """The rows in stages, each a sample of all: 64, then as many as were before, 256 at most (`workers.early`).
 
     Drawn by the benchmark's digest, so they are part of the protocol. One stage where answers are not read row by row.
     """
@@ -98,7 +98,7 @@ def _samples(benchmark: Benchmark, count: int) -> list[list[int]]:
     order = np.random.Generator(np.random.PCG64(statistics.seed_of(benchmark.digest))).permutation(count).tolist()
     ends = [0, FIRST_STAGE]
     while ends[-1] < count:
-        ends.append(2 * ends[-1])
+        ends.append(ends[-1] + min(ends[-1], LARGEST_STAGE))
     return [sorted(order[start:end]) for start, end in itertools.pairwise(ends)]
 
 

@@ -1,7 +1,7 @@
 """Whether a policy's gates are decided before every row is answered, at a stated risk of being wrong.
 
 The rows lie before us: truth, and what the baselines and the version before answered to each, are known, so the only unknown is how
-many of the rows to come will be answered right. Rows are cut into strata by all that is known of them, and answered in an order drawn
+many of the rows to come will be answered right. Rows are cut into strata by what is known of them and counts, and answered in an order drawn
 beforehand. In each stratum the number of right answers among all its N rows is bounded at any time by the prior-posterior-ratio
 martingale for sampling without replacement (I. Waudby-Smith and A. Ramdas, Confidence sequences for sampling without replacement,
 NeurIPS 2020, section 2.3, beta-binomial prior): with all strata together the bounds fail, at any time, with a chance of at most RISK.
@@ -30,16 +30,16 @@ Decide = Callable[[Labels], bool]
 class Watch:
     """One adapter on one benchmark of classes.
 
-    `truth` and each of `others`, the answers to compare with, are class numbers, int64 [rows]; `decide` judges answers to all rows.
+    `truth` and each of `others`, the answers to compare with, are class numbers, int64 [rows]; `decide` judges answers to all rows
+    by a `metric` of `METRICS`.
     """
 
-    def __init__(self, truth: Labels, classes: int, others: Sequence[Labels], decide: Decide) -> None:
+    def __init__(self, truth: Labels, classes: int, others: Sequence[Labels], decide: Decide, metric: str) -> None:
         self.truth, self.classes, self.decide = truth, classes, decide
-        columns = [other == truth for other in others]
-        _, self.stratum = np.unique(
-            np.stack([truth if classes == 2 else np.zeros_like(truth), *columns], 1), axis=0, return_inverse=True
-        )
-        self.stratum = self.stratum.reshape(-1)
+        # of accuracy and its gains it is all the same which classes the right answers are of: fewer strata have narrower bounds
+        told_apart = [] if metric == "accuracy" else [truth]
+        columns = np.stack([*told_apart, *(other == truth for other in others)], 1)
+        self.stratum = np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1)
         sizes = np.bincount(self.stratum)
         self.low, self.high = np.zeros_like(sizes), sizes.copy()
         self.verdict: bool | None = None

@@ -25,9 +25,6 @@ GRACE = 60.0
 """Seconds beyond a run's limit before the process itself is ended: it may be stuck where no child is."""
 START_SECONDS = 300.0
 BEAT = 0.2
-ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-"""All that the process is given: what its C library reads before anything else can be said to it. Memory comes in pages of two
-megabytes, where a child would touch four thousand small ones for the states of one layer."""
 PROMPTLY = 5.0
 """Seconds that the process has to end a child it is told to end; then it is ended itself."""
 
@@ -149,7 +146,7 @@ class BackboneProcess:
         self.scratch.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(  # noqa: S603  our own module, by absolute path
             [*command, str(self.scratch.resolve()), self.asked],
-            env=ENVIRONMENT,
+            env={},
             cwd=Path(workers.__file__).parents[1],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

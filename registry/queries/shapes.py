@@ -401,6 +401,8 @@ class BenchmarkDetail(BenchmarkShape):
 class PolicyShape(TypedDict):
     namespace: str
     required: list[str]
+    hidden: int
+    """How many more are required that the viewer may not know of."""
     gates: dict[str, Any]
     is_default: bool
 

@@ -33,4 +33,4 @@ def put(*, viewer: Viewer, namespace: str, definition: dict[str, Any]) -> shapes
         namespace=home, defaults={"definition": policy.to_json(), "updated_at": timezone.now()}
     )
     events.record(actor=viewer.name, kind="policy.set", subject=namespace, definition=policy.to_json())
-    return policies.get(namespace)
+    return policies.get(namespace, viewer)

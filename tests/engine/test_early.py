@@ -33,7 +33,7 @@ def decider(truth: Labels, base: Labels) -> Callable[[Labels], bool]:
 def run(truth: Labels, base: Labels, answers: Labels, generator: np.random.Generator) -> tuple[bool | None, int, bool]:
     """(verdict told early, after how many rows, verdict of all rows)."""
     decide = decider(truth, base)
-    watch, answered = Watch(truth, 2, [base], decide), np.zeros(len(truth), dtype=bool)
+    watch, answered = Watch(truth, 2, [base], decide, "accuracy"), np.zeros(len(truth), dtype=bool)
     for chosen in stages(len(truth), generator):
         answered[chosen] = True
         watch.look(np.where(answered, answers, 0), answered)

@@ -107,3 +107,15 @@ def test_a_fault_in_words_of_our_own_is_told(
     fault = "time limit passed while effect"
     assert leased(publisher, worker).report(unjudged(fault, 1.0)).status == 200
     assert publisher.get(REPORT)["error"] == fault
+
+
+@pytest.mark.parametrize("visibility", ["private", "public"])
+def test_a_policy_names_a_private_benchmark_to_its_members_only(
+    publisher: Caller, owner: Caller, admin: Caller, anybody: Caller, visibility: str
+) -> None:
+    asked(owner, admin, visibility)
+    shown = (["acme/tone"], 0)
+    kept_back = ([], 1) if visibility == "private" else shown
+    for who, expected in ((owner, shown), (admin, shown), (publisher, kept_back), (anybody, kept_back)):
+        policy = who.get("policies/bees").json
+        assert (policy["required"], policy["hidden"]) == expected

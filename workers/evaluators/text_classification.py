@@ -87,7 +87,7 @@ def _watch(
     def decide(answers: Labels) -> bool:
         return all(gate["passed"] for gate in policy.decide(compared(answers), subject.gates))
 
-    return early.Watch(truth, classes, others, decide)
+    return early.Watch(truth, classes, others, decide, benchmark.metric)
 
 
 def _tell(subject: Subject, benchmark: Benchmark, watch: early.Watch | None, predicted: Labels, answered: Any) -> None:

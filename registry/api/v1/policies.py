@@ -28,8 +28,8 @@ class NewPolicy(Body):
 class PolicyView(View):
     @extend_schema(responses={200: shape(shapes.PolicyShape), 404: problem("No such namespace.")})
     def get(self, request: Request, namespace: str) -> Response:
-        """The policy that decides in a namespace: its own, else the hub's."""
-        return Response(questions.get(namespace))
+        """The policy that decides in a namespace: its own, else the hub's. `hidden` counts required benchmarks that you may not see."""
+        return Response(questions.get(namespace, self.viewer))
 
     @extend_schema(
         request=NewPolicy,
