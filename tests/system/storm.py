@@ -173,7 +173,7 @@ class Nemesis:
 
     hub: RunningHub
     seed: int
-    size: int = 1
+    size: float = 1.0
     seconds: float = 75.0
     done: dict[str, int] = field(default_factory=dict)
     history: list[str] = field(default_factory=list)
@@ -188,7 +188,7 @@ class Nemesis:
     def rage(self) -> None:
         """Do everything that was planned; nobody is left stopped."""
         blows = {self.kill_worker: 10, self.kill_web: 10, self.flush: 5, self.stall: 3, self.kill_backbone: 2}
-        plan = [blow for blow, count in blows.items() for _ in range(count * self.size)]
+        plan = [blow for blow, count in blows.items() for _ in range(max(1, round(count * self.size)))]
         self._draw.shuffle(plan)
         pause = self.seconds * self.size / len(plan)
         for blow in plan:
