@@ -301,6 +301,7 @@ class Client:
             folder,
             said,
             base=meant,
+            called=str(base) if isinstance(base, (str, os.PathLike)) else preparation.declared_base(folder) or "",
             labels=wanted,
             tasks=lambda named: plans.tasks_of(self.wire, named, home),
             check=check,

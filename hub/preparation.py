@@ -75,13 +75,15 @@ def prepare(
     said: Mapping[str, Any],
     *,
     base: BaseModel | None = None,
+    called: str = "",
     labels: tuple[str, ...] | None = None,
     tasks: Callable[[Collection[str]], Collection[str]] = lambda benchmarks: (),
     check: bool = True,
 ) -> Prepared:
     """Looks at a folder as the hub will. `said` are facts of the command line, as hub.json writes them: they win.
 
-    The folder itself is never written to. `labels` are the benchmark's, where one is known. `tasks` gives the ML tasks of
+    The folder itself is never written to. `labels` are the benchmark's, where one is known; `called` is what
+    the user calls the base model. `tasks` gives the ML tasks of
     the plan from the benchmarks that the folder names; it is asked only for an adapter without a head.
     """
     merged = _merge(Path(root), {key: value for key, value in said.items() if value not in (None, [], "")})
@@ -90,7 +92,7 @@ def prepare(
     problems = merged.problems + files.problems
     inspection = validation.inspect(torch_file.as_kept(files), base, labels) if check else None
     if inspection is not None and not all(part.head for part in inspection.components):
-        inspection = inspection.asked(tasks(inspection.facts.benchmarks))
+        inspection = inspection.asked(tasks(inspection.facts.benchmarks), base, called)
     if inspection is not None:
         problems += inspection.problems or _refused(content)
     notes = (*merged.notes, *_conversions(files), *_rewritings(inspection))

@@ -122,7 +122,7 @@ def judge(report: Report, ref: str) -> Report:
     if report.verdict == "error":
         raise errors.NotJudged(
             f"{ref} was not judged: {report.get('error') or report.summary or 'the run could not be finished'}",
-            hint="this says nothing about the adapter; push again, or ask the owner of the hub to run it again",
+            hint="this says nothing about the adapter; once the cause is gone, push again, or ask the owner of the hub to run it again",
             report=report,
         )
     if report.verdict == "failed" or report.status == "rejected":

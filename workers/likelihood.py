@@ -47,13 +47,16 @@ class Speaker:
     @classmethod
     def of(cls, backbone: Backbone, longest: int) -> "Speaker":
         """Raises Fault for a base model that cannot be asked."""
+        kind = backbone.base.model_type
         if backbone.language_model is None:
-            raise Fault(f"{backbone.folder} holds no language-model head, so nothing can be asked of it", started=False)
+            raise Fault(
+                f"the base model ({kind}) holds no language-model head, so nothing can be asked of it", started=False
+            )
         tokenizer = backbone.tokenizer
         ends = tokenizer.eos_token_id
         before = ends if tokenizer.bos_token_id is None else tokenizer.bos_token_id
         if before is None:
-            raise Fault(f"the tokenizer in {backbone.folder} has no token that begins or ends a text", started=False)
+            raise Fault(f"the base model's tokenizer ({kind}) has no token that begins or ends a text", started=False)
         return cls(tokenizer, before, longest)
 
     @property

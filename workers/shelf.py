@@ -80,8 +80,8 @@ class Shelf:
         """Fingerprint -> what told, when it was last hashed, that a file of the base model was changed."""
         self._ready: Bounded[tuple[str, str]] = Bounded(READY_BYTES)
         self._asked: collections.Counter[tuple[str, str, int]] = collections.Counter()
-        self._ended: dict[str, tuple[int, float]] = {}
-        """How often what is made of a benchmark has ended its child, and when last."""
+        self._ended: dict[str, tuple[int, float, str]] = {}
+        """How often what is made of a benchmark has ended its child, when last, and of what."""
         self._given_up: set[tuple[str, str, int]] = set()
         """States that could not be kept, for lack of memory, disk or time: no run waits for a second try."""
 
@@ -153,15 +153,16 @@ class Shelf:
         from workers import benchmarks
 
         name, digest = benchmarks.name_of(backbone, files.benchmark), files.benchmark.digest
-        ends, last = self._ended.get(name, (0, 0.0))
+        ends, last, cause = self._ended.get(name, (0, 0.0, ""))
         if ends >= MOST_ENDS and time.monotonic() - last < REST_SECONDS:
-            raise Fault(f"benchmark {files.benchmark.name} {_UNFIT}: tried {ends} times here", benchmark=digest)
+            tried = f"tried {ends} times here, last: {cause}"
+            raise Fault(f"benchmark {files.benchmark.name} {_UNFIT}: {tried}", benchmark=digest)
         try:
             self._make(name, files, limits, lambda made, tell: benchmarks.prepare(backbone, files, made, tell))
         except Fault as fault:
             if not fault.started:
                 raise
-            self._ended[name] = (ends + 1 if ends < MOST_ENDS else 1, time.monotonic())
+            self._ended[name] = (ends + 1 if ends < MOST_ENDS else 1, time.monotonic(), str(fault))
             raise Fault(f"benchmark {files.benchmark.name} {_UNFIT}: {fault}", benchmark=digest) from fault
         self._ended.pop(name, None)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from hub.spec import errors, tasks
+from hub.spec import errors, families, tasks
+from hub.spec.base_model import BaseModel
 from hub.spec.components import Component
 from hub.spec.words import counted
 
@@ -28,6 +29,17 @@ def lacks_head(component: Component, asked: Collection[str]) -> errors.Problem |
         f"the adapter{origin} brings no head, and benchmarks of its plan need one: they are for {' and '.join(needing)}"
     )
     return errors.Problem("head.none", component.weights, message, _mend(needing[0], meant), "head")
+
+
+def cannot_speak(base: BaseModel | None, called: str, asked: Collection[str]) -> errors.Problem | None:
+    """Return the problem of a base model of a family without a language-model head that is run here, where a benchmark of the
+    plan asks what it would say. `called`: what people call the base model."""
+    speech = tasks.TEXT_GENERATION.name
+    family = families.of(base.model_type) if base is not None else None
+    if base is None or family is None or family.decoder or not family.runs or speech not in asked:
+        return None
+    message = f"{speech} needs a decoder with its own language-model head; {called or 'the base model'} ({base.model_type}) has none"
+    return errors.Problem("head.base", "base", message, "choose another base model or benchmark", "head")
 
 
 def other_classes(component: Component, labels: tuple[str, ...], named: bool) -> errors.Problem | None:

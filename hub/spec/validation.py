@@ -82,9 +82,10 @@ class Inspection:
         held = self.components if labels is not None else ()
         return self._with_heads([suitability.other_classes(item, labels or (), named) for item in held])
 
-    def asked(self, names: Collection[str]) -> Inspection:
-        """The same with every adapter held against the ML tasks of the benchmarks of its plan."""
-        return self._with_heads([suitability.lacks_head(item, names) for item in self.components])
+    def asked(self, names: Collection[str], base: base_model.BaseModel | None = None, called: str = "") -> Inspection:
+        """The same with every adapter, and the base model (as it is `called`), held against the ML tasks of its plan."""
+        lacking = [suitability.lacks_head(item, names) for item in self.components]
+        return self._with_heads([*lacking, suitability.cannot_speak(base, called, names)])
 
     def _with_heads(self, found: Sequence[errors.Problem | None]) -> Inspection:
         more = [problem for problem in found if problem is not None]

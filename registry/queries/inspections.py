@@ -37,7 +37,8 @@ def inspect(content: manifests.Manifest, adapter: Adapter, viewer: Viewer, *, ju
     base = base_models.find(facts.base, viewer) if facts and facts.base else None
     if judged and facts is not None and base is None:
         problems += (_no_base(facts.base, viewer),)
-    inspection = validation.inspect(snapshot, base_models.to_spec(base) if base else None)
+    known = base_models.to_spec(base) if base else None
+    inspection = validation.inspect(snapshot, known)
     chosen: tuple[Benchmark, ...] = ()
     if facts is not None:
         try:
@@ -47,7 +48,8 @@ def inspect(content: manifests.Manifest, adapter: Adapter, viewer: Viewer, *, ju
         problems += discretion.spent(adapter, chosen, viewer) if judged else ()
     labels = spec.common_labels(benchmarks.to_spec(row).labels for row in chosen)
     inspection = inspection.against(labels, named=all(row.visibility == Visibility.PUBLIC for row in chosen))
-    inspection = inspection.asked({row.task for row in chosen}) if judged else inspection
+    if judged:
+        inspection = inspection.asked({row.task for row in chosen}, known, base_models.name_of(base) if base else "")
     found = _all(inspection.problems, problems if judged else ())
     if base is not None or not judged:
         return Findings(inspection, base, chosen, found)

@@ -223,6 +223,18 @@ def test_one_that_no_benchmark_asks_for_a_head_is_pushed(sim: Simulator, owner: 
     assert len(sim.versions) == 1
 
 
+def test_a_base_model_that_cannot_speak_is_refused_before_a_byte_travels(
+    sim: Simulator, owner: Client, speaker: Path
+) -> None:
+    know_base(sim)
+    sim.benchmarks["acme/prose"] = {"name": "acme/prose", "task": "text-generation", "labels": []}
+    with pytest.raises(errors.Rejected) as told:
+        owner.push(speaker, "owner/a", base="tiny-bert", benchmarks=["acme/prose"])
+    (problem,) = [problem for problem in told.value.problems if problem.check == "head"]
+    assert problem.message.endswith("language-model head; tiny-bert (bert) has none")
+    assert sim.versions == []
+
+
 def test_a_base_model_known_by_its_headers_only_is_told_as_that(sim: Simulator, owner: Client, folder: Path) -> None:
     sim.bases["located"] = {"fingerprint": None, "name": "org/big", "state": "located", "config": {}}
     sim.bases["located"]["tensors"] = [["encoder.layer.0.output.dense.weight", "F32", [4, 4]]]

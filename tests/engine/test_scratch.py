@@ -148,7 +148,7 @@ def test_a_benchmark_that_ends_its_child_is_named_and_left_alone_for_a_while_aft
     for expected in (1, 2, 3, 3, 3):
         found = ended()
         assert found.benchmark == files.benchmark.digest and "cannot be made ready" in str(found)
-        assert len(tries) == expected
+        assert len(tries) == expected and "killed by SIGKILL while probe" in str(found)
     clock[0] = shelves.REST_SECONDS + 1
     ended()
     assert len(tries) == 4

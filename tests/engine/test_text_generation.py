@@ -206,8 +206,9 @@ def test_logits_are_held_in_parts_and_the_numbers_stay(
 
 def test_a_base_model_without_a_head_of_its_own_cannot_be_asked(tmp_path: Path) -> None:
     folder = tiny.saved("llama", tmp_path, kind=transformers.AutoModel, tie_word_embeddings=False)
-    with pytest.raises(Fault, match="holds no language-model head"):
+    with pytest.raises(Fault, match="holds no language-model head") as told:
         Speaker.of(runtime.open_backbone(folder), 64)
+    assert "(llama)" in str(told.value) and str(folder) not in str(told.value), "no path of a worker"
 
 
 @pytest.mark.parametrize(

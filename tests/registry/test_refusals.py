@@ -6,7 +6,7 @@ import pytest
 
 from registry import models
 from registry.models import Adapter, Run, Upload, Version
-from registry.services import tokens
+from registry.services import benchmarks, tokens
 from tests.registry import adapters
 from tests.registry.cast import Caller, publish
 
@@ -213,6 +213,19 @@ class TestBadFiles:
             return
         assert (answer.status, answer["code"]) == (422, "rejected")
         assert "was made for text-generation (task_type CAUSAL_LM) and brings no head" in answer["detail"]
+        assert not Run.objects.exists()
+
+    def test_a_base_model_that_cannot_speak_is_refused_by_a_benchmark_of_text(self, owner: Caller, base) -> None:
+        prose = b"name: acme/prose\ntask: text-generation\ndata: dev.jsonl\ncolumns: {text: text}\nmetric: perplexity\n"
+        rows = b'{"text": "kind words"}\n{"text": "harsh words"}\n'
+        benchmarks.add(viewer=owner.viewer, definition=prose, files={"dev.jsonl": rows})
+        tensors = {key: one for key, one in adapters.lora_tensors().items() if "classifier" not in key}
+        config = adapters.lora_config(task_type="CAUSAL_LM", modules_to_save=None)
+        files = adapters.lora(config=config, weights=adapters.safetensors(tensors), hub={"benchmarks": ["acme/prose"]})
+        files["hub.json"] = files["hub.json"].replace(b'"task": "text-classification", ', b"")
+        answer = owner.push("acme/tone-bert", files)
+        assert (answer.status, answer["code"]) == (422, "rejected")
+        assert "language-model head; tiny-bert (bert) has none" in answer["detail"]
         assert not Run.objects.exists()
 
     def test_all_problems_are_told_at_once(self, owner: Caller, base) -> None:

@@ -38,3 +38,18 @@ def test_an_adapter_without_a_head_is_told_what_it_was_made_for_what_is_asked_an
 
 def test_where_no_benchmark_needs_a_head_none_is_missed():
     assert told("CAUSAL_LM", "text-generation").ok and told("CAUSAL_LM").ok
+
+
+@pytest.mark.parametrize(("called", "told_as"), [("tiny-bert", "tiny-bert"), ("", "the base model")])
+def test_a_base_model_without_a_language_model_head_is_named_where_a_benchmark_asks_what_it_says(called, told_as):
+    found = validation.inspect(MemorySnapshot(make.lora({"task_type": "CAUSAL_LM"}, HEADLESS)), make.base())
+    (problem,) = found.asked(["text-generation"], make.base(), called).problems
+    wanted = f"text-generation needs a decoder with its own language-model head; {told_as} (bert) has none"
+    assert (problem.code, problem.message) == ("head.base", wanted)
+    assert problem.hint == "choose another base model or benchmark"
+
+
+@pytest.mark.parametrize("model_type", ["llama", "gpt2", "telepathy"])
+def test_one_that_may_have_such_a_head_is_left_to_the_worker(model_type):
+    found = validation.inspect(MemorySnapshot(make.lora({"task_type": "CAUSAL_LM"}, HEADLESS)), None)
+    assert found.asked(["text-generation"], make.base(model_type=model_type)).ok
