@@ -28,7 +28,7 @@ def lacks_head(component: Component, asked: Collection[str]) -> errors.Problem |
     message = (
         f"the adapter{origin} brings no head, and benchmarks of its plan need one: they are for {' and '.join(needing)}"
     )
-    return errors.Problem("head.none", component.weights, message, _mend(needing[0], meant), "head")
+    return errors.Problem("head.none", component.weights, message, _mend(needing, meant), "head")
 
 
 def cannot_speak(base: BaseModel | None, called: str, asked: Collection[str]) -> errors.Problem | None:
@@ -59,7 +59,8 @@ def _made_for(component: Component) -> str:
     return next((task.name for task in tasks.TASKS.values() if made == task.peft), "")
 
 
-def _mend(task: str, meant: str) -> str:
+def _mend(needing: list[str], meant: str) -> str:
+    task = needing[0]
     peft = f'task_type="{tasks.get(task).peft}" in PEFT'
     train = f"train it with a head: {peft}" + (f", {_ADDS[task]} in AdapterHub" if task in _ADDS else "")
-    return f"choose benchmarks for {meant}, or {train}" if meant else train
+    return f"choose benchmarks for {meant}, or {train}" if meant and meant not in needing else train

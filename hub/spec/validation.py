@@ -84,7 +84,8 @@ class Inspection:
 
     def asked(self, names: Collection[str], base: base_model.BaseModel | None = None, called: str = "") -> Inspection:
         """The same with every adapter, and the base model (as it is `called`), held against the ML tasks of its plan."""
-        lacking = [suitability.lacks_head(item, names) for item in self.components]
+        told = {posixpath.dirname(problem.where) for problem in self.problems if problem.check == "head"}
+        lacking = [suitability.lacks_head(item, names) for item in self.components if item.folder not in told]
         return self._with_heads([*lacking, suitability.cannot_speak(base, called, names)])
 
     def _with_heads(self, found: Sequence[errors.Problem | None]) -> Inspection:

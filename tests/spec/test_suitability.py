@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.spec import validation
+from hub.spec import suitability, validation
 from hub.spec.validation import MemorySnapshot
 from tests.specimens.spec import builders as make
 
@@ -53,3 +53,29 @@ def test_a_base_model_without_a_language_model_head_is_named_where_a_benchmark_a
 def test_one_that_may_have_such_a_head_is_left_to_the_worker(model_type):
     found = validation.inspect(MemorySnapshot(make.lora({"task_type": "CAUSAL_LM"}, HEADLESS)), None)
     assert found.asked(["text-generation"], make.base(model_type=model_type)).ok
+
+
+def test_a_head_that_was_not_saved_is_one_problem_with_what_mends_it():
+    found = validation.inspect(MemorySnapshot(make.lora({}, HEADLESS)), make.base())
+    (problem,) = found.asked(["text-classification"]).problems
+    assert problem.message == "adapter_config.json names classifier, but the file holds no classifier.weight"
+    assert problem.hint == "save the adapter again with save_pretrained"
+
+
+def test_one_that_no_configuration_names_is_told_how_to_name_it():
+    found = validation.inspect(MemorySnapshot(make.lora({"modules_to_save": None}, HEADLESS)), make.base())
+    (problem,) = found.asked(["text-classification"]).problems
+    assert problem.message == "task_type is SEQ_CLS, but the file holds no classifier"
+    assert problem.hint.startswith("name the model's head in modules_to_save")
+
+
+def test_nobody_is_told_to_choose_benchmarks_of_the_task_that_is_asked():
+    found = validation.inspect(MemorySnapshot(make.lora({"task_type": "TOKEN_CLS"}, HEADLESS)), make.base())
+    assert suitability.lacks_head(found.components[0], ["token-classification"]).hint.startswith("train it with a head")
+
+
+def test_a_classifier_under_the_task_type_of_a_language_model_is_named_with_the_one_to_set():
+    found = validation.inspect(MemorySnapshot(make.lora({"task_type": "CAUSAL_LM"})), make.base())
+    (problem,) = found.asked(["text-classification"]).problems
+    assert problem.message == f"'{make.PREFIX}classifier.weight' is a classifier, but task_type is CAUSAL_LM"
+    assert problem.hint == "set task_type SEQ_CLS"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 
 from hub.spec import components, tensors
 from hub.spec.methods import heads
@@ -52,6 +53,10 @@ def read(
     """Return the head that runs here, and every other saved tensor by canonical name."""
     _check_saved(source, settings, saved)
     form = _form(source, settings, saved)
+    if other := _other_task(source, settings, saved):
+        message = f"{other!r} is a classifier, but task_type is {settings.task_type}"
+        source.not_run("tensors.head_unsupported", source.weights, message, "set task_type SEQ_CLS", "head")
+        return None, dict(saved)
     if foreign := _foreign(form, saved):
         place = f" on {source.model_type}" if source.model_type else ""
         message = f"this hub does not run {foreign}{place} yet"
@@ -65,11 +70,23 @@ def read(
         used = set(head.tensors.values()) if head else set()
         return head, {key: tensor for key, tensor in saved.items() if tensor.name not in used}
     if settings.task_type in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS"):
+        _tell_missing(source, settings, form)
+    return None, dict(saved)
+
+
+def _tell_missing(source: components.Source, settings: Settings, form: heads.Form | None) -> None:
+    """Note that a file of a head's task_type holds none: whether its configuration names one decides what mends it."""
+    said = source.config.get("modules_to_save")
+    named = [name for name in form.modules if name in said] if form and isinstance(said, list) else []
+    if form and named:
+        lost = next(key for key in form.roles if key.startswith(f"{named[-1]}."))
+        message = f"{posixpath.basename(source.config_path)} names {named[-1]}, but the file holds no {lost}"
+        hint = "save the adapter again with save_pretrained"
+    else:
         what = "qa_outputs" if settings.task_type == "QUESTION_ANS" else "classifier"
         message = f"task_type is {settings.task_type}, but the file holds no {what}"
         hint = f"name the model's head in modules_to_save ({', '.join(_CLASSIFIERS)}): one that is not saved is made up at random"
-        source.tensor_problem("head_missing", message, hint, check="head")
-    return None, dict(saved)
+    source.tensor_problem("head_missing", message, hint, check="head")
 
 
 def _form(source: components.Source, settings: Settings, saved: dict[str, tensors.Tensor]) -> heads.Form | None:
@@ -84,6 +101,13 @@ def _form(source: components.Source, settings: Settings, saved: dict[str, tensor
     if kind is None and set(heads.PEFT_SPANS) & set(saved):
         return heads.READER
     return heads.form(source, saved) if kind in (None, "SEQ_CLS", "FEATURE_EXTRACTION") else None
+
+
+def _other_task(source: components.Source, settings: Settings, saved: dict[str, tensors.Tensor]) -> str:
+    """The name of a classifier's tensor that would run, were the task_type not that of a language model; empty where none is."""
+    classifier = heads.form(source, saved) if settings.task_type == "CAUSAL_LM" else None
+    held = sorted(set(classifier.roles) & set(saved) - set(heads.POOLER), reverse=True) if classifier else []
+    return saved[held[0]].name if held else ""
 
 
 def _foreign(form: heads.Form | None, saved: dict[str, tensors.Tensor]) -> str:

@@ -114,7 +114,7 @@ def foreign(draft: Draft) -> tuple[str, ...]:
 
 
 KINDS = (
-    Kind("a head that was not saved", "head", "task_type is SEQ_CLS", lost, PEFTS),
+    Kind("a head that was not saved", "head", "but the file holds no", lost, PEFTS),
     Kind("half a head", "head", "the head lacks", halved, PEFTS),
     Kind("a head that was left behind", "head", "brings no head", left_behind, BOTTLENECKS),
     Kind("a fresh head", "benchmark", "no gain over the", fresh, TWO),
