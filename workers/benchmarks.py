@@ -30,7 +30,7 @@ from workers.errors import Fault
 from workers.evaluation import Prepared
 from workers.probe import Probe
 
-EDITION = 8
+EDITION = 9
 """Raised when what is cached, or how it is computed, changes."""
 FIRST_ROWS = 8
 FIRST_STAGE, LARGEST_STAGE = 64, 256

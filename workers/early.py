@@ -7,10 +7,11 @@ martingale for sampling without replacement (I. Waudby-Smith and A. Ramdas, Conf
 NeurIPS 2020, section 2.3, beta-binomial prior): with all strata together the bounds fail, at any time, with a chance of at most RISK.
 
 The gates are then decided, by the very rule that decides the full record, for the worst and for the best rest that the bounds allow.
-Where both come out the same, so will the full record: more right answers never make a metric here worse.
+Where both come out the same, so will the full record: more right answers never make a metric here worse, nor turn a gate that is
+watched (`can_be_told`). The order is drawn by the benchmark's digest, which is public: the risk is that of an adapter not made for it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,29 @@ COMPLETING = ", completing"
 """How a stage ends that tells a verdict early: what remains is the record."""
 METRICS = frozenset({"accuracy", "f1", "matthews"})
 
+CHANGES = {"min_gain": 1.0, "max_drop": -1.0}
+"""Gates on a difference, with the sign of their threshold."""
+
 Decide = Callable[[Labels], bool]
 """Answers to all rows -> whether every gate is passed."""
+
+
+def can_be_told(gates: Mapping[str, Any], metric: str) -> bool:
+    """Whether more right answers can turn each of a score's gates from failed to passed only, so that two corners speak for all between.
+
+    The end of an interval of differences that a gate looks at grows with the right answers on its own side of zero, and not on the
+    other: no difference at all is known for sure, one row's is not. A metric's own interval grows throughout for accuracy only.
+    """
+    if metric not in METRICS or (gates.get("min_value") and metric != "accuracy"):
+        return False
+    changes = [(name, sign, gates[name]) for name, sign in CHANGES.items() if gates.get(name)]
+    return all(_turns_once(name, sign * gate["value"], gate["undecided"]) for name, sign, gate in changes)
+
+
+def _turns_once(name: str, least: float, undecided: str) -> bool:
+    if undecided == "pass":
+        return least < 0
+    return least > 0 or (least == 0 and name == "min_gain")  # a drop by nothing passes, a gain of nothing does not
 
 
 class Watch:

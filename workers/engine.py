@@ -58,6 +58,8 @@ class Run:
     tell: Callable[[str], None]
     want: Callable[[str, int], None]
     """Hears (benchmark digest, layer) of where the adapter would have liked to begin (`workers.trunk`)."""
+    alone: bool = False
+    """Whether it is about one component on one benchmark."""
     ledger: Ledger = field(default_factory=Ledger)
     problems: list[dict[str, str]] = field(default_factory=list)
     """Everything that is wrong with the files; the checks name the first few."""
@@ -73,6 +75,7 @@ class Run:
         inspection = validation.inspect(self.snapshot, self.backbone.base)
         inspection = inspection.against(wanted, named=all(one.visibility == "public" for one in asked))
         self.ledger.adopt(inspection.checks)
+        self.alone = len(inspection.components) * len(self.prepared) == 1
         self.problems = [problem.to_json() for problem in inspection.problems]
         for component in inspection.components:
             self._component(inspection, component)
@@ -137,7 +140,16 @@ class Run:
     ) -> Subject:
         head = self._head(component, tensors)
         gates, plain = self.assignment.plan["gates"], lambda: _switched_off(attached)
-        return Subject(backbone, head, self._declared(component), plain, gates, self.tell, attached.runtime)
+        return Subject(
+            backbone,
+            head,
+            self._declared(component),
+            plain,
+            gates,
+            self.tell,
+            runtime=attached.runtime,
+            alone=self.alone,
+        )
 
     def _head(self, component: Component, tensors: Mapping[str, torch.Tensor]) -> Any:
         if component.head is not None:

@@ -98,6 +98,8 @@ class Subject:
     """What the plan asks of a score."""
     tell: Callable[[str], None] = lambda stage: None
     """Hears what is known before the end."""
+    alone: bool = True
+    """Whether nothing else of its run is to be scored, now or later."""
     runtime: str = REFERENCE
     """Whose arithmetic it is."""
 

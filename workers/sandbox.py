@@ -35,8 +35,8 @@ UNUSED_IDS = range(59_437, 64_437)
 """Users of runs' children where the worker runs as root: they own nothing and are in no passwd file. Each child that
 runs has its own, so that it cannot signal another tenant's."""
 OPEN_FILES = 64
-UNHURRIED = 10
-"""The niceness of a child that nobody waits for: of a core that two want it has a tenth."""
+UNHURRIED = 5
+"""The niceness of a child that nobody waits for: of a core that two want it has a quarter, so that it ends within its time, too."""
 LEFTOVERS_SECONDS = 5.0
 """How long what a child has left behind is hunted."""
 

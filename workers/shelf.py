@@ -7,6 +7,7 @@ benchmark what is made of another.
 
 import collections
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Callable, Collection, Hashable, Iterator
@@ -35,6 +36,9 @@ Work = Callable[[], Callable[[Tell], Message]]
 """Entered outside the walls, it gives what is done inside them."""
 InChild = Callable[[Work, Limits, Reach], Any]
 
+Stamp = frozenset[tuple[Any, ...]]
+TRUSTED_SECONDS = 60.0
+"""How long a base model's files are trusted that look untouched."""
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -76,8 +80,8 @@ class Shelf:
     def __init__(self, scratch: Path, in_child: InChild, tell: Tell) -> None:
         self.scratch, self._in_child, self._tell = scratch, in_child, tell
         self._bases: Bounded[str] = Bounded(BASES_BYTES)
-        self._stamps: dict[str, frozenset[tuple[Any, ...]]] = {}
-        """Fingerprint -> what told, when it was last hashed, that a file of the base model was changed."""
+        self._stamps: dict[str, tuple[Stamp, float]] = {}
+        """Fingerprint -> what the base model's files looked like when they were last hashed, and when that was."""
         self._ready: Bounded[tuple[str, str]] = Bounded(READY_BYTES)
         self._asked: collections.Counter[tuple[str, str, int]] = collections.Counter()
         self._ended: dict[str, tuple[int, float, str]] = {}
@@ -102,7 +106,7 @@ class Shelf:
         from hub import runtime
         from workers import engine
 
-        self._stamps[fingerprint] = _stamp(folder)
+        self._stamps[fingerprint] = _stamp(folder), time.monotonic()
         opened = runtime.open_backbone(folder, fingerprint=fingerprint)
         engine.warm(opened)
         size = sum(parameter.nbytes for parameter in opened.own.values())
@@ -111,14 +115,14 @@ class Shelf:
 
     def holds_unchanged(self, backbone: Any) -> bool:
         """Whether the files of a base model are what they were. Each child hashes what it has computed with; here they are hashed
-        only where one was touched: its time of change is the kernel's, nobody can set it back."""
+        where one was touched, and once a minute besides: a store through a mapping may leave the time of change as it was."""
         from hub import runtime
 
-        stamp = _stamp(backbone.folder)
-        if stamp != self._stamps.get(backbone.fingerprint):
+        stamp, (known, hashed) = _stamp(backbone.folder), self._stamps.get(backbone.fingerprint, (None, -math.inf))
+        if stamp != known or time.monotonic() - hashed > TRUSTED_SECONDS:
             if runtime.rehash(backbone) != backbone.fingerprint:
                 return False
-            self._stamps[backbone.fingerprint] = stamp
+            self._stamps[backbone.fingerprint] = stamp, time.monotonic()
         return True
 
     def drop(self, fingerprint: str) -> None:
@@ -230,6 +234,6 @@ class Shelf:
                 self._ready.drop(key)
 
 
-def _stamp(folder: Path) -> frozenset[tuple[Any, ...]]:
+def _stamp(folder: Path) -> Stamp:
     found = [(path, path.stat()) for path in folder.iterdir()]
     return frozenset((path.name, said.st_ino, said.st_size, said.st_ctime_ns) for path, said in found)

@@ -102,7 +102,7 @@ def estimate(name: str, truth: Labels, predicted: Labels, classes: int, seed: in
 def difference(name: str, truth: Labels, predicted: Labels, other: Labels, classes: int, seed: int) -> Estimate:
     """How much better `predicted` is than `other` on the same rows, with its paired interval."""
     value = measure(name, truth, predicted, classes) - measure(name, truth, other, classes)
-    if np.array_equal(predicted, other):
+    if np.array_equal(predicted, other) or (name == "accuracy" and np.array_equal(predicted == truth, other == truth)):
         return Estimate(0.0, 0.0, 0.0)
     ours, theirs = _resampled(name, truth, predicted, other, classes, seed)
     low, high = ENDS[name]

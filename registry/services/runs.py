@@ -41,7 +41,7 @@ LONGEST_WORKER = 200
 LONGEST_ERROR = 4000
 
 LET_PASS_SECONDS = 30
-"""So much younger may a run be that is taken first because its base model lies open: others wait no longer for that."""
+"""So long may the head of the queue have waited before runs whose base model lies open no longer go first."""
 
 # SKIP LOCKED: of many workers that ask at once each gets another run, and none waits. `{wanted}` is a key, for the run that a
 # message spoke of, `HELD`, or nothing, for the head of the queue: one statement that may be all would read it all.
@@ -66,8 +66,8 @@ CLAIM = """
     RETURNING *
 """
 HELD = """
-    base_fingerprint = ANY(%(held)s) AND (priority, created_at) <= (
-        SELECT priority, created_at + make_interval(secs => %(let_pass)s) FROM registry_run
+    base_fingerprint = ANY(%(held)s) AND (priority, STATEMENT_TIMESTAMP()) <= (
+        SELECT priority, GREATEST(created_at, not_before) + make_interval(secs => %(let_pass)s) FROM registry_run
         WHERE status = 'queued' AND base_fingerprint = ANY(%(bases)s)
             AND (not_before IS NULL OR not_before <= STATEMENT_TIMESTAMP())
         ORDER BY priority, created_at, id
@@ -89,8 +89,8 @@ def claim(
     """Lease the oldest waiting run on one of these bases and return it with its run token; None where none waits.
 
     `bases` are the fingerprints of the base models that the worker has on its disk; a run on any other base waits for
-    a worker that has it. Those of them that it has open, `held`, go before others that are older by less than
-    `LET_PASS_SECONDS`. `run` is the run that a message spoke of: it is preferred while it waits. `starting` says that the
+    a worker that has it. Runs on those of them that it has open, `held`, go first until another one has waited
+    for `LET_PASS_SECONDS`. `run` is the run that a message spoke of: it is preferred while it waits. `starting` says that the
     worker has just been started: what it held under this name before is taken back first. Raises Forbidden without the
     scope `worker`.
     """

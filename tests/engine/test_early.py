@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from hub.runtime.base import Backbone
+from hub.spec import policy
+from hub.spec.benchmark import Benchmark
 from tests.engine import makers
-from workers import early, engine, statistics
+from workers import comparing, early, engine, statistics
 from workers.early import Watch
 from workers.statistics import Labels
 
@@ -104,6 +107,60 @@ def test_more_right_answers_make_no_metric_worse(metric: str) -> None:
         before = statistics.measure(metric, truth, answers, 2)
         answers[row] = truth[row]
         assert statistics.measure(metric, truth, answers, 2) >= before - 1e-12
+
+
+TOLD = [
+    ("accuracy", {"min_gain": {"value": 0.0, "undecided": "fail"}, "max_drop": {"value": 0.01, "undecided": "pass"}}),
+    ("accuracy", {"min_value": {"value": 0.6, "undecided": "fail"}}),
+    ("matthews", {"min_gain": {"value": 0.0, "undecided": "fail"}}),
+]
+NOT_TOLD = [
+    ("accuracy", {"max_drop": {"value": 0.0, "undecided": "fail"}}),
+    ("accuracy", {"min_gain": {"value": -0.001, "undecided": "fail"}}),
+    ("accuracy", {"min_gain": {"value": 0.0, "undecided": "pass"}}),
+    ("matthews", {"min_value": {"value": 0.9, "undecided": "fail"}}),
+    ("pearson", {"min_gain": {"value": 0.0, "undecided": "fail"}}),
+]
+
+
+def turns(metric: str, gates: dict[str, Any]) -> int:
+    """How often one more right answer turns the policy's own verdict from passed to failed, from an answer like the one before on."""
+    generator = np.random.default_rng(11)
+    truth, base, _ = drawn(generator, 120, 0.7, 0.7)
+    labels, found = ("no", "yes"), 0
+    benchmark = Benchmark("b", "text-classification", {}, labels, metric, "up", 64, "public", "dev.tsv", "0" * 64)
+    yardstick = statistics.Classes(truth, 2)
+    worse = base.copy()
+    right = np.flatnonzero(base == truth)[:12]
+    worse[right] = 1 - truth[right]
+    passed = False
+    for row in [*right, *np.flatnonzero(base != truth)[:16]]:
+        worse[row] = truth[row]
+        score = comparing.compared(benchmark, yardstick, len(truth), worse, {"probe": base}, ("0" * 64, base))
+        now = all(gate["passed"] for gate in policy.decide(score, gates))
+        found += passed and not now
+        passed = now
+    return found
+
+
+@pytest.mark.parametrize(("metric", "gates"), TOLD)
+def test_gates_that_are_told_early_turn_with_more_right_answers_one_way_only(
+    metric: str, gates: dict[str, Any]
+) -> None:
+    assert early.can_be_told(gates, metric)
+    assert turns(metric, gates) == 0
+
+
+@pytest.mark.parametrize(("metric", "gates"), NOT_TOLD)
+def test_gates_that_turn_both_ways_are_not_told_early(metric: str, gates: dict[str, Any]) -> None:
+    """An adapter that answers as its predecessor did drops by nothing for sure; with one row more it may have dropped."""
+    assert not early.can_be_told(gates, metric)
+
+
+@pytest.mark.parametrize(("metric", "gates"), NOT_TOLD[:2])
+def test_such_gates_do_turn(metric: str, gates: dict[str, Any]) -> None:
+    """The control."""
+    assert turns(metric, gates) > 0
 
 
 # --- in a run ---------------------------------------------------------------------------------------------------------

@@ -112,6 +112,7 @@ def test_where_nothing_lies_open_the_oldest_goes_first(worker, run, younger):
 
 
 def test_nobody_waits_long_because_another_base_lies_open(worker, run, younger, monkeypatch):
+    """However many come on that base: what counts is how long the oldest has waited, not when the others came."""
     monkeypatch.setattr(runs, "LET_PASS_SECONDS", 0)
     assert first_of_both(worker, run, younger, younger.base_fingerprint) == run
 

@@ -79,9 +79,11 @@ def score(subject: Subject, prepared: Prepared, previous: Previous | None) -> Ou
 def _watch(
     subject: Subject, benchmark: Benchmark, truth: Labels, others: Sequence[Labels], compared: Callable[[Labels], Any]
 ) -> early.Watch | None:
-    """Who sees early what the gates will say; nobody where a metric is not made of right answers alone."""
+    """Who sees early what the gates will say; nobody where they are not made of right answers alone."""
     classes = len(benchmark.labels)
-    if not subject.gates or benchmark.metric not in early.METRICS or (classes > 2 and benchmark.metric != "accuracy"):
+    if classes > 2 and benchmark.metric != "accuracy":
+        return None
+    if not subject.gates or not early.can_be_told(subject.gates, benchmark.metric):
         return None
 
     def decide(answers: Labels) -> bool:
@@ -94,7 +96,9 @@ def _tell(subject: Subject, benchmark: Benchmark, watch: early.Watch | None, pre
     if watch is None or watch.verdict is not None or (verdict := watch.look(predicted, answered)) is None:
         return
     word = "passes" if verdict else "fails"
-    subject.tell(f"{benchmark.name} {word} by {watch.rows} of {len(answered)} rows{early.COMPLETING}")
+    subject.tell(
+        f"{benchmark.name} {word} by {watch.rows} of {len(answered)} rows{early.COMPLETING if subject.alone else ''}"
+    )
 
 
 def _truth(rows: Sequence[Text]) -> Labels:

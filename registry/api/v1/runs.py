@@ -72,8 +72,8 @@ class ClaimView(View):
         },
     )
     def post(self, request: Request) -> Response:
-        """Lease the oldest waiting run on one of these base models; one on a base model that is `held`, open in the worker, may go
-        before others that are older by less than half a minute. The answer holds all that the run needs."""
+        """Lease the oldest waiting run on one of these base models; one on a base model that is `held`, open in the worker, goes
+        first until another one has waited for half a minute. The answer holds all that the run needs."""
         body = self.body(Wanted)
         found = runs.claim(
             viewer=self.viewer,
