@@ -124,7 +124,8 @@ def compare(report: Mapping[str, Any], measured: Mapping[str, Any], given: Given
     """Hold a report made here against the published one.
 
     {reproduced, result_digest: [published, measured], differences: [{where, published, measured}], environment: [...],
-    left_out: benchmarks of the plan that were not given}. Where some were not given only the others' scores are compared.
+    left_out: benchmarks of the plan that were not given, uncompared: the names of those among them that have a score,
+    scores: how many were compared}. Where some benchmarks were not given only the others' scores are compared.
     """
     known = {f"sha256:{found.digest}" for found, _ in given}
     plan = report.get("policy") or {}
@@ -134,12 +135,16 @@ def compare(report: Mapping[str, Any], measured: Mapping[str, Any], given: Given
     shown = [_narrowed(side, known, whole=not absent) for side in (report, measured)]
     digests = [str(side.get("result_digest") or "").removeprefix("sha256:") for side in (report, measured)]
     found = differences.differences(*shown)
+    scores = Report(report).scores
+    unknown = [score for score in scores if score.get("digest") not in known]
     return {
         "reproduced": not found and (bool(absent) or digests[0] == digests[1]),
         "result_digest": [f"sha256:{digest}" for digest in digests],
         "differences": [difference.to_json() for difference in found],
         "environment": [difference.to_json() for difference in differences.environment(report, measured)],
         "left_out": absent,
+        "uncompared": sorted({str(score.get("benchmark")) for score in unknown}),
+        "scores": len(scores) - len(unknown),
     }
 
 
@@ -147,19 +152,26 @@ def lines(compared: Mapping[str, Any]) -> list[str]:
     """The comparison for a person."""
     found = [differences.Difference(**item) for item in compared["differences"]]
     ran = [differences.Difference(**item) for item in compared["environment"]]
-    told = ["", "reproduced: every check, score and answer is the published one" if compared["reproduced"] else ""]
+    told = ["", _reproduced(compared) if compared["reproduced"] else ""]
     if not compared["reproduced"]:
         told[1] = (
             f"differs from the published report in {counted(len(found), 'field')}" if found else "another result digest"
         )
         told += [f"  {difference}" for difference in found]
     if compared["left_out"]:
-        told.append(
-            f"not compared: {counted(len(compared['left_out']), 'benchmark')} of its plan that no --benchmark names"
-        )
+        missing = compared["uncompared"] or [counted(len(compared["left_out"]), "benchmark")]
+        told.append(f"not compared: {', '.join(missing)} (give the definition with --benchmark)")
     if ran:
         told += ["ran in another environment:", *(f"  {difference}" for difference in ran)]
     return told
+
+
+def _reproduced(compared: Mapping[str, Any]) -> str:
+    """What came out as published: never more than what was compared."""
+    if compared["left_out"]:
+        scores = f" and {counted(compared['scores'], 'score')}" if compared["scores"] else ""
+        return f"what was compared is the published one: the checks that need no benchmark{scores}"
+    return "reproduced: every check, score and answer is the published one"
 
 
 def _narrowed(report: Mapping[str, Any], known: set[str], *, whole: bool) -> dict[str, Any]:

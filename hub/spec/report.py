@@ -12,10 +12,10 @@ A score:  {benchmark, digest ("sha256:..."), metric, direction, value, interval:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hub.spec import documents, errors, policy, tasks
+from hub.spec import documents, errors, policy, tasks, words
 
 CHECKS = (
     "files",
@@ -89,7 +89,7 @@ def summary_line(report: Mapping[str, Any]) -> str:
     if report.get("verdict") == "error":
         return f"not judged: {report.get('error') or 'the run could not be finished'}"
     if report.get("verdict") == "passed":
-        return f"published: {_passed(counted)} of {len(counted)} checks passed. {_scores(report)}"
+        return f"published: {_passed(counted)}. {_scores(report)}"
     reasons = " ".join(f"{item['name']}: {_clause(item['message'])}." for item in failed)
     return f"rejected: {len(failed)} of {len(counted)} checks failed. {reasons or 'A gate was not passed.'}"
 
@@ -146,8 +146,12 @@ def _component(component: Mapping[str, Any]) -> dict[str, Any]:
     return {"folder": component.get("folder", ""), "scores": scores}
 
 
-def _passed(checks: Iterable[Mapping[str, Any]]) -> int:
-    return sum(item["status"] in ("passed", "warning") for item in checks)
+def _passed(checks: Sequence[Mapping[str, Any]]) -> str:
+    """How many checks passed, and which of them warned: a warning is no pass."""
+    warned = [item["name"] for item in checks if item["status"] == "warning"]
+    passed = sum(item["status"] == "passed" for item in checks)
+    told = f", {words.counted(len(warned), 'warning')} ({', '.join(warned)})" if warned else ""
+    return f"{passed} of {len(checks)} checks passed{told}"
 
 
 def _scores(report: Mapping[str, Any]) -> str:
@@ -166,7 +170,15 @@ def _score(score: Mapping[str, Any]) -> str:
 
 
 def _clause(message: str) -> str:
-    return documents.shorten(message.split("; ")[0], _CLAUSE).rstrip(".")
+    """The message up to its first semicolon outside of brackets, at most `_CLAUSE` characters of it."""
+    parts = message.split("; ")
+    ends = (n for n in range(1, len(parts)) if _balanced("; ".join(parts[:n])))
+    first = "; ".join(parts[: next(ends, len(parts))])
+    return documents.shorten(first, _CLAUSE).rstrip(".")
+
+
+def _balanced(text: str) -> bool:
+    return all(text.count(opened) <= text.count(closed) for opened, closed in ("()", "[]"))
 
 
 def _validate_checks(checks: Any, collector: errors.Collector) -> None:

@@ -96,7 +96,7 @@ def detail(namespace: str, name: str, viewer: Viewer) -> shapes.AdapterDetail:
     """Return an adapter with its versions, aliases and README. Raises NotFound."""
     adapter = get_adapter(namespace, name, viewer)
     seen = visible_versions(adapter, viewer)
-    shown = seen.newest_first().select_related("manifest", "adapter__namespace")[: versions.PAGE]
+    shown = seen.newest_first().select_related("manifest", "run", "adapter__namespace")[: versions.PAGE]
     aliases = Alias.objects.filter(adapter=adapter, version__in=seen).select_related("version").order_by("name")
     return {
         **summaries([adapter], viewer)[0],

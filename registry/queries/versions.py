@@ -33,7 +33,7 @@ def ref_of(version: Version) -> str:
 def latest_of(adapters: Iterable[Adapter]) -> dict[int, Version]:
     """Return the version that `latest` names, by adapter key; one query for all."""
     rows = Version.objects.offered().filter(adapter__in=[adapter.pk for adapter in adapters])
-    newest = rows.select_related("manifest").order_by("adapter", *LATEST_FIRST).distinct("adapter")
+    newest = rows.select_related("manifest", "run").order_by("adapter", *LATEST_FIRST).distinct("adapter")
     return {row.adapter_id: row for row in newest}
 
 
@@ -134,7 +134,7 @@ def short(version: Version) -> shapes.VersionShort:
         "label": version.label,
         "ref": ref_of(version),
         "status": version.status,
-        "stage": version.stage,
+        "stage": runs.stage_of(version),
         "digest": f"sha256:{version.digest}" if version.digest else None,
         "size": version.manifest.size if version.manifest else 0,
         "created_at": version.created_at,
@@ -153,7 +153,7 @@ def listing(
     rows = visible_versions(get_adapter(namespace, name, viewer), viewer).newest_first()
     if before is not None:
         rows = rows.filter(number__lt=before)
-    page = list(rows.select_related("manifest", "adapter__namespace")[: PAGE + 1])
+    page = list(rows.select_related("manifest", "run", "adapter__namespace")[: PAGE + 1])
     more = page[PAGE - 1].number if len(page) > PAGE else None
     return [short(version) for version in page[:PAGE]], more
 

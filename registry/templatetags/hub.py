@@ -19,6 +19,7 @@ STATUS = {
     "rejected": ("bad", "✗"),
     "failed": ("bad", "✗"),
     "error": ("warn", "!"),
+    "not judged": ("warn", "!"),
     "warning": ("warn", "!"),
     "validating": ("warn", "…"),
     "draft": ("", "·"),
@@ -45,6 +46,13 @@ def number(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
+
+
+@register.filter
+def state(version: dict[str, Any]) -> str:
+    """A version's status as a page says it: where the run ended without a verdict, nothing is being validated any more."""
+    ended = version.get("status") == "validating" and version.get("stage") == "error"
+    return "not judged" if ended else str(version.get("status") or "")
 
 
 @register.filter

@@ -108,6 +108,26 @@ def test_a_regression_is_told_with_what_ran_otherwise(client: Any, version: Any)
     assert "regressed" in client.get("/a/acme/tone").content.decode()
 
 
+@pytest.mark.parametrize(("ended", "shown"), [("error", "not judged"), ("leased", "validating")])
+def test_a_run_that_ended_without_a_verdict_is_followed_no_further(
+    client: Any, version: Any, ended: str, shown: str
+) -> None:
+    run = make.make_run(
+        manifest=version.manifest, base=version.base_model, plan=make.make_plan(), status=ended, error="it burned"
+    )
+    make.make_version(adapter=version.adapter, number=2, run=run, status="validating", stage="queued")
+    person = make.make_user()
+    make.make_membership(namespace=version.adapter.namespace, user=person, role="owner")
+    client.force_login(person)
+    for address in ("/a/acme/tone/v/2", "/a/acme/tone/v/2/report"):
+        page = client.get(address).content.decode()
+        chips = re.findall(r'<span class="chip warn"><span aria-hidden="true">.</span>([a-z ]+)</span>', page)
+        assert set(chips) - {"regressed"} == {shown}, address
+        assert ("data-refresh" in page) == (ended == "leased"), address
+    page = client.get("/a/acme/tone/v/2").content.decode()
+    assert ("The run ended without a verdict" in page) == (ended == "error")
+
+
 @pytest.mark.browser
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(
