@@ -156,7 +156,8 @@ def _base_of(finding: Finding) -> str:
 def _row(finding: Finding, shared: str) -> tuple[Any, ...]:
     component = finding.component
     kinds = {remark["kind"] for remark in finding.remarks}
-    verdict = "problems" if "problem" in kinds else "look" if "warning" in kinds else "fine"
+    unrun = component is not None and component.unrun  # a push would be refused: not fine, though the files are
+    verdict = "problems" if "problem" in kinds else "look" if "warning" in kinds or unrun else "fine"
     fits = ", ".join(fit["name"] for fit in finding.fits[:2]) or "-"
     fits += f" +{len(finding.fits) - 2}" if len(finding.fits) > 2 else ""
     method, rank, parameters = finding.declared[0] or "-", str(finding.declared[1] or "-"), "-"

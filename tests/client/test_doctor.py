@@ -256,6 +256,14 @@ def test_what_no_hub_runs_yet_is_told_of_an_adapter_without_other_remarks(tmp_pa
     assert "not judged yet: adapter_config.json: task_type" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("task_type", "verdict"), [("CAUSAL_LM", "look"), ("SEQ_CLS", "fine")])
+def test_what_a_push_would_refuse_is_not_fine(task_type, verdict, tmp_path, base, capsys):
+    write(tmp_path / "a", make.lora({"task_type": task_type}, **{"hub.json": b'{"labels": ["no", "yes"]}'}))
+    assert cli.main(["doctor", str(tmp_path / "a"), "--base", str(base)]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "tiny-bert" in line and " lora " in line]
+    assert row.split()[-1] == verdict, row
+
+
 def test_what_many_adapters_share_is_told_once(tmp_path, capsys):
     for number in range(5):
         write(tmp_path / "all" / f"a{number}", {"adapter_config.json": make.lora()["adapter_config.json"]})
