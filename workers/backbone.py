@@ -28,7 +28,7 @@ from typing import Any
 
 from workers import pipes, sandbox, selftest, walls
 from workers.assignment import Assignment, Limits
-from workers.errors import Fault, is_memory
+from workers.errors import Fault, is_memory, plain
 from workers.sandbox import NOTHING, Child, Reach
 from workers.shelf import Message, Shelf, Tell, Work
 from workers.walls import Isolation
@@ -45,8 +45,8 @@ SETTINGS = {
 """What the libraries read when they are imported; set by `main`, because the environment comes empty."""
 MOST_SAID = pipes.LARGEST - (1 << 16)
 """Bytes that a child may say in all: its report, completed here, has to fit into one message."""
-WORDS, TRACE = 500, 8000
-"""Characters that are kept of a stage or a fault, and of a traceback."""
+TRACE = 8000
+"""Characters that are kept of a traceback."""
 
 
 class Cancelled(Exception):
@@ -159,7 +159,7 @@ class Server:
                 for message in reader.read() if child.pipe in ready else []:
                     if "stage" not in message:
                         return stage, message
-                    stage = _plain(message["stage"])
+                    stage = plain(message["stage"])
                     if stage.endswith(COMPLETING):
                         child.step_back()
                     pipes.send(self.answers, {"stage": stage})
@@ -208,7 +208,7 @@ def _outcome(work: Callable[[Tell], Message], tell: Tell) -> Message:
     try:
         return {"result": work(tell)}
     except Fault as fault:
-        return {"fault": str(fault)}
+        return {"fault": str(fault), "started": fault.started}
     except Exception as error:
         if is_memory(error):
             return {"fault": "out of memory"}
@@ -216,16 +216,15 @@ def _outcome(work: Callable[[Tell], Message], tell: Tell) -> Message:
 
 
 def _result(message: Message) -> Any:
+    """What a child has found. That its fault is no attempt is believed only on a worker that does lack PEFT."""
     if "result" in message:
         return message["result"]
     if "trace" in message:
-        print(_plain(message["trace"], TRACE), file=sys.stderr)
-    raise Fault(_plain(message.get("fault", "the child gave no result"), WORDS))
+        print(plain(message["trace"], TRACE), file=sys.stderr)
+    from workers import library
 
-
-def _plain(words: object, most: int = WORDS) -> str:
-    """Words of a child as they may stand in a log or a report: so many, and nothing that moves a terminal's cursor."""
-    return "".join(mark if mark.isprintable() or mark == "\n" else "?" for mark in str(words)[:most])
+    started = message.get("started") is not False or library.installed()
+    raise Fault(plain(message.get("fault", "the child gave no result")), started=started)
 
 
 def _ending(status: int) -> str:

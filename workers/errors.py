@@ -14,6 +14,14 @@ from hub.spec.errors import Problem
 OUT_OF_MEMORY = ("allocate memory", "not enough memory", "could not create a primitive", "bad_alloc", "bad allocation")
 """How torch, oneDNN and the C++ library say it where no MemoryError is raised."""
 
+WORDS = 500
+"""Characters that are kept of what a child or a library says."""
+
+
+def plain(words: object, most: int = WORDS) -> str:
+    """Words of a stranger as they may stand in a log or a report: so many, and nothing that moves a terminal's cursor."""
+    return "".join(mark if mark.isprintable() or mark == "\n" else "?" for mark in str(words)[:most])
+
 
 def is_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out."""

@@ -9,9 +9,11 @@ this hub's own. With the adapter off it is the frozen backbone itself that answe
 import contextlib
 import copy
 import dataclasses
+import importlib
 import json
+import re
 from collections.abc import Iterator, Mapping
-from importlib import metadata, util
+from importlib import util
 from typing import Any
 
 import torch
@@ -20,31 +22,44 @@ from torch import nn
 from hub import errors
 from hub.runtime.attached import Attached
 from hub.runtime.base import Backbone
+from hub.spec import documents
 from hub.spec.components import Component
-from workers.errors import is_memory
+from hub.spec.methods import peft_config
+from workers.errors import Fault, is_memory, plain
 
 MOST_PARAMETERS = 250_000_000
 """Above this no second base model is made."""
 _PREFIX = "base_model.model."
-_INSTALL = "an operator can install it for the workers: pip install peft"
+_INSTALL = "an operator can install it: pip install peft"
+_SMALLER = "load it with peft.PeftModel.from_pretrained; only a smaller base model has a verdict on it here"
 _AGAIN = "save the adapter again with PEFT's save_pretrained"
+_PLACE = re.compile(r"(?<![\w.])/[^\s/'\"]+/[^\s'\",;:)]+")
 
 Tensors = Mapping[str, torch.Tensor]
 
 
-def ready() -> bool:
-    """Have PEFT imported, before the walls are up; False where it is not installed."""
-    if util.find_spec("peft") is None:
-        return False
-    import peft  # noqa: F401
+def installed() -> bool:
+    """Whether this worker has PEFT."""
+    return util.find_spec("peft") is not None
 
+
+def ready() -> bool:
+    """Have PEFT imported with what it imports late, before the walls are up; False where it is not installed."""
+    if not installed():
+        return False
+    import peft.tuners.lora.variants  # noqa: F401
+
+    with contextlib.suppress(ImportError):  # not of every version, and not for every one of transformers
+        importlib.import_module("peft.utils.transformers_weight_conversion")
     return True
 
 
 def cannot(backbone: Backbone) -> str:
     """Why PEFT cannot be asked about a base model here; empty where it can."""
-    if util.find_spec("peft") is None:
-        return "the library peft is not installed here"
+    return _too_large(backbone) if installed() else "the library peft is not installed here"
+
+
+def _too_large(backbone: Backbone) -> str:
     if backbone.base.parameters > MOST_PARAMETERS:
         return f"the base model is too large for a second copy ({backbone.base.parameters} parameters)"
     return ""
@@ -54,8 +69,10 @@ class Lent(Attached):
     """An adapter that PEFT runs on a copy of the backbone's model."""
 
     def __init__(self, adapted: Any, every: frozenset[str]) -> None:
+        import peft
+
         super().__init__(every)
-        self.runtime = f"peft=={metadata.version('peft')}"
+        self.runtime = f"peft=={peft.__version__}"
         self._adapted = adapted
         self._inside = False
 
@@ -90,17 +107,24 @@ class Lent(Attached):
 def lend(backbone: Backbone, component: Component, config: bytes, tensors: Tensors) -> tuple[Backbone, Attached]:
     """(a backbone that answers with the adapter, the adapter on it). The backbone given stays as it is.
 
-    `config` is adapter_config.json as a hub serves it, `tensors` what the component's parts name. Raises HubError where
-    there is no PEFT, no room for a copy, or where PEFT does not run the adapter on this base model.
+    `config` is adapter_config.json as a hub serves it, `tensors` what the component's parts name. Raises Fault where there is
+    no PEFT, for another worker may have it; HubError where there is no room for a copy, or where PEFT does not run the adapter
+    on this base model.
     """
-    if reason := cannot(backbone):
-        message = f"only {component.library} runs {component.by_library[0]}, and {reason}"
-        raise errors.HubError(message, hint=_INSTALL)
+    only = f"only {component.library} runs {component.by_library[0]}, and"
+    if not installed():
+        raise Fault(f"{only} this worker does not have it ({_INSTALL})", started=False)
+    if reason := _too_large(backbone):
+        raise errors.HubError(f"{only} {reason}", hint=_SMALLER)
+    import peft
+
+    told = f"PEFT {peft.__version__}"
+    asked = json.loads(config)
+    refuse_patterns(asked)
     whole = copy.deepcopy(backbone.whole)
     body = whole.base_model
-    told = f"PEFT {metadata.version('peft')}"
     with _explained(told):
-        adapted = _adapted(_as_named(whole, body, tensors), component, json.loads(config), tensors)
+        adapted = _adapted(_as_named(whole, body, tensors), component, asked, tensors)
     attached = Lent(adapted, frozenset(tensors))
     attached.stand_in(body, backbone.model)
     if backbone.language_model is not None:
@@ -112,6 +136,12 @@ def lend(backbone: Backbone, component: Component, config: bytes, tensors: Tenso
     with _explained(told), torch.inference_mode():
         body(input_ids=torch.tensor([[0, 1]]), attention_mask=torch.ones(1, 2, dtype=torch.long))
     return lent, attached
+
+
+def refuse_patterns(config: Mapping[str, Any]) -> None:
+    """PEFT evaluates patterns, and some never end. A hub serves none: raises HubError where one stands there all the same."""
+    for key, text in peft_config.patterns(config):
+        raise errors.HubError(f"{key} holds a pattern ({documents.shorten(text)}); none is ever evaluated", hint=_AGAIN)
 
 
 def _as_named(whole: Any, body: Any, tensors: Tensors) -> Any:
@@ -164,13 +194,19 @@ def _read_back(adapted: Any, component: Component, tensors: Tensors, told: str) 
 
 @contextlib.contextmanager
 def _explained(told: str) -> Iterator[None]:
-    """What a library raises on an adapter is the adapter's affair, as far as it is not memory that it lacks."""
+    """What a library raises on an adapter is the adapter's affair, as far as it is not this worker that lacks something:
+    memory, a file, a module."""
     try:
         yield
-    except (MemoryError, errors.HubError):
+    except (MemoryError, OSError, ImportError, errors.HubError):
         raise
     except Exception as error:
         if is_memory(error):
             raise
-        message = f"{told} does not run it on this base model: {type(error).__name__}: {error}"
+        message = f"{told} does not run it on this base model: {words_of(error)}"
         raise errors.HubError(message, hint="docs/formats.md tells what runs, and by whom") from error
+
+
+def words_of(error: Exception) -> str:
+    """What a library says, as a publisher may read it: on one line, not for ever, and with no place on this machine."""
+    return plain(" ".join(_PLACE.sub("(a file)", f"{type(error).__name__}: {error}").split()))

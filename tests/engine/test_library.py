@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,10 @@ from tests.engine.makers import check, failed
 from tests.engine.resident import Resident
 from tests.engine.test_parity import same
 from tests.engine.test_text_generation import nll
+from tests.specimens.spec import good
 from workers import library
+from workers.backbone import _result
+from workers.errors import Fault
 
 INVOCATION = [7, 9]
 WORDS = 170
@@ -212,21 +216,82 @@ def test_what_peft_raises_is_told_as_the_adapters_own_fault(tmp_path: Path) -> N
     assert failed(found)[0] == "load" and f"PEFT {peft.__version__}" in check(found, "load")["message"]
 
 
-@pytest.mark.parametrize("lack", ["no PEFT", "no room"])
-def test_where_peft_cannot_be_asked_the_run_is_refused_and_says_why(
-    lack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_where_the_worker_lacks_peft_it_is_no_verdict_and_no_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, base, folder = trained("LLaMA-Adapter", tmp_path)
-    if lack == "no PEFT":
-        monkeypatch.setattr("workers.library.util.find_spec", lambda name: None)
-        assert not library.ready()
-    else:
-        monkeypatch.setattr("workers.library.MOST_PARAMETERS", 1000)
-    told = check(judged(base, folder, tmp_path / "s"), "load")
-    words = {"no PEFT": "the library peft is not installed here", "no room": "too large for a second copy"}[lack]
-    assert told["status"] == "failed" and f"only peft runs LLaMA-Adapter, and {words}" in told["message"].replace(
-        "the base model is ", ""
+    asked = makers.assignment(folder, base)
+    resident = Resident(runtime.open_backbone(base), asked, tmp_path / "scratch")
+    (found,) = resident.answers(asked)
+    assert found["report"]["verdict"] == "passed"
+    monkeypatch.setattr("workers.library.util.find_spec", lambda name: None)
+    assert not library.ready()
+    (lacking,) = resident.answers(asked)
+    assert (
+        "only peft runs LLaMA-Adapter, and this worker does not have it" in lacking["fault"]
+        and lacking["started"] is False
     )
+
+
+def test_a_child_that_calls_its_fault_no_attempt_is_not_believed_where_peft_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"fault": "I did not begin", "started": False}
+    for here, started in ((True, True), (False, False)):
+        monkeypatch.setattr("workers.library.installed", lambda here=here: here)
+        with pytest.raises(Fault, match="did not begin") as told:
+            _result(said)
+        assert told.value.started is started
+        with pytest.raises(Fault) as told:
+            _result({"fault": "out of memory"})
+        assert told.value.started
+
+
+def test_where_there_is_no_room_for_a_copy_the_run_is_refused_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, base, folder = trained("LLaMA-Adapter", tmp_path)
+    monkeypatch.setattr("workers.library.MOST_PARAMETERS", 1000)
+    told = check(judged(base, folder, tmp_path / "s"), "load")
+    assert told["status"] == "failed"
+    assert told["message"].startswith("only peft runs LLaMA-Adapter, and the base model is too large for a second copy")
+
+
+@pytest.mark.parametrize("kind", [OSError, ModuleNotFoundError, ValueError])
+def test_what_the_worker_has_not_is_no_fault_of_the_adapter(
+    kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, base, folder = trained("LLaMA-Adapter", tmp_path)
+
+    def fails(*given: Any, **more: Any) -> None:
+        raise kind(f"nothing at {library.__file__}: \x1b[2J\n{'x' * 2000}")
+
+    monkeypatch.setattr("peft.get_peft_model", fails)
+    if kind is not ValueError:
+        with pytest.raises(kind):
+            judged(base, folder, tmp_path / "s")
+        return
+    message = check(judged(base, folder, tmp_path / "s"), "load")["message"]
+    assert "ValueError: nothing at (a file): ?[2J xxx" in message and message.isprintable() and len(message) < 600
+    assert str(Path(library.__file__).parent) not in message
+
+
+@pytest.mark.parametrize("name", good.BESIDE_PARAMETERS)
+def test_a_pattern_beside_parameters_never_reaches_peft(name: str, tmp_path: Path) -> None:
+    keys = good.BESIDE_PARAMETERS[name]
+    _, base, folder = trained("parameters of layers", tmp_path)
+    makers.edit_json(folder / "adapter_config.json", target_modules=None, **keys)
+    backbone, other, _, _ = lent(base, folder)
+    assert not torch.equal(said(other, None, given()), said(backbone, None, given())), "it runs, without the pattern"
+    snapshot = runtime.open_snapshot(folder)
+    (component,) = validation.inspect(snapshot, backbone.base).components
+    config = (folder / "adapter_config.json").read_bytes()
+    with pytest.raises(errors.HubError, match="(exclude_modules|layers_pattern) holds a pattern"):
+        library.lend(backbone, component, config, runtime.tensors_of(snapshot, component))
+
+
+@pytest.mark.parametrize("late", ["peft.utils.transformers_weight_conversion", "peft.tuners.lora.variants"])
+def test_what_peft_imports_late_is_there_before_a_child_is(late: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, late)
+    assert library.ready() and late in sys.modules
 
 
 def test_the_client_says_who_runs_it_instead(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from hub.spec import validation
-from hub.spec.methods import rewriting
+from hub.spec.methods import peft_rebuilt, rewriting
 from hub.spec.snapshot import MemorySnapshot
 from tests.specimens.spec import builders as make
 from tests.specimens.spec import good
@@ -208,12 +208,29 @@ class TestOtherMethods:
         assert refused(make.lora({"target_parameters": names[:256]})) == {}
 
     def test_parameters_without_modules_stay_so(self):
-        experts = "base_model.model.model.layers.0.mlp.experts.lora_"
-        table = {f"{experts}A.weight": (4, 8), f"{experts}B.weight": (8, 4)}
-        keys = {"r": 2, "target_modules": None, "target_parameters": ["mlp.experts.down_proj"]}
-        assert served(make.peft("LORA", keys, table)) == {}
-        config, _ = served(make.peft("LORA", keys | {"target_modules": "(a+)+b"}, table))[CONFIG]
+        assert served(good.parameters()) == {}
+        config, _ = served(good.parameters(target_modules="(a+)+b"))[CONFIG]
         assert config["target_modules"] == []
+
+    @pytest.mark.parametrize("name", good.BESIDE_PARAMETERS)
+    def test_a_pattern_beside_parameters_alone_is_not_served(self, name):
+        keys = good.BESIDE_PARAMETERS[name]
+        config, changes = served(good.parameters(**keys))[CONFIG]
+        assert good.EVIL not in json.dumps(config) and not set(keys) & set(config)
+        assert (config["target_parameters"], config["target_modules"]) == (["mlp.experts.down_proj"], [])
+        assert {change.partition(":")[0] for change in changes} == {*keys, "target_modules"}
+
+    @pytest.mark.parametrize("name", good.NAMES_BESIDE_PARAMETERS)
+    def test_names_beside_parameters_alone_stay(self, name):
+        assert served(good.parameters(**good.NAMES_BESIDE_PARAMETERS[name])) == {}
+
+    @pytest.mark.parametrize("key", ["target_modules", "exclude_modules", "layers_pattern"])
+    def test_a_pattern_that_nothing_wrote_out_is_refused_before_it_is_served(self, key, monkeypatch):
+        files = make.lora({"layers_to_transform": [0, 1], key: BOMBS["of choices"]["exclude_modules"]})
+        assert refused(files) == {}
+        monkeypatch.setattr(peft_rebuilt._Writer, "change_targets", lambda writer: None)
+        assert refused(files) == {"config.pattern": f"{CONFIG}: {key}"}
+        assert refused(make.lora({"exclude_modules": "pooler"})) == {}
 
     def prompt(self, **config):
         keys = {"num_virtual_tokens": 3, "token_dim": 8, "prompt_tuning_init": "RANDOM", **config}

@@ -41,11 +41,11 @@ def parity(
 
     told = f"PEFT {peft.__version__}"
     try:
-        theirs = _asked(backbone, component, json.loads(config), tensors, batch)
+        asked = json.loads(config)
+        library.refuse_patterns(asked)
+        theirs = _asked(backbone, component, asked, tensors, batch)
     except Exception as error:  # what a library raises on a configuration is its own affair
-        return Finding(
-            "parity", "skipped", f"{told} does not run it on this base model: {type(error).__name__}: {error}"
-        )
+        return Finding("parity", "skipped", f"{told} does not run it on this base model: {library.words_of(error)}")
     mine = _answers(backbone, component, tensors, ours, batch)
     distance, scale = float((mine - theirs).abs().max()), float(theirs.abs().max())
     flipped = int((mine.argmax(-1) != theirs.argmax(-1)).sum()) if component.head else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hub.spec import base_model, components, documents, families, tasks
@@ -31,6 +31,9 @@ _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
 _META = re.compile(r"[\\*+?\[\](){}|^$]")
 _OF_MODULES = re.compile("modules|layers|pattern")
 """How keys are called whose texts PEFT holds against module names."""
+_CHOOSING = ("target_modules", "exclude_modules", "layers_pattern", "feedforward_modules", "modules_to_save", "target_parameters",
+             "trainable_token_indices")  # fmt: skip
+"""Keys whose texts choose modules or parameters."""
 # starts from noise: loading such a file leaves the base alone
 _HARMLESS_INIT = (True, False, None, "true", "false", "True", "False", "gaussian", "orthogonal", "eva", "mica")
 _INIT_HINT = "convert it: save_pretrained(..., path_initial_model_for_weight_conversion=...) writes a plain LoRA"
@@ -371,6 +374,12 @@ def _targets(source: components.Source) -> tuple[frozenset[str] | None, bool]:
 def is_pattern(text: str) -> bool:
     """Tell whether a text is more than the literal name of a module."""
     return _META.search(text) is not None
+
+
+def patterns(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (key, text) of every pattern by which a configuration would choose modules or parameters. PEFT evaluates
+    some of them whether or not anything is chosen then."""
+    return [(key, text) for key in _CHOOSING for text in _texts(config.get(key)) if is_pattern(text)]
 
 
 def _refuse_bombs(source: components.Source, layout: Layout) -> None:

@@ -55,6 +55,7 @@ class _Writer:
             self.change_start()
         if self.row.forms:
             self.change_targets()
+        self.refuse_patterns()
         found = rewriting.written(self.source.config_path, self.config, self.changes)
         if found and len(found.data) > documents.MAX_BYTES:
             message = f"would have {len(found.data)} bytes with every module by its name; at most {documents.MAX_BYTES}"
@@ -116,7 +117,6 @@ class _Writer:
     def change_targets(self) -> None:
         """Write out which modules are adapted, where the file says it by anything but literal names."""
         if self.row.type == _BY_ENDING:
-            self.refuse_pattern()
             return
         if not self.says_it_otherwise():
             return
@@ -141,15 +141,16 @@ class _Writer:
 
     def says_it_otherwise(self) -> bool:
         """Tell whether a pattern, a rule of PEFT's or nothing at all says which modules are adapted. Beside parameters
-        nothing means: no module."""
+        nothing means: none, or PEFT's own choice for a family. Even then it holds a pattern of what to leave out against every
+        name."""
         config = self.config
+        if peft_config.patterns(config):
+            return True
         texts = (config.get("exclude_modules"), config.get("feedforward_modules"))
-        layers = config.get("layers_pattern")
         parameters_only = config.get("target_modules") is None and config.get("target_parameters")
         return not parameters_only and (
             not isinstance(config.get("target_modules"), list)
             or any(isinstance(text, str) and text != "" for text in texts)
-            or (isinstance(layers, str) and peft_config.is_pattern(layers))
         )
 
     def modules(self) -> list[str] | None:
@@ -190,8 +191,11 @@ class _Writer:
             self.source.config_problem("pattern", "feedforward_modules", message, "write the names of the modules")
         return [name for name in modules if shapes[name][0] == 1]
 
-    def refuse_pattern(self) -> None:
-        value = self.config.get("target_modules")
-        if isinstance(value, str) and peft_config.is_pattern(value):
-            message = f"{documents.shorten(value)!r} is a pattern; PEFT takes the end of a name here"
-            self.source.config_problem("pattern", "target_modules", message, "write a name such as self_attn")
+    def refuse_patterns(self) -> None:
+        """Whatever was written above: no pattern is served. LLaMA-Adapter's, which PEFT would take for the end of a name, ends
+        here; of any other nothing should be left."""
+        if not self.row.checked or self.source.collector.problems:
+            return
+        for key, text in peft_config.patterns(self.config):
+            message = f"{documents.shorten(text)!r} is a pattern, and cannot be written out as names here"
+            self.source.config_problem("pattern", key, message, "write names such as query or self_attn")

@@ -91,3 +91,24 @@ ALL = {
         "LICENSE": b"MIT", ".gitattributes": b"*.safetensors filter=lfs\n", "picture.png": b"\x89PNG\r\n\x1a\n....",
         "hub.json": b'{"base": "tiny-bert", "labels": ["negative", "positive"], "benchmarks": ["glue/sst2"]}'}),
 }  # fmt: skip
+
+
+def parameters(**config):
+    """LoRA on the parameters of experts, and on no module."""
+    experts = f"{PREFIX}model.layers.0.mlp.experts.lora_"
+    keys = {"r": 2, "target_modules": None, "target_parameters": ["mlp.experts.down_proj"]}
+    return make.peft("LORA", keys | config, {f"{experts}A.weight": (4, 8), f"{experts}B.weight": (8, 4)})
+
+
+EVIL = "([a-z0-9_.]+)+!"
+"""On a long name it takes a reader of patterns longer than anybody waits."""
+BESIDE_PARAMETERS = {
+    "what to leave out": {"exclude_modules": EVIL},
+    "layers": {"layers_to_transform": [0, 1], "layers_pattern": EVIL},
+    "both": {"layers_to_transform": 1, "layers_pattern": EVIL, "exclude_modules": EVIL},
+}
+"""Patterns where parameters are adapted and no module: keys of `parameters`."""
+NAMES_BESIDE_PARAMETERS = {
+    "names": {"layers_to_transform": [0], "layers_pattern": "layers", "exclude_modules": ["lm_head"]},
+    "a name": {"exclude_modules": "lm_head"},
+}
