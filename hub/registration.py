@@ -11,7 +11,8 @@ from hub import base_folder, bases, config, descriptions, errors, locating, stor
 from hub.locating import Located
 from hub.spec import benchmark, documents, policy, rows
 from hub.spec.base_model import BaseModel
-from hub.spec.errors import SpecError
+from hub.spec.errors import Collector, SpecError
+from hub.spec.words import closest
 from hub.transfer import huggingface
 from hub.transfer.huggingface import Repository
 from hub.transfer.wire import Wire
@@ -156,17 +157,38 @@ def read_benchmark(source: Path) -> tuple[bytes, dict[str, bytes]]:
             raw, made = tables.resolved(raw, source.parent)
         if made:
             definition = json.dumps(raw, ensure_ascii=False, indent=1).encode()
-        names = [str(raw[key]) for key in ("data", "train") if raw.get(key)] if isinstance(raw, dict) else []
-        data = {name: made[name] if name in made else _beside(source, name) for name in names}
-        digests = {name: hashlib.sha256(content).hexdigest() for name, content in data.items()}
-        meant = benchmark.parse(definition, digests)
-        for name, content in data.items():
+        collector = Collector()
+        data = _files(source, raw if isinstance(raw, dict) else {}, made, collector)
+        digests = {name: hashlib.sha256(content or name.encode()).hexdigest() for name, content in data.items()}
+        meant = None
+        with collector.collect():
+            meant = benchmark.parse(definition, digests)
+        collector.finalize()
+        read = {name: content for name, content in data.items() if content is not None}
+        for name, content in read.items():
             rows.read(content, meant, name)
     except OSError as error:
         raise errors.UsageError(f"{error.filename or source} cannot be read: {error.strerror}") from None
     except SpecError as error:
         raise errors.from_spec(error, f"{source} is not a benchmark") from error
-    return definition, data
+    return definition, read
+
+
+def _files(
+    source: Path, raw: Mapping[str, Any], made: Mapping[str, bytes], collector: Collector
+) -> dict[str, bytes | None]:
+    """{file name: bytes} of the data; None for one that cannot be read, which is told by its key and with its likeliest neighbour."""
+    found: dict[str, bytes | None] = {}
+    for key in ("data", "train"):
+        if name := str(raw.get(key) or ""):
+            try:
+                found[name] = made[name] if name in made else _beside(source, name)
+            except OSError as error:
+                found[name] = None
+                near = closest(name, (file.name for file in source.parent.iterdir()), 1)
+                hint = f"did you mean {near[0]}?" if near else "a data file lies beside its definition"
+                collector.add(benchmark.problem(key, f"{name} cannot be read: {error.strerror}", hint))
+    return found
 
 
 def benchmark_labels(wire: Wire, name: str) -> tuple[str, ...]:

@@ -11,10 +11,16 @@ from hub.transfer.wire import Wire
 
 def improve(error: errors.NotFound, name: str, names: Iterable[str]) -> errors.NotFound:
     """The same error, with the names that may have been meant in its hint."""
-    likely = words.closest(name, names)
+    likely = [known for known in words.closest(name, names) if _alike(name, known)]
     if likely:
         error.hint = f"did you mean {', '.join(likely)}?"
     return error
+
+
+def _alike(name: str, known: str) -> bool:
+    """Whether more than the namespace is alike."""
+    (space, _, own), (its_space, _, its_own) = name.rpartition("/"), known.rpartition("/")
+    return space != its_space or bool(words.closest(own, [its_own]))
 
 
 @contextlib.contextmanager

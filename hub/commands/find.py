@@ -4,6 +4,7 @@ from typing import Any
 
 from hub import errors
 from hub.commands.context import Context, Verbs, report_lines, size, table
+from hub.spec.words import counted
 
 _HELD = {"file": "the file", "tensors": "its tensors", "adapter": "the adapter", "manifest": "the snapshot"}
 SORTS = ("score", "gain", "recent", "size", "pulls")
@@ -54,7 +55,7 @@ def _search(context: Context) -> None:
     )
     context.out.result({"results": found}, _found_lines(found, levels=bool(context.base)) if found else [])
     if not found:
-        context.out.say("nothing fits")
+        context.out.say("nothing fits" if context.base else "no adapters found")
 
 
 def _found_lines(found: list[dict[str, Any]], *, levels: bool) -> list[str]:
@@ -103,7 +104,7 @@ def _report(context: Context) -> None:
             message = f"the report of {report.ref or context.ref} shows no answers row by row"
             raise errors.NotFound(message, hint="they are shown of benchmarks that are public, once there is a score")
         context.client.download(report.answers, context.answers)
-        context.out.say(f"{len(report.answers)} files of answers in {context.answers}")
+        context.out.say(f"{counted(len(report.answers), 'file')} of answers in {context.answers}")
     context.out.result(report, report_lines(report))
 
 

@@ -258,6 +258,10 @@ class _Definition:
         if not isinstance(columns, dict) or not set(needed) <= set(columns) <= {*needed, *task.optional}:
             message = f"must name the columns of {_listed(needed)}"
             message += f", and may name {_listed(task.optional)}" if task.optional else ""
+            unknown = sorted(set(columns) - {*needed, *task.optional}) if isinstance(columns, dict) else []
+            message += (
+                f"; {_listed([repr(documents.shorten(key)) for key in unknown])} is none of them" if unknown else ""
+            )
             wanted = ", ".join(f"{name}: ..." for name in needed)
             self.fault("columns", message, f"write columns: {{{wanted}}}, each with the name that it has in the data")
             return {}

@@ -22,7 +22,8 @@ def page(view: View) -> View:
             refuse_nul(request, kwargs)
             response = view(request, *args, **kwargs)
         except RegistryError as error:
-            context = {"title": error.title, "detail": error.detail, "hint": error.hint}
+            context: dict[str, Any] = {"title": error.title, "detail": error.detail, "hint": error.hint}
+            context["sign_in"] = error.status == 404 and not request.user.is_authenticated
             response = render(request, "registry/error.html", context, status=error.status)
             if isinstance(error, TooMany):
                 response["Retry-After"] = str(error.extra["seconds"])

@@ -39,6 +39,18 @@ def read(source: Path) -> tuple[benchmark.Benchmark, list[rows.Text]]:
     return found, rows.read(data[found.data], found, found.data)
 
 
+def test_a_missing_data_file_is_told_with_its_neighbour_and_every_other_fault(tmp_path: Path) -> None:
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\nfine\t1\n")
+    source = write(tmp_path, "dve.tsv")
+    source.write_text(source.read_text().replace("accuracy", "acuracy").replace("text: sentence", "sentence: sentence"))
+    with pytest.raises(errors.UsageError, match=r"b\.yaml is not a benchmark") as caught:
+        registration.read_benchmark(source)
+    told = {problem.where: str(problem) for problem in caught.value.problems}
+    assert told.keys() == {"data", "metric", "columns"}
+    assert "dve.tsv cannot be read" in told["data"] and "did you mean dev.tsv?" in told["data"]
+    assert "'sentence' is none of them" in told["columns"]
+
+
 def test_parquet_is_sent_as_jsonl_and_the_definition_says_what_it_was(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow", reason="pyarrow (extra benchmarks) is not installed")
     from pyarrow import parquet

@@ -128,6 +128,19 @@ def test_a_run_that_ended_without_a_verdict_is_followed_no_further(
     assert ("The run ended without a verdict" in page) == (ended == "error")
 
 
+def test_a_page_that_is_not_there_for_strangers_says_where_to_sign_in(client: Any, version: Any) -> None:
+    secret = "/a/acme/secret/v/1/report"
+    assert f'<a href="/login?next={secret}">sign in</a>' in client.get(secret).content.decode()
+    client.force_login(make.make_user())
+    assert "sign in</a>" not in client.get(secret).content.decode()
+
+
+def test_a_score_and_its_gate_say_what_their_figures_are(client: Any, version: Any) -> None:
+    page = client.get(PAGE).content.decode()
+    assert "n = 872 rows; evidence: ran; runtime: reference" in page
+    assert "min_gain: bound 0.100, needs 0.000" in page
+
+
 @pytest.mark.browser
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(

@@ -62,10 +62,12 @@ class Command(BaseCommand):
         """Say where the hub is and what to do next."""
         folder = running.folder.path
         data = "" if folder == DATA.absolute() else f" --data {folder}"
+        demo = "  demo     its adapters appear as they are judged\n" if running.options.demo else ""
         tell(
             f"ready after {seconds:.1f} s: {running.programs.environment['HUB_PUBLIC_URL']}\n"
             f"  data     {folder} (logs in {folder / 'logs'})\n"
             f"  sign in  as `operator`, password in {folder / 'secrets.json'} (operator_password)\n"
             f"  token    python manage.py token NAME --create --scope push{data}\n"
+            f"{demo}"
             "  stop     Ctrl-C"
         )
