@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import itertools
 from pathlib import Path
 
 from hub.folder import FolderSnapshot
@@ -10,14 +11,14 @@ from workers.assignment import Assignment, BenchmarkFiles
 
 
 def rows_of(folder: Path, count: int, target: Path) -> BenchmarkFiles:
-    """The first `count` rows of a folder's dev.tsv (then of its train files) as a benchmark without a train split."""
+    """The first `count` rows of a folder's dev.tsv (then of its train files, then again) as a benchmark without a train split."""
     lines: list[str] = []
     for path in (folder / "dev.tsv", *sorted(folder.glob("train*.tsv"))):
         with path.open(newline="") as file:
             found = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             lines += [f"{row['sentence']}\t{row['label']}" for row in found]
     target.mkdir(parents=True)
-    data = "\n".join(["sentence\tlabel", *lines[:count], ""]).encode()
+    data = "\n".join(["sentence\tlabel", *itertools.islice(itertools.cycle(lines), count), ""]).encode()
     (target / "dev.tsv").write_bytes(data)
     definition = {
         "name": f"bench/rows{count}", "task": "text-classification", "data": "dev.tsv", "metric": "accuracy",
