@@ -59,7 +59,7 @@ real: install $(ADAPTERS)/.installed ## train on GLUE, push to a hub, compare ro
 formats: install $(ADAPTERS)/.installed ## every setting of PEFT; AdapterHub's library writes every sample anew, in an environment of its own
 	HUB_TEST_EVERY=1 $(RUN) -m pytest -s tests/formats
 
-specimens: install ## bad adapters of every kind in 25 variants each, where `make test` tries five
+specimens: install ## bad adapters of every kind in 25 variants each, where `make test` tries two
 	HUB_TEST_VARIANTS=25 $(RUN) -m pytest -n 2 --dist loadfile tests/engine/test_bad_files.py tests/engine/test_bad_weights.py
 
 lm-eval: install $(HARNESS)/.installed ## let lm-evaluation-harness, in an environment of its own, ask the same rows, and compare

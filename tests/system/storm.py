@@ -333,7 +333,7 @@ def stall_with_a_verdict(hub: RunningHub, push: Callable[[], object], files: int
         wait_for(lambda: bool(at_work(hub)), 30, lambda: "nobody claims the run")
         (run,) = ask(hub, f"{LEASED} WHERE status = 'leased'")
         name = short_name(run.worker)
-        pulled = f"runs/*/{run.id}-{run.lease_no}/*.*"
+        pulled = f"runs/*/{run.id}-{run.lease_no}/adapter/*.*"
         wait_for(
             lambda: len(list((hub.data / "scratch" / name).glob(pulled))) == files,
             30,
