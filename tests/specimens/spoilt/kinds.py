@@ -18,7 +18,7 @@ from workers.assignment import BenchmarkFiles
 VARIANTS = 25
 """Of each kind: what `make specimens` tries."""
 TRIED = int(os.environ.get("HUB_TEST_VARIANTS", 2))
-"""What `make test` tries of them: the same reasons by the same ways, in a fifth of the time."""
+"""What `make test` tries of them: the same reasons by the same ways, in a tenth of the time."""
 AT_INGEST = frozenset({"files", "config", "scan", "shapes", "head"})
 ONLY_ON_THE_RUN = frozenset({"labels of another benchmark"})
 """Heads that only the labels of a benchmark show to be wrong."""
