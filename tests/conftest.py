@@ -74,6 +74,13 @@ def wants_django(config: pytest.Config) -> bool:
     return not rooms or not all(room and room[0] in WITHOUT_DJANGO for room in rooms)
 
 
+def own_storage() -> None:
+    """Give the settings this process's store: one of xdist has read them before this file, with the controller's."""
+    from django.conf import settings
+
+    settings.HUB_STORAGE = os.environ["HUB_STORAGE"]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Set Django up with the environment made above."""
@@ -82,6 +89,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         os.environ["DJANGO_SETTINGS_MODULE"] = "registry.settings"
         django.setup()
+        own_storage()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -1,5 +1,6 @@
 """The relay: what moves on although nobody asks, with the broker wiped, down, or lying."""
 
+import os
 import time
 from datetime import timedelta
 
@@ -148,6 +149,12 @@ def test_an_upload_that_waits_for_its_ingest_never_expires(owner, base, settings
     upload = Upload.objects.get()
     assert upload.state == "ingesting"
     assert jobs.ingest(upload_id=str(upload.pk))
+
+
+def test_each_process_of_the_suite_has_a_store_of_its_own():
+    """The sweep below takes everything: what another process had staged in the same folder would be gone, too."""
+    name = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    assert blobs.store().address.endswith(f"/blobs-{name}")
 
 
 def test_the_sweep_takes_what_nobody_waits_for_and_nothing_else(owner, base, settings):
