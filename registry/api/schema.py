@@ -1,4 +1,4 @@
-"""The OpenAPI document: bodies come from the serializers, answers from the types in registry.queries.shapes."""
+"""The OpenAPI document: bodies come from the serializers, answers from the types in registry.queries that end in `shapes`."""
 
 import datetime
 import inspect
@@ -8,7 +8,9 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
-from registry.queries import shapes
+from registry.queries import base_shapes, benchmark_shapes, run_shapes, shapes, upload_shapes
+
+_SHAPES = (base_shapes, benchmark_shapes, run_shapes, shapes, upload_shapes)
 
 _PLAIN: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
@@ -37,7 +39,7 @@ PROBLEM: dict[str, Any] = {
 
 
 def shape(kind: type) -> dict[str, Any]:
-    """Return the reference to a type of registry.queries.shapes."""
+    """Return the reference to one of the shapes."""
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
 
 
@@ -82,9 +84,8 @@ def add_shapes(result: dict[str, Any], generator: Any, request: Any, public: boo
     """Add every shape to the components of the document (a post-processing hook of drf-spectacular)."""
     schemas = result.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = PROBLEM
-    for name, kind in vars(shapes).items():
-        if typing.is_typeddict(kind):
-            schemas[name] = _object(kind)
+    for room in _SHAPES:
+        schemas |= {name: _object(kind) for name, kind in vars(room).items() if typing.is_typeddict(kind)}
     result["components"]["schemas"] = dict(sorted(schemas.items()))
     return result
 

@@ -2,7 +2,7 @@
 
 from registry.errors import NotFound
 from registry.models import BaseFile, BaseModel, Visibility
-from registry.queries import base_models, blobs, shapes
+from registry.queries import base_models, blobs, shapes, upload_shapes
 from registry.queries.files import Served
 from registry.queries.viewers import Viewer
 
@@ -27,10 +27,10 @@ def whole(rows: list[BaseFile]) -> bool:
     return bool(rows) and all(row.blob_id is not None for row in rows)
 
 
-def wanted(base: BaseModel) -> list[shapes.BaseFileWanted]:
+def wanted(base: BaseModel) -> list[upload_shapes.BaseFileWanted]:
     """Return the files whose bytes are still to be sent, and where to; `received` is asked of the store."""
     store = blobs.store()
-    found: list[shapes.BaseFileWanted] = []
+    found: list[upload_shapes.BaseFileWanted] = []
     for n, row in enumerate(base.files.filter(blob=None).order_by("path")):
         parts = store.upload_urls(row.staging_key, row.size)
         url = _file(row)["url"]

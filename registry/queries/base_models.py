@@ -9,7 +9,7 @@ from hub.spec import base_model as spec
 from hub.spec import card, documents, quantised
 from registry.errors import NotFound
 from registry.models import BaseAlias, BaseModel, BaseRelation, Namespace, Visibility
-from registry.queries import located, shapes
+from registry.queries import base_shapes, located, shapes
 from registry.queries.viewers import Viewer
 
 PAGE = 100
@@ -70,7 +70,7 @@ def get(name: str, viewer: Viewer) -> BaseModel:
     raise NotFound(f"The base model {name!r} {located.UNHASHED}.", hint=located.HASH_IT)
 
 
-def search(text: str, viewer: Viewer, before: BaseModel | None = None) -> tuple[list[shapes.BaseModelShape], bool]:
+def search(text: str, viewer: Viewer, before: BaseModel | None = None) -> tuple[list[base_shapes.BaseModelShape], bool]:
     """Return the base models whose name, aliases or fingerprint hold this text, newest first, a page of them, and whether
     there are more. A page begins behind `before`."""
     bases = visible(viewer)
@@ -86,13 +86,13 @@ def search(text: str, viewer: Viewer, before: BaseModel | None = None) -> tuple[
     return [_shape(base, known.get(base.pk, [])) for base in page], len(rows) > PAGE
 
 
-def relations(bases: list[BaseModel], viewer: Viewer) -> dict[str, list[shapes.Relation]]:
+def relations(bases: list[BaseModel], viewer: Viewer) -> dict[str, list[base_shapes.Relation]]:
     """Return what these base models are of others that the viewer may know of, by fingerprint; two queries for all."""
     keys, seen = {base.pk for base in bases}, visible(viewer).values("pk")
     rows = BaseRelation.objects.filter(Q(base__in=keys) | Q(parent__in=keys), base__in=seen, parent__in=seen)
     rows = rows.order_by("kind", "pk")
     named = refs({key for row in rows for key in (row.base_id, row.parent_id)}, viewer)
-    found: dict[str, list[shapes.Relation]] = {}
+    found: dict[str, list[base_shapes.Relation]] = {}
     for row in rows:
         for key, other, direction in ((row.base_id, row.parent_id, "parent"), (row.parent_id, row.base_id, "child")):
             found.setdefault(key, []).append(
@@ -193,7 +193,7 @@ def trained_on(facts: dict[str, Any], base: BaseModel | None, viewer: Viewer) ->
     }
 
 
-def shape(base: BaseModel, viewer: Viewer, *, leaves: bool = False) -> shapes.BaseModelShape:
+def shape(base: BaseModel, viewer: Viewer, *, leaves: bool = False) -> base_shapes.BaseModelShape:
     """Return a base model as the API shows it; with `leaves` its whole tensor table and configuration."""
     value = _shape(base, relations([base], viewer).get(base.pk, []))
     if leaves:
@@ -201,7 +201,7 @@ def shape(base: BaseModel, viewer: Viewer, *, leaves: bool = False) -> shapes.Ba
     return value
 
 
-def _shape(base: BaseModel, known: list[shapes.Relation]) -> shapes.BaseModelShape:
+def _shape(base: BaseModel, known: list[base_shapes.Relation]) -> base_shapes.BaseModelShape:
     config: dict[str, Any] = base.config
     return {
         "fingerprint": base.pk,

@@ -9,7 +9,7 @@ from hub.spec import benchmark as spec
 from registry.errors import NotFound
 from registry.models import Benchmark, Blob, Event, Namespace, Score, Visibility
 from registry.models.benchmarks import BenchmarkQuerySet
-from registry.queries import shapes, viewers
+from registry.queries import benchmark_shapes, shapes, viewers
 from registry.queries.viewers import Viewer
 
 PAGE = 200
@@ -53,7 +53,7 @@ def get(name: str, viewer: Viewer) -> Benchmark:
     return found
 
 
-def listing(viewer: Viewer, task: str = "") -> list[shapes.BenchmarkShape]:
+def listing(viewer: Viewer, task: str = "") -> list[benchmark_shapes.BenchmarkShape]:
     """Return the newest benchmark of each name, by name."""
     rows = visible(viewer).filter(task=task) if task else visible(viewer)
     newest = list(rows.order_by("name", "-created_at", "digest").distinct("name")[:PAGE])
@@ -81,7 +81,7 @@ def sizes_of(rows: Iterable[Benchmark]) -> dict[str, int]:
     return dict(Blob.objects.filter(pk__in=wanted).values_list("sha256", "size"))
 
 
-def shape(benchmark: Benchmark, *, sizes: Mapping[str, int] | None = None) -> shapes.BenchmarkShape:
+def shape(benchmark: Benchmark, *, sizes: Mapping[str, int] | None = None) -> benchmark_shapes.BenchmarkShape:
     """Return a benchmark as the API shows it; `sizes` saves a query to who shows many."""
     value = to_spec(benchmark)
     sizes = sizes_of([benchmark]) if sizes is None else sizes
@@ -110,7 +110,7 @@ def shape(benchmark: Benchmark, *, sizes: Mapping[str, int] | None = None) -> sh
     }
 
 
-def detail(benchmark: Benchmark, viewer: Viewer) -> shapes.BenchmarkDetail:
+def detail(benchmark: Benchmark, viewer: Viewer) -> benchmark_shapes.BenchmarkDetail:
     """Return a benchmark with what its owner's side should hear of it."""
     return {**shape(benchmark), "trouble": _trouble(benchmark) if is_owners(benchmark, viewer) else None}
 
@@ -120,7 +120,7 @@ def is_owners(benchmark: Benchmark, viewer: Viewer) -> bool:
     return viewer.is_admin or (benchmark.owner is not None and viewers.is_member(viewer, benchmark.owner))
 
 
-def _trouble(benchmark: Benchmark) -> shapes.Trouble | None:
+def _trouble(benchmark: Benchmark) -> benchmark_shapes.Trouble | None:
     """Return why runs could not be judged on it, unless it was scored since."""
     told = Event.objects.filter(kind=UNFIT, subject=benchmark.name, data__digest=benchmark.pk).order_by("-pk").first()
     if told is None or Score.objects.filter(benchmark=benchmark, run__finished_at__gt=told.at).exists():

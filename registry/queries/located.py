@@ -8,7 +8,7 @@ from hub.spec import quantised
 from registry.errors import NotFound
 from registry.models import BaseAlias, LocatedBase, Namespace, Visibility
 from registry.models.located import LocatedBaseQuerySet
-from registry.queries import shapes
+from registry.queries import base_shapes, shapes
 from registry.queries.viewers import Viewer
 
 PAGE = 100
@@ -51,7 +51,9 @@ def unknown(name: str) -> NotFound:
     return NotFound(f"There is no base model {name!r}.", hint="List them: hub base ls. Add one: hub base add DIR.")
 
 
-def search(text: str, viewer: Viewer, before: LocatedBase | None = None) -> tuple[list[shapes.BaseModelShape], bool]:
+def search(
+    text: str, viewer: Viewer, before: LocatedBase | None = None
+) -> tuple[list[base_shapes.BaseModelShape], bool]:
     """Return those whose name or source holds this text, newest first, a page of them, and whether there are more. A page
     begins behind `before`."""
     rows = visible(viewer).filter(Q(name__icontains=text) | Q(source__icontains=text))
@@ -61,7 +63,7 @@ def search(text: str, viewer: Viewer, before: LocatedBase | None = None) -> tupl
     return found[:PAGE], len(found) > PAGE
 
 
-def awaited(size: int, viewer: Viewer) -> list[shapes.BaseModelShape]:
+def awaited(size: int, viewer: Viewer) -> list[base_shapes.BaseModelShape]:
     """Return those whose weight files have so many bytes together: who holds as many may hold just these."""
     rows = visible(viewer).filter(size=size)
     return [shape(row) for row in rows.order_by("-created_at", "pk").defer("tensors")[:PAGE]]
@@ -82,10 +84,10 @@ def ref(row: LocatedBase) -> shapes.BaseRef:
     return {"fingerprint": None, "name": full_name(row), "state": STATE}
 
 
-def shape(row: LocatedBase, *, tensors: bool = False) -> shapes.BaseModelShape:
+def shape(row: LocatedBase, *, tensors: bool = False) -> base_shapes.BaseModelShape:
     """Return it as the API shows a base model; with `tensors` the table of the headers and the configuration."""
     name = full_name(row)
-    value: shapes.BaseModelShape = {
+    value: base_shapes.BaseModelShape = {
         "fingerprint": None,
         "name": name,
         "state": STATE,

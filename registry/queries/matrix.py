@@ -12,7 +12,7 @@ from hub.spec import located as headers
 from hub.spec.errors import SpecError
 from registry.errors import BadRequest, Invalid
 from registry.models import Adapter, BaseModel, Component, LocatedBase, Version
-from registry.queries import adapters, base_models, component_fits, fits, located, search, shapes, versions
+from registry.queries import adapters, base_models, base_shapes, component_fits, fits, located, search, shapes, versions
 from registry.queries.component_fits import Several
 from registry.queries.search import SearchQuery
 from registry.queries.viewers import Viewer
@@ -24,7 +24,7 @@ SHOWN = 6
 ROWS = 50
 
 
-def of(name: str, viewer: Viewer, query: SearchQuery, *, ref: str = "") -> tuple[shapes.Matrix, str]:
+def of(name: str, viewer: Viewer, query: SearchQuery, *, ref: str = "") -> tuple[base_shapes.Matrix, str]:
     """Return a page of the matrix of a base model and its kin, and the cursor of the next page.
 
     The rows are what fits the base, in the order of its list. With `ref` one row, that adapter (with `#folder` that
@@ -43,9 +43,9 @@ def of(name: str, viewer: Viewer, query: SearchQuery, *, ref: str = "") -> tuple
     return of_page(base, found, viewer), found.cursor
 
 
-def _of_located(row: LocatedBase, viewer: Viewer, query: SearchQuery, ref: str) -> tuple[shapes.Matrix, str]:
+def _of_located(row: LocatedBase, viewer: Viewer, query: SearchQuery, ref: str) -> tuple[base_shapes.Matrix, str]:
     """The matrix of a base model that is known by its headers: it has no kin that anybody could know of."""
-    column: shapes.MatrixColumn = {
+    column: base_shapes.MatrixColumn = {
         "base_model": located.ref(row),
         "relation": "itself",
         "counts": fits.counts(fits.of_located(row), viewer),
@@ -59,14 +59,14 @@ def _of_located(row: LocatedBase, viewer: Viewer, query: SearchQuery, ref: str) 
     return {"base_model": located.ref(row), "columns": [column], "rows": rows, "next": None}, cursor
 
 
-def of_page(base: BaseModel, found: search.Found, viewer: Viewer) -> shapes.Matrix:
+def of_page(base: BaseModel, found: search.Found, viewer: Viewer) -> base_shapes.Matrix:
     """Return the matrix over a page of what fits a base."""
     kin = relatives(base, viewer)
     rows = _rows(found.results, [other for _, other in kin], viewer)
     return {"base_model": _ref(base), "columns": _columns(kin, viewer), "rows": rows, "next": None}
 
 
-def _columns(kin: list[tuple[str, BaseModel]], viewer: Viewer) -> list[shapes.MatrixColumn]:
+def _columns(kin: list[tuple[str, BaseModel]], viewer: Viewer) -> list[base_shapes.MatrixColumn]:
     return [
         {"base_model": _ref(other), "relation": relation, "counts": fits.counts(fits.of_base(other, viewer), viewer)}
         for relation, other in kin
@@ -91,7 +91,7 @@ def _ref(base: BaseModel) -> shapes.BaseRef:
     return {"fingerprint": base.pk, "name": base_models.name_of(base), "state": base.state}
 
 
-def _rows(found: list[shapes.Summary], kin: list[BaseModel], viewer: Viewer) -> list[shapes.MatrixRow]:
+def _rows(found: list[shapes.Summary], kin: list[BaseModel], viewer: Viewer) -> list[base_shapes.MatrixRow]:
     """Fill the cells of these adapters, column by column."""
     named = Q(pk__in=[])
     for row in found:
@@ -102,7 +102,7 @@ def _rows(found: list[shapes.Summary], kin: list[BaseModel], viewer: Viewer) -> 
     return [_row(one, [column[keys[one["ref"]]] for column in columns]) for one in found if one["ref"] in keys]
 
 
-def _row(adapter: shapes.Summary, cells: list[shapes.Compatibility]) -> shapes.MatrixRow:
+def _row(adapter: shapes.Summary, cells: list[shapes.Compatibility]) -> base_shapes.MatrixRow:
     return {
         "adapter": adapter["ref"],
         "url": adapter["url"],
@@ -143,7 +143,7 @@ def _named(ref: str, viewer: Viewer) -> tuple[Version, list[Component], str]:
 
 def _row_of(
     ref: str, viewer: Viewer, cell: Callable[[Version, list[Component]], list[shapes.Compatibility]]
-) -> shapes.MatrixRow:
+) -> base_shapes.MatrixRow:
     """One adapter's row; `cell` gives its cells."""
     version, found, name = _named(ref, viewer)
     return {
@@ -163,7 +163,7 @@ def described(
     tensors: Any = None,
     adapter: str = "",
     **asked: str,
-) -> shapes.Checked:
+) -> base_shapes.Checked:
     """Return what fits a base model of which somebody sends the table of tensors; nothing of it is kept.
 
     `tensors` [name, dtype, shape] are enough; with `leaves`, which have the hashes, too, levels above `shape_only` are
@@ -209,7 +209,7 @@ def _one(ref: str, value: spec.BaseModel, viewer: Viewer, *, hashed: bool) -> sh
     return summary
 
 
-def equals(value: spec.BaseModel, viewer: Viewer, *, hashed: bool) -> list[shapes.KnownBase]:
+def equals(value: spec.BaseModel, viewer: Viewer, *, hashed: bool) -> list[base_shapes.KnownBase]:
     """Return the base models of this hub that a described one equals, the strongest likeness first."""
     seen = base_models.visible(viewer)
     alike: dict[str, str] = {}
@@ -239,7 +239,7 @@ def of_adapter(adapter: Adapter, version: Version, viewer: Viewer) -> list[tuple
     return _best_first(found)
 
 
-def of_version(namespace: str, name: str, version: str, viewer: Viewer) -> list[shapes.FittingBase]:
+def of_version(namespace: str, name: str, version: str, viewer: Viewer) -> list[base_shapes.FittingBase]:
     """Return the base models, of those the viewer may know of, that a version fits, best level first. Raises NotFound."""
     chosen = versions.get(namespace, name, version, viewer)
     parts = versions.components_of(chosen.digest)

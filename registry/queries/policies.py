@@ -3,7 +3,7 @@
 from hub.spec import policy as spec
 from registry.errors import NotFound
 from registry.models import Namespace, Policy
-from registry.queries import benchmarks, shapes
+from registry.queries import benchmark_shapes, benchmarks
 from registry.queries.viewers import Viewer
 
 
@@ -13,7 +13,7 @@ def of(namespace: Namespace) -> spec.Policy:
     return spec.parse(row.definition) if row else spec.DEFAULT
 
 
-def get(namespace_name: str, viewer: Viewer) -> shapes.PolicyShape:
+def get(namespace_name: str, viewer: Viewer) -> benchmark_shapes.PolicyShape:
     """Return the policy that decides in a namespace. Policies are public, but for the names of benchmarks that this viewer may
     not know of: of these he is told how many there are. Raises NotFound."""
     namespace = Namespace.objects.filter(name=namespace_name).first()

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from registry.errors import LeaseLost, NotFound, Unauthenticated
 from registry.models import BaseModel, Benchmark, Blob, Component, ManifestFile, Run, Score, Version, Visibility
-from registry.queries import base_models, benchmarks, blobs, shapes, tokens
+from registry.queries import base_models, benchmark_shapes, benchmarks, blobs, run_shapes, shapes, tokens
 from registry.queries.viewers import ANYBODY
 
 BARE_STAGES = frozenset({"claimed", "pull", "base", "benchmark", "probe", "checks", "attach", "effect", "frozen"})
@@ -121,7 +121,7 @@ def plan_benchmarks(plan: dict[str, Any]) -> list[str]:
     return [str(digest).removeprefix("sha256:") for digest in plan.get("benchmarks", [])]
 
 
-def claim(run: Run, secret: str) -> shapes.Claim:
+def claim(run: Run, secret: str) -> run_shapes.Claim:
     """Return all that a worker needs for a run it has just leased. `secret` opens the files, and nothing else does."""
     base = BaseModel.objects.prefetch_related("aliases__namespace").select_related("owner").get(pk=run.base_fingerprint)
     return {
@@ -135,12 +135,12 @@ def claim(run: Run, secret: str) -> shapes.Claim:
     }
 
 
-def heartbeat() -> shapes.Heartbeat:
+def heartbeat() -> run_shapes.Heartbeat:
     """Return what a worker is told whose lease was extended."""
     return {"lease_seconds": settings.HUB_LEASE_SECONDS}
 
 
-def _claimed(run: Run) -> shapes.ClaimedRun:
+def _claimed(run: Run) -> run_shapes.ClaimedRun:
     return {
         "id": str(run.pk),
         "adapter_digest": f"sha256:{run.adapter_digest}",
@@ -160,7 +160,7 @@ def _file(run: Run, path: str, sha256: str, size: int) -> shapes.FileShape:
     return {"path": path, "sha256": sha256, "size": size, "url": address or f"/api/v1/runs/{run.pk}/blobs/{sha256}"}
 
 
-def _benchmarks(run: Run) -> list[shapes.BenchmarkShape]:
+def _benchmarks(run: Run) -> list[benchmark_shapes.BenchmarkShape]:
     rows = benchmarks_of(run)
     found = [benchmarks.shape(row, sizes=benchmarks.sizes_of(rows)) for row in rows]
     for value in found:
@@ -174,7 +174,7 @@ def _facts(run: Run) -> dict[str, Any]:
     return dict(component.facts.get("facts", {})) if component else {}
 
 
-def previous_answers(run: Run) -> shapes.Previous | None:
+def previous_answers(run: Run) -> run_shapes.Previous | None:
     """Return where the answers lie of the adapter that `max_drop` compares with, None where the plan compares with nothing.
 
     Of several measurements the newest counts. Folder by folder: a component without a predecessor is compared with the first.
@@ -201,7 +201,7 @@ def _measured(run: Run, against: str) -> QuerySet[Score]:
     return passed.filter(benchmark__in=plan_benchmarks(run.plan), answers__isnull=False)
 
 
-def _answers(run: Run, n: int, score: Score) -> shapes.PreviousAnswers:
+def _answers(run: Run, n: int, score: Score) -> run_shapes.PreviousAnswers:
     blob = score.answers
     assert blob is not None, "asked for"
     file = _file(run, f"{n}.jsonl", blob.pk, blob.size)

@@ -8,7 +8,7 @@ from django.db.models import Exists, OuterRef, Q
 from registry.errors import NotFound
 from registry.models import Blob, ManifestFile, Namespace, Upload, UploadBlob, Version
 from registry.models.versions import VersionQuerySet
-from registry.queries import blobs, shapes
+from registry.queries import blobs, upload_shapes
 from registry.queries.viewers import Viewer, require_user
 from registry.queries.visibility import visible_adapters
 
@@ -50,7 +50,7 @@ def _downloadable(rows: VersionQuerySet, viewer: Viewer) -> VersionQuerySet:
     return rows.filter(Q(status__in=["published", "hosted"], quarantined_at=None) | own)
 
 
-def shape(upload: Upload) -> shapes.UploadShape:
+def shape(upload: Upload) -> upload_shapes.UploadShape:
     """Return an upload with what is still wanted: `received` is asked of the store, not of the table."""
     wanted = list(upload.blobs.filter(done=False).order_by("n"))
     paths = {entry["path"] for entry in upload.manifest["files"]}
@@ -66,7 +66,7 @@ def shape(upload: Upload) -> shapes.UploadShape:
     }
 
 
-def _blob(upload: Upload, row: UploadBlob) -> shapes.UploadBlobShape:
+def _blob(upload: Upload, row: UploadBlob) -> upload_shapes.UploadBlobShape:
     store = blobs.store()
     parts = store.upload_urls(row.staging_key, row.size)
     return {

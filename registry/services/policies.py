@@ -9,13 +9,13 @@ from hub.spec import policy as spec
 from hub.spec.errors import SpecError
 from registry.errors import Invalid, UnknownBenchmark
 from registry.models import Policy
-from registry.queries import benchmarks, policies, shapes, viewers
+from registry.queries import benchmark_shapes, benchmarks, policies, viewers
 from registry.queries.viewers import Viewer
 from registry.services import events
 
 
 @transaction.atomic
-def put(*, viewer: Viewer, namespace: str, definition: dict[str, Any]) -> shapes.PolicyShape:
+def put(*, viewer: Viewer, namespace: str, definition: dict[str, Any]) -> benchmark_shapes.PolicyShape:
     """Set the policy of a namespace: `{required, gates}`. What is published already stays so.
 
     Raises Forbidden for who is no admin there, Invalid, UnknownBenchmark.

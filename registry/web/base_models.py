@@ -8,7 +8,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from registry.models import LocatedBase
-from registry.queries import base_models, fits, located, matrix, search, shapes
+from registry.queries import base_models, base_shapes, fits, located, matrix, search
 from registry.queries.viewers import Viewer, of_session
 from registry.web.pages import page
 
@@ -101,7 +101,7 @@ def _levels(request: HttpRequest, counts: dict[str, int], chosen: str) -> list[d
     ]
 
 
-def _picture(table: shapes.Matrix) -> dict[str, Any]:
+def _picture(table: base_shapes.Matrix) -> dict[str, Any]:
     """The matrix as the page draws it: a head for each base model, a sign for each cell, a row for each component."""
     return {
         "heads": [
@@ -116,7 +116,7 @@ def _picture(table: shapes.Matrix) -> dict[str, Any]:
     }
 
 
-def _parts(row: shapes.MatrixRow) -> list[dict[str, Any]]:
+def _parts(row: base_shapes.MatrixRow) -> list[dict[str, Any]]:
     """The components of a row that has several, each with its cells."""
     columns = zip(*(cell.get("components", []) for cell in row["cells"]), strict=True)
     return [{"folder": cells[0]["folder"] or "(root)", "cells": cells} for cells in columns]

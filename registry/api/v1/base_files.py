@@ -14,7 +14,7 @@ from registry.api.v1.versions import Nothing
 from registry.api.v1.views import Body, View
 from registry.models import BaseModel, Scope
 from registry.queries import base_files as questions
-from registry.queries import shapes
+from registry.queries import base_shapes, upload_shapes
 from registry.services import base_files
 
 
@@ -27,7 +27,7 @@ class BaseFilesView(View):
 
     @extend_schema(
         operation_id="base_models_files_list",
-        responses={200: shape(shapes.BaseFiles), 404: problem("No such base model.")},
+        responses={200: shape(base_shapes.BaseFiles), 404: problem("No such base model.")},
     )
     def get(self, request: Request, name: str) -> Response:
         """The files of a base model, where the hub itself holds them all; else an empty list."""
@@ -36,7 +36,7 @@ class BaseFilesView(View):
     @extend_schema(
         request=NewBaseFiles,
         responses={
-            200: shape(shapes.BaseFilesWanted),
+            200: shape(upload_shapes.BaseFilesWanted),
             403: problem("For operators only."),
             404: problem("No such base model."),
             413: problem("More than this hub keeps."),
@@ -74,7 +74,7 @@ class BaseFileView(View):
         operation_id="base_models_file_complete",
         request=Nothing,
         responses={
-            200: shape(shapes.BaseFilesWanted),
+            200: shape(upload_shapes.BaseFilesWanted),
             409: problem("Bytes are missing."),
             422: problem("The bytes are not those that were announced."),
         },
@@ -84,5 +84,5 @@ class BaseFileView(View):
         return Response(_wanted(base_files.complete(viewer=self.viewer, name=name, path=path)))
 
 
-def _wanted(base: BaseModel) -> shapes.BaseFilesWanted:
+def _wanted(base: BaseModel) -> upload_shapes.BaseFilesWanted:
     return {"fingerprint": base.pk, "blobs": questions.wanted(base)}

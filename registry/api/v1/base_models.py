@@ -13,7 +13,7 @@ from registry.api.v1.adapters import following, limit_of
 from registry.api.v1.views import Body, View
 from registry.errors import BadRequest
 from registry.models import BaseAlias, BaseRelation, LocatedBase, Scope
-from registry.queries import base_list, located, matrix, search, shapes
+from registry.queries import base_list, base_shapes, located, matrix, search, shapes
 from registry.queries import base_models as questions
 from registry.services import base_models, relations
 from registry.services import located as holders
@@ -89,7 +89,7 @@ class BaseModelsView(View):
             query("q", "Part of a name, or the beginning of a fingerprint."),
             query("cursor", "Where a page begins; taken from `next`."),
         ],
-        responses={200: page_of(shapes.BaseModelShape), 400: problem("The cursor cannot be read.")},
+        responses={200: page_of(base_shapes.BaseModelShape), 400: problem("The cursor cannot be read.")},
     )
     def get(self, request: Request) -> Response:
         """Base models that this hub knows, newest first; behind them those that are known by their headers."""
@@ -100,8 +100,8 @@ class BaseModelsView(View):
     @extend_schema(
         request=NewBaseModel,
         responses={
-            201: shape(shapes.BaseModelShape),
-            200: shape(shapes.BaseModelShape),
+            201: shape(base_shapes.BaseModelShape),
+            200: shape(base_shapes.BaseModelShape),
             403: problem("The name is not yours to give."),
             422: problem("Leaves that cannot be."),
         },
@@ -125,7 +125,10 @@ class LocatedBasesView(View):
             query("bytes", "Only those whose weight files have so many bytes together."),
             query("cursor", "Where a page begins; taken from `next`."),
         ],
-        responses={200: page_of(shapes.BaseModelShape), 400: problem("`bytes` is no number, or an unknown cursor.")},
+        responses={
+            200: page_of(base_shapes.BaseModelShape),
+            400: problem("`bytes` is no number, or an unknown cursor."),
+        },
     )
     def get(self, request: Request) -> Response:
         """Base models that are known by their headers: nobody has told their fingerprint who is believed."""
@@ -140,8 +143,8 @@ class LocatedBasesView(View):
     @extend_schema(
         request=NewLocatedBase,
         responses={
-            201: shape(shapes.BaseModelShape),
-            200: shape(shapes.BaseModelShape),
+            201: shape(base_shapes.BaseModelShape),
+            200: shape(base_shapes.BaseModelShape),
             403: problem("The name is not yours to give."),
             422: problem("Headers that cannot be."),
         },
@@ -160,7 +163,7 @@ class LocatedBasesView(View):
 class BaseModelView(View):
     @extend_schema(
         parameters=[query("tensors", "1: with the tensor table and the configuration.")],
-        responses={200: shape(shapes.BaseModelShape), 404: problem("No such base model.")},
+        responses={200: shape(base_shapes.BaseModelShape), 404: problem("No such base model.")},
     )
     def get(self, request: Request, name: str) -> Response:
         """One base model, by fingerprint or name."""
@@ -212,7 +215,11 @@ class MatrixView(View):
             query("limit", "Rows a page, at most 50."),
             query("cursor", "Where a page begins; taken from `next`."),
         ],
-        responses={200: shape(shapes.Matrix), 400: problem("An unknown level or cursor."), 404: problem("Missing.")},
+        responses={
+            200: shape(base_shapes.Matrix),
+            400: problem("An unknown level or cursor."),
+            404: problem("Missing."),
+        },
     )
     def get(self, request: Request, name: str) -> Response:
         """Adapters against this base model and its kin: the level of each cell, and the report it stands on."""
@@ -232,7 +239,7 @@ class LocationsView(View):
     @extend_schema(
         request=LocationState,
         responses={
-            200: shape(shapes.BaseModelShape),
+            200: shape(base_shapes.BaseModelShape),
             403: problem("For operators."),
             404: problem("No such base model, or no such location of it."),
             409: problem("The name means another base model now."),
@@ -256,8 +263,8 @@ class RelationsView(View):
     @extend_schema(
         request=NewRelation,
         responses={
-            201: shape(shapes.BaseModelShape),
-            200: shape(shapes.BaseModelShape),
+            201: shape(base_shapes.BaseModelShape),
+            200: shape(base_shapes.BaseModelShape),
             403: problem("Not yours to say."),
             404: problem("No such base model."),
             422: problem("A relation that cannot be."),

@@ -12,8 +12,8 @@ from registry.api.bytes import serve
 from registry.api.schema import page_of, problem, query, shape
 from registry.api.v1.views import View
 from registry.errors import BadRequest, TooLarge
+from registry.queries import benchmark_shapes, files
 from registry.queries import benchmarks as questions
-from registry.queries import files, shapes
 from registry.services import benchmarks
 
 LONGEST = 128 << 20
@@ -31,7 +31,7 @@ class BenchmarksView(View):
     @extend_schema(
         operation_id="benchmarks_list",
         parameters=[query("task", "Of this ML task only.")],
-        responses={200: page_of(shapes.BenchmarkShape)},
+        responses={200: page_of(benchmark_shapes.BenchmarkShape)},
     )
     def get(self, request: Request) -> Response:
         """The newest benchmark of each name."""
@@ -41,8 +41,8 @@ class BenchmarksView(View):
     @extend_schema(
         request={"multipart/form-data": FORM},
         responses={
-            201: shape(shapes.BenchmarkShape),
-            200: shape(shapes.BenchmarkShape),
+            201: shape(benchmark_shapes.BenchmarkShape),
+            200: shape(benchmark_shapes.BenchmarkShape),
             403: problem("The name is not yours to give."),
             422: problem("A definition or data with faults, each named."),
         },
@@ -55,7 +55,7 @@ class BenchmarksView(View):
 
 
 class BenchmarkView(View):
-    @extend_schema(responses={200: shape(shapes.BenchmarkDetail), 404: problem("No such benchmark.")})
+    @extend_schema(responses={200: shape(benchmark_shapes.BenchmarkDetail), 404: problem("No such benchmark.")})
     def get(self, request: Request, name: str) -> Response:
         """One benchmark, by name or `sha256:<hex>`."""
         return Response(questions.detail(questions.get(name, self.viewer), self.viewer))

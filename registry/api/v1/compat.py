@@ -11,7 +11,7 @@ from registry.api.parsers import TableJSONParser
 from registry.api.schema import page_of, problem, shape
 from registry.api.v1.base_models import Leaves
 from registry.api.v1.views import Body, View
-from registry.queries import matrix, proposals, search, shapes
+from registry.queries import base_shapes, matrix, proposals, search, shapes
 
 
 class Described(Body):
@@ -64,7 +64,7 @@ class CheckView(View):
     @extend_schema(
         request=Described,
         responses={
-            200: shape(shapes.Checked),
+            200: shape(base_shapes.Checked),
             404: problem("No such adapter, or not for you."),
             422: problem("Tensors that cannot be."),
         },

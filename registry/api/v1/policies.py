@@ -9,8 +9,8 @@ from rest_framework.response import Response
 
 from registry.api.schema import problem, shape
 from registry.api.v1.views import Body, View
+from registry.queries import benchmark_shapes
 from registry.queries import policies as questions
-from registry.queries import shapes
 from registry.services import policies
 
 
@@ -26,7 +26,7 @@ class NewPolicy(Body):
 
 
 class PolicyView(View):
-    @extend_schema(responses={200: shape(shapes.PolicyShape), 404: problem("No such namespace.")})
+    @extend_schema(responses={200: shape(benchmark_shapes.PolicyShape), 404: problem("No such namespace.")})
     def get(self, request: Request, namespace: str) -> Response:
         """The policy that decides in a namespace: its own, else the hub's. `hidden` counts required benchmarks that you may not see."""
         return Response(questions.get(namespace, self.viewer))
@@ -34,7 +34,7 @@ class PolicyView(View):
     @extend_schema(
         request=NewPolicy,
         responses={
-            200: shape(shapes.PolicyShape),
+            200: shape(benchmark_shapes.PolicyShape),
             403: problem("No admin role."),
             422: problem("No such benchmark or gate."),
         },

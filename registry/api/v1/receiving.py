@@ -10,13 +10,13 @@ from rest_framework.response import Response
 
 from registry.api.schema import problem, shape
 from registry.errors import BadRequest
-from registry.queries import shapes
+from registry.queries import upload_shapes
 
 SCHEMA: dict[str, Any] = {
     "request": {"application/octet-stream": OpenApiTypes.BINARY},
     "parameters": [OpenApiParameter("offset", int, OpenApiParameter.QUERY)],
     "responses": {
-        200: shape(shapes.Received),
+        200: shape(upload_shapes.Received),
         409: problem("`offset` is not where the received bytes end; go on at `received`."),
         413: problem("More than was announced."),
     },

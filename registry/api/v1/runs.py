@@ -16,7 +16,7 @@ from registry.api.parsers import LongJSONParser
 from registry.api.schema import problem, shape
 from registry.api.v1.views import Body, View
 from registry.models import Scope
-from registry.queries import files, shapes
+from registry.queries import files, run_shapes
 from registry.queries import runs as questions
 from registry.services import runs
 
@@ -66,7 +66,7 @@ class ClaimView(View):
     @extend_schema(
         request=Wanted,
         responses={
-            200: shape(shapes.Claim),
+            200: shape(run_shapes.Claim),
             204: OpenApiResponse(description="No run waits for a worker with these base models."),
             403: problem("A token without the scope worker."),
         },
@@ -90,7 +90,7 @@ class HeartbeatView(RunView):
     @extend_schema(
         request=Beat,
         responses={
-            200: shape(shapes.Heartbeat),
+            200: shape(run_shapes.Heartbeat),
             401: problem("No run token."),
             409: problem("The lease is lost: stop."),
         },
@@ -107,7 +107,7 @@ class RunReportView(RunView):
     @extend_schema(
         request=Told,
         responses={
-            200: shape(shapes.Reported),
+            200: shape(run_shapes.Reported),
             401: problem("No run token."),
             409: problem("The lease is lost: nothing was changed."),
             422: problem("The report does not answer its plan, or contradicts itself. The lease stays."),

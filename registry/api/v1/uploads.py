@@ -11,7 +11,7 @@ from registry.api.schema import problem, shape
 from registry.api.v1 import receiving
 from registry.api.v1.versions import Nothing
 from registry.api.v1.views import Body, View
-from registry.queries import shapes, versions
+from registry.queries import upload_shapes, versions
 from registry.queries import uploads as questions
 from registry.services import uploads
 
@@ -29,8 +29,8 @@ class UploadsView(View):
         request=NewUpload,
         parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)],
         responses={
-            201: shape(shapes.UploadShape),
-            200: shape(shapes.UploadShape),
+            201: shape(upload_shapes.UploadShape),
+            200: shape(upload_shapes.UploadShape),
             403: problem("No write role, or a token without the scope push."),
             409: problem("The label exists, or the name looks like another."),
             422: problem("Unknown base model or benchmark, a bad manifest, or files of a refused kind."),
@@ -54,7 +54,7 @@ class UploadsView(View):
 
 
 class UploadView(View):
-    @extend_schema(responses={200: shape(shapes.UploadShape), 404: problem("No upload of yours.")})
+    @extend_schema(responses={200: shape(upload_shapes.UploadShape), 404: problem("No upload of yours.")})
     def get(self, request: Request, upload_id: uuid.UUID) -> Response:
         """How much of each file has arrived."""
         return Response(questions.shape(questions.get(upload_id, self.viewer)))
@@ -73,7 +73,7 @@ class CompleteView(View):
     @extend_schema(
         request=Nothing,
         responses={
-            202: shape(shapes.Completed),
+            202: shape(upload_shapes.Completed),
             409: problem("Bytes are missing."),
             422: problem("The static checks refuse the files; the version is kept, with its report."),
         },

@@ -12,7 +12,7 @@ from registry.api.schema import page_of, problem, query, shape
 from registry.api.v1.adapters import following
 from registry.api.v1.views import Body, View
 from registry.errors import BadRequest
-from registry.queries import files, matrix, reports, shapes
+from registry.queries import base_shapes, files, matrix, reports, shapes
 from registry.queries import versions as questions
 from registry.services import versions
 
@@ -75,7 +75,7 @@ class AnswersView(View):
 class FitsView(View):
     @extend_schema(
         operation_id="version_fits",
-        responses={200: page_of(shapes.FittingBase), 404: problem("Missing, or not for you.")},
+        responses={200: page_of(base_shapes.FittingBase), 404: problem("Missing, or not for you.")},
     )
     def get(self, request: Request, namespace: str, name: str, version: str) -> Response:
         """Base models of this hub that a version fits, best level first, with the evidence."""
