@@ -150,3 +150,23 @@ def test_it_is_loaded_from_the_served_file_as_from_the_sent_one(option, write, m
         inputs = INPUTS[option[0]] | tasks
         with torch.no_grad():
             assert torch.equal(before(**inputs).logits, after(**inputs).logits)
+
+
+PARAMETERS = {"r": 2, "target_modules": [], "target_parameters": ["q_proj.weight"], "task_type": "CAUSAL_LM"}
+
+
+@pytest.mark.parametrize("said", ["null", "absent"])
+def test_parameters_alone_are_loaded_where_nothing_says_that_no_module_is_adapted(said, write, bases, models, tmp_path):
+    """Of itself PEFT would then adapt modules of its own choice, and does not load the file."""
+    files = write(("llama", "LoraConfig", PARAMETERS)).files
+    sent = config_of(files) | {"target_modules": None}
+    if said == "absent":
+        del sent["target_modules"]
+    wrong = with_config(files, sent)
+    with pytest.raises(ValueError, match="not a valid target"):
+        loaded(wrong, models["llama"], tmp_path)
+    before = loaded(files, models["llama"], tmp_path)
+    after = loaded(wrong | {CONFIG: rebuilt(wrong, bases["llama"])}, models["llama"], tmp_path)
+    assert before.state_dict().keys() == after.state_dict().keys()
+    with torch.no_grad():
+        assert torch.equal(before(**INPUTS["llama"]).logits, after(**INPUTS["llama"]).logits)

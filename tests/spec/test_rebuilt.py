@@ -207,10 +207,25 @@ class TestOtherMethods:
         assert refused(make.lora({"target_parameters": names})) == {"config.type": f"{CONFIG}: target_parameters"}
         assert refused(make.lora({"target_parameters": names[:256]})) == {}
 
-    def test_parameters_without_modules_stay_so(self):
-        assert served(good.parameters()) == {}
-        config, _ = served(good.parameters(target_modules="(a+)+b"))[CONFIG]
+    @pytest.mark.parametrize(("said", "parameter"), [
+        (None, "mlp.experts.down_proj"), (None, "down_proj"), ("(a+)+b", "mlp.experts.down_proj"),
+    ])  # fmt: skip
+    def test_parameters_without_modules_are_served_with_an_empty_list(self, said, parameter):
+        keys = {"r": 4, "target_parameters": [parameter]}
+        config, changes = served(good.parameters(**keys, target_modules=said))[CONFIG]
         assert config["target_modules"] == []
+        assert changes == ("target_modules: none, the tensors prove parameters alone",)
+        assert served(good.parameters(**keys, target_modules=[])) == {}
+
+    def test_modules_beside_parameters_are_served_by_name_where_nothing_names_them(self):
+        files = make.lora({"target_modules": None, "target_parameters": ["attention.self.value.weight"]})
+        config, changes = served(files)[CONFIG]
+        assert config["target_modules"] == [name for name in MODULES if name.endswith("query")]
+        assert changes == (f"target_modules: the list of the {make.LAYERS} modules that the tensors prove",)
+
+    def test_where_nothing_tells_parameters_from_modules_the_list_has_to_be_written(self):
+        files = make.lora({"target_modules": None, "target_parameters": ["weight"]})
+        assert refused(files) == {"config.pattern": f"{CONFIG}: target_modules"}
 
     @pytest.mark.parametrize("name", good.BESIDE_PARAMETERS)
     def test_a_pattern_beside_parameters_alone_is_not_served(self, name):
@@ -220,9 +235,9 @@ class TestOtherMethods:
         assert (config["target_parameters"], config["target_modules"]) == (["mlp.experts.down_proj"], [])
         assert {change.partition(":")[0] for change in changes} == {*keys, "target_modules"}
 
-    @pytest.mark.parametrize("name", good.NAMES_BESIDE_PARAMETERS)
-    def test_names_beside_parameters_alone_stay(self, name):
-        assert served(good.parameters(**good.NAMES_BESIDE_PARAMETERS[name])) == {}
+    def test_names_beside_parameters_alone_stay(self):
+        keys = {"layers_to_transform": [0], "layers_pattern": "layers", "exclude_modules": ["lm_head"]}
+        assert served(good.parameters(**keys, target_modules=[])) == {}
 
     @pytest.mark.parametrize("key", ["target_modules", "exclude_modules", "layers_pattern"])
     def test_a_pattern_that_nothing_wrote_out_is_refused_before_it_is_served(self, key, monkeypatch):

@@ -6,6 +6,7 @@ Whoever loads the served file gets the same adapter from it. What cannot be writ
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from hub.spec import components, documents, families
@@ -137,19 +138,17 @@ class _Writer:
         moved = [later for name in modules if (later := families.moved(name))]
         self.config[key] = [*modules, *moved]
         also = ", by their names since transformers 4.52, too" if moved else ""
-        self.changes[key] = f"the list of the {len(modules)} {what} that the tensors prove{also}"
+        listed = f"the list of the {len(modules)} {what} that the tensors prove{also}"
+        self.changes[key] = listed if modules else "none, the tensors prove parameters alone"
 
     def says_it_otherwise(self) -> bool:
-        """Tell whether a pattern, a rule of PEFT's or nothing at all says which modules are adapted. Beside parameters
-        nothing means: none, or PEFT's own choice for a family. Even then it holds a pattern of what to leave out against every
-        name."""
+        """Tell whether a pattern, a rule of PEFT's or nothing at all says which modules are adapted. Nothing means PEFT's own
+        choice for a family, beside parameters, too: it then adapts modules that the file has no tensors for, or does not load."""
         config = self.config
-        if peft_config.patterns(config):
-            return True
         texts = (config.get("exclude_modules"), config.get("feedforward_modules"))
-        parameters_only = config.get("target_modules") is None and config.get("target_parameters")
-        return not parameters_only and (
-            not isinstance(config.get("target_modules"), list)
+        return (
+            bool(peft_config.patterns(config))
+            or not isinstance(config.get("target_modules"), list)
             or any(isinstance(text, str) and text != "" for text in texts)
         )
 
@@ -162,9 +161,17 @@ class _Writer:
         if self.row.name == "trainable_tokens" and len(proven) > 1 and not peft_modules.TIED.isdisjoint(proven):
             said = self.source.config.get("target_modules")  # PEFT writes the table's whole name where it was told none
             return [said] if said in proven else None
-        if not all(owners) or not proven:
+        if not proven:
             return None
+        if not all(owners):
+            return [] if self.are_parameters(proven) else None
         return [name for name in proven if not peft_config.named(name.removesuffix(peft_keys.NESTED), owners)]
+
+    def are_parameters(self, proven: Iterable[str]) -> bool:
+        """Whether parameters that are named without their module are all that is adapted. Where nothing names modules PEFT
+        writes down those of its own choice: a file that still says nothing has none, and its experts are called alike."""
+        ends = {name.removesuffix(peft_keys.NESTED).rpartition(".")[2] for name in proven}
+        return self.source.config.get("target_modules") is None and len(ends) == 1
 
     def proven(self) -> dict[str, tuple[int, ...]]:
         """Every module that has tensors of this method, and the shape of one of them."""

@@ -108,7 +108,3 @@ BESIDE_PARAMETERS = {
     "both": {"layers_to_transform": 1, "layers_pattern": EVIL, "exclude_modules": EVIL},
 }
 """Patterns where parameters are adapted and no module: keys of `parameters`."""
-NAMES_BESIDE_PARAMETERS = {
-    "names": {"layers_to_transform": [0], "layers_pattern": "layers", "exclude_modules": ["lm_head"]},
-    "a name": {"exclude_modules": "lm_head"},
-}
