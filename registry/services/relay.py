@@ -12,7 +12,7 @@ from django.conf import settings
 from registry.models import Upload, UploadBlob
 from registry.queries import blobs
 from registry.queries import runs as queue
-from registry.services import adapters, fits, outbox, runs, uploads
+from registry.services import adapters, fits, leases, outbox, uploads
 
 KEEP_SENT_SECONDS = 60
 SWEEP_SECONDS = 3600
@@ -75,7 +75,7 @@ def sweep_staging() -> int:
 
 
 PARTS: dict[str, Callable[[], int]] = {
-    "leases freed": runs.release_expired,
+    "leases freed": leases.release_expired,
     "runs hinted again": hint_runs,
     "ingests hinted again": hint_uploads,
     "comparisons hinted again": hint_comparisons,

@@ -11,7 +11,7 @@ from registry.errors import Conflict, Invalid, NotFound
 from registry.models import Run, Scope, Version
 from registry.queries import versions, viewers
 from registry.queries.viewers import Viewer
-from registry.services import ingest, runs
+from registry.services import attempts, ingest
 
 
 @transaction.atomic
@@ -24,10 +24,10 @@ def requeue(*, viewer: Viewer, what: str) -> str:
     viewers.require_scope(viewer, Scope.ADMIN)
     run_id = _run_id(what)
     if run_id is not None:
-        return _told(runs.requeue(viewer=viewer, run_id=run_id))
+        return _told(attempts.again(run_id=run_id, actor=viewer.name))
     version = _version(viewer, what)
     if version.run_id is not None:
-        return _told(runs.requeue(viewer=viewer, run_id=version.run_id))
+        return _told(attempts.again(run_id=version.run_id, actor=viewer.name))
     if version.status != Version.Status.VALIDATING:
         raise Invalid(f"{versions.ref_of(version)} is {version.status}: it was judged from its files alone.")
     ingest.again(version=version, actor=viewer.name)
@@ -46,7 +46,7 @@ def push_again(*, version: Version, actor: str) -> None:
         ingest.again(version=version, actor=actor)
     elif version.run.status == Run.Status.ERROR:
         with contextlib.suppress(Conflict):
-            runs.again(run_id=version.run.pk, actor=actor)
+            attempts.again(run_id=version.run.pk, actor=actor)
 
 
 def _told(run: Run) -> str:

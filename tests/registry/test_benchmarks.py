@@ -273,7 +273,7 @@ class TestAPrivateOneOfOthers:
     def test_a_fault_names_no_private_benchmark(
         self, publisher: Caller, admin: Caller, worker: Caller, monkeypatch
     ) -> None:
-        monkeypatch.setattr("registry.services.runs.MAX_ATTEMPTS", 1)
+        monkeypatch.setattr("registry.services.attempts.MAX_ATTEMPTS", 1)
         self.push(publisher, "bees/tone", 0.1)
         lease = take(worker, Run.objects.get().base_fingerprint)
         fault = "killed by SIGKILL while acme/tone fails by 30 of 872 rows, completing"

@@ -11,7 +11,8 @@ from django.utils import timezone
 from registry.models import Event, Outbox, Run, Upload, Version
 from registry.queries import runs as queue
 from registry.queries import viewers
-from registry.services import evidence, ingest, relay, runs
+from registry.services import evidence, ingest, leases, relay
+from registry.services import requeue as requeueing
 from registry.services.pauses import pause_after
 from tests.registry import adapters
 from tests.registry import factories as make
@@ -68,14 +69,14 @@ def test_a_broken_worker_uses_up_one_attempt_of_each_run_and_no_more(owner, work
     for _ in range(9):
         if ask(worker, base.pk).status == 200:
             Run.objects.filter(status="leased").update(lease_expires_at=timezone.now())
-            runs.release_expired()
+            leases.release_expired()
     assert set(Run.objects.values_list("status", "takeovers")) == {("queued", 1)}
 
 
 def test_the_control_without_pauses_a_broken_worker_ends_a_run(worker, run):
     while ask(worker, run.base_fingerprint).status == 200:
         Run.objects.filter(status="leased").update(lease_expires_at=timezone.now())
-        runs.release_expired()
+        leases.release_expired()
     run.refresh_from_db()
     assert run.status == "error"
 
@@ -179,7 +180,7 @@ def test_where_another_run_has_the_question_by_now_the_command_names_it(owner, w
 def test_requeue_is_for_operators(owner, run):
     for viewer in (viewers.ANYBODY, owner.viewer):
         with pytest.raises(Exception, match="token"):
-            runs.requeue(viewer=viewer, run_id=run.pk)
+            requeueing.requeue(viewer=viewer, what=str(run.pk))
 
 
 def test_the_command_lets_an_ingest_begin_again_that_the_hub_gave_up(owner, base, settings, monkeypatch):

@@ -89,7 +89,7 @@ def test_a_check_that_lists_the_labels_is_kept_from_who_may_not_see_them(
 def test_a_fault_that_quotes_a_row_is_kept_from_who_may_not_see_it(
     publisher: Caller, owner: Caller, admin: Caller, worker: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("registry.services.runs.MAX_ATTEMPTS", 1)
+    monkeypatch.setattr("registry.services.attempts.MAX_ATTEMPTS", 1)
     asked(owner, admin, "private")
     fault = "ValueError: could not convert 'hostile' of the row 'harsh words'"
     assert leased(publisher, worker).report(unjudged(fault, 1.0)).status == 200
@@ -102,7 +102,7 @@ def test_a_fault_that_quotes_a_row_is_kept_from_who_may_not_see_it(
 def test_a_fault_in_words_of_our_own_is_told(
     publisher: Caller, owner: Caller, admin: Caller, worker: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("registry.services.runs.MAX_ATTEMPTS", 1)
+    monkeypatch.setattr("registry.services.attempts.MAX_ATTEMPTS", 1)
     asked(owner, admin, "private")
     fault = "time limit passed while effect"
     assert leased(publisher, worker).report(unjudged(fault, 1.0)).status == 200

@@ -10,7 +10,7 @@ from django.utils import timezone
 from registry import jobs
 from registry.models import Event, Outbox, Run, Score, Upload, Version
 from registry.queries import blobs
-from registry.services import outbox, relay, runs
+from registry.services import leases, outbox, relay
 from tests.registry import adapters
 from tests.registry import factories as make
 from tests.registry.broker import broker, redis_server
@@ -223,7 +223,7 @@ class TestRaces:
     def test_two_relays_take_a_lease_back_once(self, worker):
         for _ in range(10):
             make.make_run(status="leased", worker="w1", lease_expires_at=timezone.now() - timedelta(seconds=1))
-        assert sum(at_once([runs.release_expired] * 4)) == 10
+        assert sum(at_once([leases.release_expired] * 4)) == 10
         assert set(Run.objects.values_list("status", "takeovers")) == {("queued", 1)}
         assert Outbox.objects.filter(kind=outbox.VALIDATE).count() == 10
 
@@ -246,7 +246,7 @@ class TestRaces:
             path, token = f"runs/{lease.id}/report", lease.claim["token"]
 
             def reclaim():
-                return sum(runs.release_expired() for _ in range(30))
+                return sum(leases.release_expired() for _ in range(30))
 
             answer, taken = at_once([lambda t=token, p=path, r=report: Caller(t).post(p, {"report": r}), reclaim])
             run.refresh_from_db()
@@ -254,7 +254,7 @@ class TestRaces:
             if answer.status == 200:
                 assert (run.status, run.takeovers, taken) == ("passed", 0, 0)
                 continue
-            runs.release_expired()
+            leases.release_expired()
             run.refresh_from_db()
             assert (run.status, run.takeovers, run.report) == ("queued", 1, None)
             assert take(worker, base.pk).report(report).status == 200

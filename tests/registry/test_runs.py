@@ -16,7 +16,8 @@ from registry.errors import Invalid
 from registry.models import Component, Event, Outbox, Run, Score, Version
 from registry.queries import blobs
 from registry.queries.viewers import Viewer
-from registry.services import relay, runs
+from registry.services import leases, relay, requeue
+from registry.services import reports as taking
 from tests.registry import adapters, oddities
 from tests.registry import factories as make
 from tests.registry.cast import Caller, caller, report_for
@@ -100,7 +101,7 @@ def younger(run) -> Run:
 
 def first_of_both(worker, run, younger, *held: str) -> Run:
     bases = [run.base_fingerprint, younger.base_fingerprint]
-    return runs.claim(viewer=Viewer(worker.user, "worker"), worker="w1", bases=bases, held=held)[0]
+    return leases.claim(viewer=Viewer(worker.user, "worker"), worker="w1", bases=bases, held=held)[0]
 
 
 def test_a_run_on_a_base_that_lies_open_goes_before_one_that_is_little_older(worker, run, younger):
@@ -113,7 +114,7 @@ def test_where_nothing_lies_open_the_oldest_goes_first(worker, run, younger):
 
 def test_nobody_waits_long_because_another_base_lies_open(worker, run, younger, monkeypatch):
     """However many come on that base: what counts is how long the oldest has waited, not when the others came."""
-    monkeypatch.setattr(runs, "LET_PASS_SECONDS", 0)
+    monkeypatch.setattr(leases, "LET_PASS_SECONDS", 0)
     assert first_of_both(worker, run, younger, younger.base_fingerprint) == run
 
 
@@ -294,7 +295,7 @@ def test_whatever_stands_anywhere_in_a_report_it_is_no_mistake_of_ours(lease, be
             with contextlib.suppress(Exception):  # of a report like this there is no digest
                 seal(report)
         with contextlib.suppress(Invalid), transaction.atomic():
-            runs.report(run_id=lease.run.pk, secret=lease.claim["token"], report=report)
+            taking.take(run_id=lease.run.pk, secret=lease.claim["token"], report=report)
             transaction.set_rollback(True)
 
 
@@ -558,7 +559,7 @@ def test_without_starting_a_worker_keeps_what_it_has(worker, lease):
 def test_an_operator_lets_a_run_wait_again_after_an_error(admin, worker, run):
     for _ in range(3):
         take(worker, run.base_fingerprint).report(ERROR)
-    runs.requeue(viewer=Viewer(admin.user, "admin"), run_id=run.pk)
+    requeue.requeue(viewer=Viewer(admin.user, "admin"), what=str(run.pk))
     lease = take(worker, run.base_fingerprint)
     assert lease.claim["run"]["attempt"] == 1
     assert lease.report(report_for(run)).status == 200

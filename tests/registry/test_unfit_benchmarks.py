@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from registry.models import Event, Run
-from registry.services import runs
+from registry.services import attempts
 from tests.registry.cast import Caller, report_for
 from tests.registry.workers import push, take
 from workers.jobs import unjudged
@@ -16,7 +16,7 @@ FAULT = "benchmark acme/tone cannot be made ready: out of memory"
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "pause_after", lambda failures: 0)
+    monkeypatch.setattr(attempts, "pause_after", lambda failures: 0)
 
 
 def fail(worker: Caller, run: Run, digest: str) -> Run:

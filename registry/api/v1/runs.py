@@ -18,7 +18,7 @@ from registry.api.v1.views import Body, View
 from registry.models import Scope
 from registry.queries import files, run_shapes
 from registry.queries import runs as questions
-from registry.services import runs
+from registry.services import leases, reports
 
 FINGERPRINT = r"^base:[0-9a-f]{64}\Z"
 MOST_BASES = 10_000
@@ -75,7 +75,7 @@ class ClaimView(View):
         """Lease the oldest waiting run on one of these base models; one on a base model that is `held`, open in the worker, goes
         first until another one has waited for half a minute. The answer holds all that the run needs."""
         body = self.body(Wanted)
-        found = runs.claim(
+        found = leases.claim(
             viewer=self.viewer,
             worker=body["worker"],
             bases=body["bases"],
@@ -97,7 +97,7 @@ class HeartbeatView(RunView):
     )
     def post(self, request: Request, run_id: uuid.UUID) -> Response:
         """Keep the lease. Beat at a quarter of `lease_seconds`."""
-        runs.heartbeat(run_id=run_id, secret=self.secret, **self.body(Beat))
+        leases.heartbeat(run_id=run_id, secret=self.secret, **self.body(Beat))
         return Response(questions.heartbeat())
 
 
@@ -115,7 +115,7 @@ class RunReportView(RunView):
     )
     def post(self, request: Request, run_id: uuid.UUID) -> Response:
         """End the run with a report. The same report again under the same token changes nothing."""
-        status = runs.report(run_id=run_id, secret=self.secret, **self.body(Told))
+        status = reports.take(run_id=run_id, secret=self.secret, **self.body(Told))
         return Response({"status": status})
 
 
