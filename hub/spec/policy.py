@@ -64,7 +64,8 @@ def parse(definition: bytes | dict[str, Any]) -> Policy:
     raw = documents.loads_yaml(definition, where="policy") if isinstance(definition, bytes) else definition
     if not isinstance(raw, dict) or set(raw) - {"required", "gates"}:
         raise _error("policy", "must be a mapping of required and gates", "write `required: []` and `gates: {}`")
-    required, gates = raw.get("required") or [], raw.get("gates") or {}
+    required = [] if raw.get("required") is None else raw["required"]
+    gates = {} if raw.get("gates") is None else raw["gates"]
     if not isinstance(required, list) or any(not isinstance(name, str) for name in required):
         raise _error("required", "must be a list of benchmark names", "write names such as glue/sst2")
     if not isinstance(gates, dict) or set(gates) - {*GATES, *RUN_GATES}:

@@ -48,7 +48,7 @@ def rebuilt(files, base=None):
 
 
 def says(key, value):
-    return value not in peft_config.OFF and (key, value) != ("megatron_core", "megatron.core")
+    return not peft_config.says_nothing(value) and (key, value) != ("megatron_core", "megatron.core")
 
 
 def meant(config, model):

@@ -98,6 +98,31 @@ def test_what_chose_among_a_pattern_s_modules_goes_with_it():
     assert changes == ("exclude_modules: removed", "layers_to_transform: removed", f"target_modules: {PROVEN}")
 
 
+@pytest.mark.parametrize("layer", [0, 1])
+def test_layer_0_is_a_layer_as_any_other(layer):
+    others = {key: make.REMOVE for key in make.lora_shapes() if f"layer.{1 - layer}." in key}
+    keys = {"layers_to_transform": layer, "layers_pattern": "layer"}
+    assert served(make.lora(keys, others)) == {}
+    assert refused(make.lora(keys)) == {"tensors.untargeted": "adapter_model.safetensors"}
+    config, changes = served(make.lora({"target_modules": ".*", **keys}, others))[CONFIG]
+    assert not set(keys) & set(config)
+    assert [change for change in changes if "layers" in change] == [f"{key}: removed" for key in sorted(keys)]
+
+
+@pytest.mark.parametrize("key", ["bias", "layers_pattern", "rank_pattern", "alpha_pattern", "use_rslora"])
+def test_a_zero_is_no_word_for_nothing(key):
+    """PEFT takes none of these for unsaid, and most of them it does not load."""
+    assert list(refused(make.lora({key: 0})).values()) == [f"{CONFIG}: {key}"]
+    assert refused(make.lora({key: None})) == {}
+
+
+def test_a_zero_under_a_key_that_nobody_knows_may_mean_something():
+    for value in (0, 0.0):
+        assert refused(make.lora({"gate": value})) == {"config.unsupported": f"{CONFIG}: gate"}
+    for value in (None, False, "", [], {}):
+        assert refused(make.lora({"gate": value})) == {}
+
+
 @pytest.mark.parametrize("key", ["auto_mapping", "revision", "loftq_config", "eva_config", "runtime_config"])
 def test_what_imports_or_fetches_is_removed(key):
     value = {"base_model_class": "B", "parent_library": "transformers.models"} if key == "auto_mapping" else {"a": "b"}

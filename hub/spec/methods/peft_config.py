@@ -39,8 +39,6 @@ _HARMLESS_INIT = (True, False, None, "true", "false", "True", "False", "gaussian
 _INIT_HINT = "convert it: save_pretrained(..., path_initial_model_for_weight_conversion=...) writes a plain LoRA"
 _ALPHA_OR_NOT = frozenset({"deft", "supertuning"})
 """Methods whose alpha may be null: nothing is scaled."""
-OFF: tuple[Any, ...] = (None, False, "", [], {})
-"""Values that say nothing."""
 # key -> what it is: run by PEFT for a worker, in LoRA, and nowhere else
 _BY_LIBRARY: dict[str, str] = {
     "target_parameters": "LoRA on parameters (target_parameters)",
@@ -164,7 +162,7 @@ def read(source: components.Source, layout: Layout) -> Settings:
         parameters=_parameters(source),
         bias=_bias(source),
         task_type=task_type,
-        on=frozenset(key for key in layout.keys if config.get(key) not in OFF),
+        on=frozenset(key for key in layout.keys if not says_nothing(config.get(key))),
         tying=_flag(source, "ensure_weight_tying"),
     )
 
@@ -193,10 +191,10 @@ def _refuse_mapping(source: components.Source, mapping: Any) -> None:
 
 def _judge_features(source: components.Source, layout: Layout) -> None:
     for key, what in _NEVER.items():
-        if source.config.get(key) not in OFF:
+        if not says_nothing(source.config.get(key)):
             source.config_problem("unsupported", key, f"this hub does not run {what} yet")
     for key, what in {**_BY_LIBRARY, **_OF_SOME}.items():
-        if source.config.get(key) in OFF or (key in _OF_SOME and key in layout.keys):
+        if says_nothing(source.config.get(key)) or (key in _OF_SOME and key in layout.keys):
             continue
         where = f"{source.config_path}: {key}"
         if key not in _BY_LIBRARY or layout.name != "lora":
@@ -214,7 +212,7 @@ def _judge_keys(source: components.Source, layout: Layout) -> None:
         return  # a method known by name only: its keys are not known either
     for key in sorted(set(source.config) - known(layout)):
         value = source.config[key]
-        if value in OFF:
+        if says_nothing(value):
             source.notices.append(
                 f"the key {documents.shorten(key)} is not known here; it says nothing and was set aside"
             )
@@ -230,6 +228,11 @@ def _judge_lookups(source: components.Source, layout: Layout) -> None:
     for key in sorted(key for key in layout.keys if key.endswith("_pattern")):
         for name, value in _pattern(source, key).items():
             _alpha(source, f"{key}.{name}", value)
+
+
+def says_nothing(value: Any) -> bool:
+    """Tell whether a key might as well not be there: null, false, an empty text, list or object. A zero is a number: layer 0."""
+    return value is None or value is False or (isinstance(value, str | list | dict) and not value)
 
 
 def known(layout: Layout) -> frozenset[str]:
@@ -257,8 +260,8 @@ def _task(source: components.Source) -> str | None:
 
 def _bias(source: components.Source) -> str:
     """Which biases of the base model the file brings anew: none, all, or those of the adapted modules (`lora_only`)."""
-    value = source.config.get("bias") or "none"
-    if value == "none":
+    value = source.config.get("bias")
+    if value == "none" or says_nothing(value):
         return "none"
     if not isinstance(value, str) or (value != "all" and not re.fullmatch(r"[a-z0-9]{2,12}_only", value)):
         source.config_problem("bias", "bias", f"{documents.shorten(value)!r} is none of none, all and ..._only")
@@ -305,14 +308,14 @@ def _alpha(source: components.Source, key: str, value: Any) -> float:
 
 
 def _flag(source: components.Source, key: str) -> bool:
-    value = source.config.get(key) or False
-    if not isinstance(value, bool):
+    value = source.config.get(key)
+    if value is not None and not isinstance(value, bool):
         source.config_problem("type", key, f"must be true or false, not {documents.kind(value)}")
     return value is True
 
 
 def _pattern(source: components.Source, key: str) -> dict[str, Any]:
-    value = source.config.get(key) or {}
+    value = {} if source.config.get(key) is None else source.config[key]
     if not isinstance(value, dict) or len(value) > MAX_NAMES:
         source.config_problem("type", key, f"must map at most {MAX_NAMES} module names to numbers")
         return {}

@@ -66,9 +66,9 @@ class _Writer:
     def serves(self, key: str, value: Any) -> bool:
         """Tell whether a key is served with its value; a change where it says something and is not."""
         served = key not in _NEVER_SERVED and (not self.row.checked or self.is_allowed(key, value))
-        silent = value in peft_config.OFF or value == _DEFAULTS.get(key)
+        silent = peft_config.says_nothing(value) or value == _DEFAULTS.get(key)
         if not served and not (silent and key in peft_config.known(self.row)):
-            unread = key in _NEVER_SERVED | _TRAINING or value in peft_config.OFF
+            unread = key in _NEVER_SERVED | _TRAINING or peft_config.says_nothing(value)
             self.changes.setdefault(key, UNREAD if unread else GONE)
         return served
 
@@ -102,7 +102,7 @@ class _Writer:
     def change_base(self) -> None:
         """A folder on somebody's machine means nothing elsewhere."""
         name = self.config.get("base_model_name_or_path")
-        if name not in peft_config.OFF and rewriting.is_place(name):
+        if not peft_config.says_nothing(name) and rewriting.is_place(name):
             self.config["base_model_name_or_path"] = None
             self.changes["base_model_name_or_path"] = PLACE
 
@@ -127,7 +127,7 @@ class _Writer:
             self.source.config_problem("pattern", "target_modules", message, "write the names of the modules")
             return
         for key in _SELECTORS[1:]:
-            if self.config.pop(key, None) not in peft_config.OFF:
+            if not peft_config.says_nothing(self.config.pop(key, None)):
                 self.changes[key] = GONE
         self.put("target_modules", modules, "modules")
         if "feedforward_modules" in self.row.keys:
