@@ -1,0 +1,54 @@
+"""The base model that a verb was given, or that a folder names: what is known of it here, else what the hub knows."""
+
+from pathlib import Path
+from typing import Any
+
+from hub import bases, config, errors, fitting, preparation, suggestions
+from hub.spec.base_model import BaseModel
+from hub.transfer.wire import Wire
+
+
+def meaning(wire: Wire, settings: config.Settings, base: object) -> bases.Meant | None:
+    """What an argument `base` means; the hub is asked about a live model that came from Hugging Face. Raises UsageError."""
+    return bases.meaning(base, settings, fitting.from_place(wire))
+
+
+def described(wire: Wire, meant: bases.Meant | None) -> BaseModel | None:
+    """The base model with its hashes; None of None. Raises NotFound, with the names that may have been meant."""
+    if meant is None or meant.base is not None:
+        return meant.base if meant else None
+    with suggestions.about_name(wire, meant.word, "base-models"):
+        return fitting.base_tensors(wire, meant.word)
+
+
+def outlined(wire: Wire, meant: bases.Meant | None) -> tuple[BaseModel | None, bool]:
+    """The same, and whether it was hashed: of one that the hub knows by its headers only shapes mean something."""
+    if meant is None or meant.base is not None:
+        return (meant.base if meant else None), True
+    with suggestions.about_name(wire, meant.word, "base-models"):
+        return fitting.base_outline(wire, meant.word)
+
+
+def of_folder(
+    wire: Wire, settings: config.Settings, folder: Path | str, base: object, said: dict[str, Any], lonely: bool
+) -> tuple[BaseModel | None, list[str]]:
+    """(the base model to compare an adapter's folder with, notes); its fingerprint goes into `said` where the user chose it.
+
+    Without a choice, the one that the folder names. `lonely`: where the hub cannot be reached, a note says so. Raises
+    NetworkError, and NotFound for a choice that is nowhere known.
+    """
+    meant, chosen = meaning(wire, settings, base), base is not None
+    own = preparation.declared_base(folder) if meant is None else None
+    if meant is None and own:
+        meant = bases.Meant(own)
+    try:
+        found = described(wire, meant)
+    except (errors.NetworkError, errors.NotFound) as error:
+        if chosen if isinstance(error, errors.NotFound) else not lonely:
+            raise
+        if chosen and meant is not None:
+            said["base"] = meant.word
+        return None, [f"the shapes were not compared with the base model: {error.message}"]
+    if chosen and found is not None:
+        said["base"] = found.fingerprint
+    return found, []
