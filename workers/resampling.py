@@ -1,7 +1,7 @@
 """Yardsticks by the paired bootstrap over rows, for metrics that are no matter of counts per class.
 
 B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993): rows are drawn with replacement, both answers to a
-row together; the interval is that between the 2.5 and the 97.5 percentile.
+row together; the interval is that between the 2.5 and the 97.5 percentile, with rows of an unseen kind as `statistics.unseen` has it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -10,10 +10,14 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from workers.statistics import CHUNK, RESAMPLES, Estimate, Values, interval
+from hub.spec.tasks import WORST
+from workers.statistics import CHUNK, RESAMPLES, Estimate, Values, percentiles, unseen
 
 NEAR = 200_000
 """Numbers in a chunk that is gone through several times: it should stay near the processor."""
+
+ROUNDING = 1e-9
+"""Resamples of one metric that are no farther apart are the same."""
 
 A = TypeVar("A")
 Formula = Callable[[Values], Values]
@@ -39,7 +43,7 @@ class Tallied(Generic[A]):
         """Return the metric with its interval."""
         rows = self.tally(answers)
         draws = self.formulas[name](resampled(rows, seed))
-        return Estimate(self.value(name, answers), *interval(draws, len(rows), self.ends[name]))
+        return Estimate(self.value(name, answers), *interval(draws, len(rows), self.ends[name], seed))
 
     def difference(self, name: str, answers: A, others: A, seed: int) -> Estimate:
         """Return how much more the first has than the second, with its paired interval."""
@@ -51,10 +55,22 @@ class Tallied(Generic[A]):
         sums = resampled(np.concatenate([ours, theirs], axis=1), seed)
         draws = formula(sums[:, :width]) - formula(sums[:, width:])
         low, high = self.ends[name]
-        return Estimate(value, *interval(draws, len(ours), (low - high, high - low)))
+        return Estimate(value, *interval(draws, len(ours), (low - high, high - low), seed))
 
     def discordant(self, answers: A, others: A) -> None:
         """Rows are not right or wrong here."""
+
+
+def interval(draws: Values, n: int, ends: tuple[float, float], seed: int) -> tuple[float, float]:
+    """The interval that resamples [RESAMPLES] of `n` rows give for a metric that lies between `ends`.
+
+    A row of an unseen kind pulls a metric to its end. Where that end is a cap only (a perplexity), one row could be as bad as any,
+    and nothing were ever sure: there it pulls only where no two resamples differ, which percentiles would take for a point.
+    """
+    share = unseen(n, seed)
+    if ends[1] >= WORST - 1 and np.ptp(draws) > ROUNDING:
+        share = np.zeros_like(share)
+    return percentiles(draws - share * (draws - ends[0]), draws + share * (ends[1] - draws))
 
 
 def resampled(rows: Values, seed: int) -> Values:
@@ -92,7 +108,7 @@ class Numbers:
     def estimate(self, name: str, answers: Values, seed: int) -> Estimate:
         """Return the metric with its interval."""
         draws = self._drawn(name, seed, answers)[0]
-        return Estimate(self.value(name, answers), *interval(draws, len(answers), (-1.0, 1.0)))
+        return Estimate(self.value(name, answers), *interval(draws, len(answers), (-1.0, 1.0), seed))
 
     def difference(self, name: str, answers: Values, others: Values, seed: int) -> Estimate:
         """Return how much more the first has than the second, with its paired interval."""
@@ -100,7 +116,7 @@ class Numbers:
             return Estimate(0.0, 0.0, 0.0)
         ours, theirs = self._drawn(name, seed, answers, others)
         value = self.value(name, answers) - self.value(name, others)
-        return Estimate(value, *interval(ours - theirs, len(answers), (-2.0, 2.0)))
+        return Estimate(value, *interval(ours - theirs, len(answers), (-2.0, 2.0), seed))
 
     def discordant(self, answers: Values, others: Values) -> None:
         """Numbers are not right or wrong."""

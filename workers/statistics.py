@@ -2,9 +2,10 @@
 
 Wilson's interval for a proportion: E. B. Wilson, JASA 22 (1927). The paired bootstrap resamples rows; rows
 with the same (truth, prediction, other prediction) are alike, so drawing rows is drawing from a multinomial
-over those triples.
+over those triples. What no resample can show is a row of a kind that is not there: see `unseen`.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +16,18 @@ from numpy.typing import NDArray
 RESAMPLES = 10_000
 LEVEL = 0.95
 Z = 1.959963984540054
-METHOD = f"paired bootstrap over rows, {RESAMPLES} resamples, percentile; of accuracy no narrower than by McNemar's exact test"
-ROUNDING = 1e-9
-"""Resamples of one metric that are no farther apart are the same."""
+METHOD = (
+    f"paired bootstrap over rows, {RESAMPLES} resamples, percentile, each with rows of an unseen kind; "
+    "of accuracy without those, and no narrower than by McNemar's exact test"
+)
 DIGITS = 6
 """Decimals of a measured number in a report."""
 SIGNIFICANT = 9
 """Digits of an answer that is a number: a float32 has no more."""
 CHUNK = 4_000_000
 """Numbers that a chunk of resamples holds at once."""
+RAREST = 8
+"""Classes of which the kind of row is sought that moves a metric farthest: one row tells most where there are few."""
 
 Labels = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -95,8 +99,7 @@ def estimate(name: str, truth: Labels, predicted: Labels, classes: int, seed: in
     value = measure(name, truth, predicted, classes)
     if name == "accuracy":
         return Estimate(value, *wilson(int((truth == predicted).sum()), len(truth)))
-    draws, _ = _resampled(name, truth, predicted, predicted, classes, seed)
-    return Estimate(value, *interval(draws, len(truth), ENDS[name]))
+    return Estimate(value, *_interval(name, truth, (predicted,), classes, seed))
 
 
 def difference(name: str, truth: Labels, predicted: Labels, other: Labels, classes: int, seed: int) -> Estimate:
@@ -104,14 +107,13 @@ def difference(name: str, truth: Labels, predicted: Labels, other: Labels, class
     value = measure(name, truth, predicted, classes) - measure(name, truth, other, classes)
     if np.array_equal(predicted, other) or (name == "accuracy" and np.array_equal(predicted == truth, other == truth)):
         return Estimate(0.0, 0.0, 0.0)
-    ours, theirs = _resampled(name, truth, predicted, other, classes, seed)
-    low, high = ENDS[name]
-    found = interval(ours - theirs, len(truth), (low - high, high - low))
-    if name == "accuracy":  # of few rows that differ resamples know too little: four to none would be sure
-        right, others = predicted == truth, other == truth
-        exact = discordant_interval(int((right & ~others).sum()), int((others & ~right).sum()), len(truth))
-        found = min(found[0], exact[0]), max(found[1], exact[1])
-    return Estimate(value, *found)
+    if name != "accuracy":
+        return Estimate(value, *_interval(name, truth, (predicted, other), classes, seed))
+    ours, theirs = (np.asarray(said == truth, dtype=np.int64) for said in (predicted, other))
+    found = _interval(name, np.ones_like(truth), (ours, theirs), 2, seed)
+    # of few rows that differ resamples know too little: four to none would be sure
+    exact = discordant_interval(int((ours > theirs).sum()), int((theirs > ours).sum()), len(truth))
+    return Estimate(value, min(found[0], exact[0]), max(found[1], exact[1]))
 
 
 @dataclass(frozen=True)
@@ -173,52 +175,78 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _resampled(
-    name: str, truth: Labels, first: Labels, second: Labels, classes: int, seed: int
-) -> tuple[Values, Values]:
-    """The metric of both predictions over resamples of the rows: two arrays [RESAMPLES]."""
-    if (
-        name == "accuracy"
-    ):  # whether a row was answered right is all that counts: four kinds of rows, however many classes
-        ones = np.ones_like(truth)
-        truth, first, second, classes = ones, (first == truth).astype(np.int64), (second == truth).astype(np.int64), 2
-    codes = (truth * classes + first) * classes + second
-    kinds, counts = np.unique(codes, return_counts=True)
-    y, a, b = kinds // (classes * classes), kinds // classes % classes, kinds % classes
-    shares = counts / counts.sum()
-    is_true, ours_said, theirs_said = (_places(labels, classes) for labels in (y, a, b))
+def unseen(n: int, seed: int) -> Values:
+    """The share that rows have of kinds that `n` rows do not show, [RESAMPLES] draws.
+
+    Resamples hold the kinds of rows that are there, so those of a perfect score are all perfect, and those of one row wrong in a
+    hundred know too little of the next. C. J. Clopper and E. S. Pearson (Biometrika 26, 1934) bound a share from below as if one
+    row more, against it, had been seen, and from above as if one more had been for it: as quantiles of Beta(k, n - k + 1) and
+    Beta(k + 1, n - k). P. Walley (J. R. Stat. Soc. B 58, 1996) does so for any number of kinds. The one row's share is drawn
+    here, Beta(1, n), whose 97.5 percentile is 1 - 0.025^(1/n); the kind is the worst for the lower bound, the best for the upper.
+    """
+    return np.random.Generator(np.random.PCG64([seed, 1])).beta(1, n, RESAMPLES)
+
+
+def percentiles(low: Values, high: Values) -> tuple[float, float]:
+    """The interval between the lower percentile of some draws and the upper one of others."""
+    edge = (1 - LEVEL) / 2
+    return float(np.quantile(low, edge)), float(np.quantile(high, 1 - edge))
+
+
+def _interval(name: str, truth: Labels, answers: tuple[Labels, ...], classes: int, seed: int) -> tuple[float, float]:
+    """The interval of a metric of one set of answers [rows], or of how much more the first of two have of it."""
+    codes = np.ravel_multi_index((truth, *answers), (classes,) * (1 + len(answers)))
+    codes, counts = np.unique(codes, return_counts=True)
+    y, *said = np.unravel_index(codes, (classes,) * (1 + len(answers)))
+    share = unseen(len(truth), seed)
+    rows = np.zeros(RESAMPLES) if name == "accuracy" else len(truth) * share / (1 - share)
+    ends = _extremes(name, truth, answers, classes)
+    bounds = np.empty((2, RESAMPLES))
     generator = np.random.Generator(np.random.PCG64(seed))
-    ours, theirs = np.empty(RESAMPLES), np.empty(RESAMPLES)
-    step = max(1, CHUNK // (len(kinds) + 5 * classes))
+    step = max(1, CHUNK // (len(codes) + 5 * classes))
     for at in range(0, RESAMPLES, step):
-        size = min(step, RESAMPLES - at)
-        drawn = generator.multinomial(len(truth), shares, size=size).astype(np.float64)
-        true = drawn @ is_true
-        for found, labels, said in ((ours, a, ours_said), (theirs, b, theirs_said)):
-            right = (drawn * (labels == y)) @ is_true
-            found[at : at + size] = metric(name, Counts(right, true, drawn @ said))
-    return ours, theirs
+        part = slice(at, min(at + step, RESAMPLES))
+        drawn = generator.multinomial(len(truth), counts / counts.sum(), size=len(rows[part])).astype(np.float64)
+        seen = [_counted(drawn, y, each, classes) for each in said]
+        for found, kind in zip(bounds, ends, strict=True):
+            found[part] = _compared(name, seen, rows[part], kind)
+    return percentiles(*bounds)
+
+
+def _counted(drawn: Values, y: Labels, said: Labels, classes: int) -> Counts:
+    """Counts [resamples, classes] of how often each kind of row was drawn, [resamples, kinds]."""
+    is_true, is_said = _places(y, classes), _places(said, classes)
+    return Counts((drawn * (said == y)) @ is_true, drawn @ is_true, drawn @ is_said)
+
+
+def _extremes(name: str, truth: Labels, answers: tuple[Labels, ...], classes: int) -> tuple[Labels, Labels]:
+    """The kinds of row (truth, an answer or two) of which one more makes a metric least, and most. Classes that no row is of
+    are left out."""
+    support = np.bincount(truth)
+    there = np.flatnonzero(support)
+    rarest = there[np.argsort(support[there], kind="stable")[:RAREST]]
+    kinds = np.array(list(itertools.product(rarest, repeat=1 + len(answers)))).T
+    seen = [count(truth, each, classes) for each in answers]
+    found = _compared(name, seen, np.ones(kinds.shape[1]), kinds)
+    return kinds[:, found.argmin()], kinds[:, found.argmax()]
+
+
+def _compared(name: str, seen: list[Counts], rows: Values, kind: Labels) -> Values:
+    """A metric of counts with so many `rows` [...] of a `kind` (truth, an answer or two) besides; of two, the first's more."""
+    y, *said = kind
+    first, *second = (metric(name, _with(counts, rows, y, each)) for counts, each in zip(seen, said, strict=True))
+    return first - second[0] if second else first
+
+
+def _with(counts: Counts, rows: Values, y: Any, said: Any) -> Counts:
+    true, answered = (rows[..., None] * _places(label, counts.truth.shape[-1]) for label in (y, said))
+    right = np.asarray(y == said)[..., None] * true
+    return Counts(counts.right + right, counts.truth + true, counts.predicted + answered)
 
 
 def _places(labels: Labels, classes: int) -> Values:
-    """[kinds, classes] with a one where a kind of row has that class: a product with it sums up classes."""
+    """[..., classes] with a one where a kind of row has that class: a product with it sums up classes."""
     return np.eye(classes)[labels]
-
-
-def interval(draws: Values, n: int, ends: tuple[float, float]) -> tuple[float, float]:
-    """The interval that resamples of `n` rows give for a metric that lies between `ends`.
-
-    Where no two resamples differ (nothing is wrong, or all is the same) the rows cannot say how much another sample would
-    differ, and percentiles would fall on one point. What `n` equal rows do say is that other rows are, at this level, at most
-    a share of 1 - (0.025)^(1/n): the exact bound of C. J. Clopper and E. S. Pearson (Biometrika 26, 1934) for none of n. So
-    each bound moves by that share of the way to its end.
-    """
-    edge = (1 - LEVEL) / 2
-    low, high = (float(bound) for bound in np.quantile(draws, [edge, 1 - edge]))
-    if float(draws.max() - draws.min()) > ROUNDING:
-        return low, high
-    unseen = 1 - edge ** (1 / n)
-    return low - unseen * (low - ends[0]), high + unseen * (ends[1] - high)
 
 
 def _share(above: Values, below: Values) -> Values:
@@ -243,6 +271,4 @@ def _matthews(counts: Counts) -> Values:
     return _share(above, below)
 
 
-ENDS = {"accuracy": (0.0, 1.0), "f1": (0.0, 1.0), "matthews": (-1.0, 1.0)}
-"""The lowest and the highest value of each metric."""
 _METRICS = {"accuracy": _accuracy, "f1": _f1, "matthews": _matthews}

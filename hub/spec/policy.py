@@ -21,7 +21,9 @@ from typing import Any
 
 from hub.spec import documents, errors
 
-PROTOCOL = "1"
+PROTOCOL = "2"
+"""How scores come about from answers, and gates from scores. Raised when the same answers may get another verdict: a plan names it,
+so that what was judged by the rules of before is no evidence under these. 2: intervals count with kinds of rows not seen."""
 GATES = ("min_gain", "max_drop", "min_value")
 RUN_GATES = ("min_effect",)
 """Gates about a run as a whole, not about a score; a policy that does not name one has its default without writing it."""

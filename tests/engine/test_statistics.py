@@ -6,6 +6,7 @@ from scipy import stats
 from sklearn import metrics
 
 from workers import details, statistics
+from workers.resampling import Tallied
 
 REFERENCE = {
     "accuracy": metrics.accuracy_score,
@@ -74,7 +75,11 @@ def test_a_perfect_score_has_an_interval_that_more_rows_make_shorter(name: str) 
 def test_the_bound_at_a_perfect_score_is_that_of_clopper_and_pearson() -> None:
     truth = np.arange(100) % 2
     exact = stats.binomtest(100, 100).proportion_ci(0.95, method="exact").low
-    assert statistics.estimate("f1", truth, truth, 2, seed=1).low == pytest.approx(exact)
+    assert statistics.estimate("f1", truth, truth, 2, seed=1).low == pytest.approx(exact, abs=0.003)
+    answers = Tallied(
+        lambda rights: rights, {"exact_match": lambda sums: sums[..., 0] / 100}, {"exact_match": (0.0, 1.0)}
+    )
+    assert answers.estimate("exact_match", np.ones((100, 1)), seed=1).low == pytest.approx(exact, abs=0.001)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -118,3 +123,68 @@ def test_four_answers_more_of_a_hundred_and_twenty_are_no_sure_gain() -> None:
     assert found.low < 0
     theirs[:9] = 1
     assert statistics.difference("accuracy", truth, ours, theirs, 2, 1).low > 0
+
+
+# --- kinds of rows that were not seen -----------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["f1", "matthews"])
+@pytest.mark.parametrize("of", [0, 1])
+def test_next_to_a_perfect_score_each_wrong_answer_more_lowers_the_interval(name: str, of: int) -> None:
+    truth, found = np.arange(100) % 2, []
+    for wrong in range(8):
+        said = truth.copy()
+        said[np.flatnonzero(truth == of)[:wrong]] = 1 - of
+        found.append(statistics.estimate(name, truth, said, 2, seed=1))
+    lows, highs = [each.low for each in found], [each.high for each in found]
+    assert all(later < earlier for earlier, later in zip(lows, lows[1:], strict=False)), lows
+    assert all(later <= earlier for earlier, later in zip(highs, highs[1:], strict=False)), highs
+
+
+def test_next_to_a_perfect_share_each_wrong_answer_more_lowers_the_interval() -> None:
+    shares = Tallied(lambda rights: rights, {"share": lambda sums: sums[..., 0] / 100}, {"share": (0.0, 1.0)})
+    lows = [
+        shares.estimate("share", (np.arange(100) >= wrong).astype(float)[:, None], seed=1).low for wrong in range(8)
+    ]
+    assert all(later < earlier for earlier, later in zip(lows, lows[1:], strict=False)), lows
+
+
+@pytest.mark.parametrize("worse", [0, 2])
+def test_a_gain_in_f1_is_sure_about_where_mcnemars_test_is(worse: int) -> None:
+    """Balanced classes and ten rows that neither has right; the bootstrap alone is sure of four to none."""
+    truth = np.arange(400) % 2
+    for better in range(worse, worse + 16):
+        ours, theirs = truth.copy(), truth.copy()
+        ours[-10:], theirs[-10:] = 1 - truth[-10:], 1 - truth[-10:]
+        ours[:worse], theirs[100 : 100 + better] = 1 - truth[:worse], 1 - truth[100 : 100 + better]
+        sure, p = statistics.difference("f1", truth, ours, theirs, 2, seed=1).low > 0, statistics.mcnemar(better, worse)
+        assert sure is bool(p < 0.05) or 0.02 < p < 0.08, (better, worse, p)
+
+
+@pytest.mark.parametrize("name", ["f1", "matthews"])
+@pytest.mark.parametrize(("rows", "share", "missed", "invented"), [(200, 0.05, 0.05, 0.0), (100, 0.5, 0.2, 0.2)])
+def test_of_many_samples_at_most_one_in_twenty_has_an_interval_without_the_true_value(
+    name: str, rows: int, share: float, missed: float, invented: float
+) -> None:
+    """150 samples: more than 15 outside at a level of 0.05 come about once in 200 times, and the draws are fixed."""
+    assert _outside(name, rows, (1 - share, share), (invented, missed)) <= 15
+
+
+@pytest.mark.parametrize("name", ["f1", "matthews"])
+def test_resamples_alone_know_too_little_of_a_rare_class(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: nobody thinks of rows that were not seen, and one sample in six is told too well."""
+    monkeypatch.setattr(statistics, "unseen", lambda n, seed: np.zeros(statistics.RESAMPLES))
+    assert _outside(name, 200, (0.95, 0.05), (0.0, 0.05)) > 20
+
+
+def _outside(name: str, rows: int, classes: tuple[float, float], wrong: tuple[float, float]) -> int:
+    """How many of 150 samples have an interval without the true value, where so much of each class is answered wrong."""
+    chance = np.random.default_rng(1)
+    right, shares, wrongly = np.subtract(1, wrong), np.array(classes), np.array(wrong)
+    said = shares * right + (shares * wrongly)[::-1]
+    true = float(statistics.metric(name, statistics.Counts(shares * right, shares, said)))
+    outside = 0
+    for _ in range(150):
+        truth = (chance.random(rows) < classes[1]).astype(np.int64)
+        answers = np.where(chance.random(rows) < wrongly[truth], 1 - truth, truth)
+        found = statistics.estimate(name, truth, answers, 2, seed=1)
+        outside += not found.low <= true <= found.high
+    return outside
