@@ -131,9 +131,15 @@ class IntegrityError(HubError):
 
 
 class _Judged(HubError):
+    page = ""
+    """Address of the report's page, where the hub has one."""
+
     def __init__(self, message: str, *, report: Mapping[str, Any] | None = None, **more: Any) -> None:
         super().__init__(message, **more)
         self.report: dict[str, Any] = dict(report or {})
+
+    def lines(self) -> list[str]:
+        return [*super().lines(), *([f"report: {self.page}"] if self.page else [])]
 
     def to_json(self) -> dict[str, Any]:
         return {**super().to_json(), "report": self.report or None}

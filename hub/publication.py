@@ -11,7 +11,7 @@ from hub.spec import documents, reference
 from hub.transfer import upload
 from hub.transfer.progress import Progress
 from hub.transfer.wire import Answer, Wire
-from hub.verdicts import Report, segment
+from hub.verdicts import Report, page_of, segment
 
 FINISHED = frozenset({"failed", "expired"})
 MAX_REPLAYS = 20
@@ -150,6 +150,7 @@ def _with_report(wire: Wire, error: errors.Rejected) -> errors.Rejected:
     if isinstance(where, str):
         try:
             error.report = dict(wire.request("GET", where).data or {})
+            error.page = page_of(wire.endpoint, error.report)
         except errors.HubError as trouble:
             logger.debug("the report of the refused version cannot be read: %s", trouble)
     detail = error.data.get("version")

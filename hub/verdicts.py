@@ -78,6 +78,12 @@ def fetch(wire: Wire, repo: str, version: str) -> Report:
     return Report(answer if isinstance(answer, dict) else {})
 
 
+def page_of(endpoint: str, told: Mapping[str, Any]) -> str:
+    """The address of a report's page, by what a hub tells of its version; empty where it tells none."""
+    page = told.get("page_url")
+    return f"{endpoint}{page}/report" if isinstance(page, str) and page.startswith("/") else ""
+
+
 def wait(
     wire: Wire,
     repo: str,
@@ -93,6 +99,16 @@ def wait(
     the infrastructure, the hub stays away, or `timeout` seconds (an hour) are over.
     """
     limit = PATIENCE if timeout is None else timeout
+    try:
+        return _waited(wire, repo, version, limit, tell, sleep)
+    except (errors.Rejected, errors.NotJudged) as error:
+        error.page = page_of(wire.endpoint, error.report)
+        raise
+
+
+def _waited(
+    wire: Wire, repo: str, version: str, limit: float, tell: Callable[[Report], None], sleep: Callable[[float], None]
+) -> Report:
     end, pause, told, report = time.monotonic() + limit, FIRST_WAIT, None, Report()
     while True:
         try:

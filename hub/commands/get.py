@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hub import errors
 from hub.commands.context import Context, Verbs, report_lines, size, table
 from hub.spec.words import counted
+from hub.verdicts import page_of
 
 if TYPE_CHECKING:
     from hub.spec.base_model import BaseModel
@@ -117,7 +118,7 @@ def _check_lines(told: dict[str, Any], target: str, endpoint: str) -> list[str]:
 
 def _evidence(fit: dict[str, Any], endpoint: str) -> str:
     """The address of the report that a level stands on."""
-    return f"{endpoint}{fit['evidence']['page_url']}" if fit.get("evidence") else ""
+    return page_of(endpoint, fit.get("evidence") or {})
 
 
 def _where(one: dict[str, Any], endpoint: str) -> str:

@@ -3,6 +3,7 @@
 from hub import errors
 from hub.commands.context import Context, Verbs, report_lines, size
 from hub.spec.words import counted
+from hub.verdicts import page_of
 
 
 def add(verbs: Verbs) -> None:
@@ -54,7 +55,9 @@ def _push(context: Context) -> None:
         timeout=context.timeout,
         tell=context.progress,
     )
-    lines = report_lines(report) if context.wait else [f"{report.ref}  {report.status}"]
+    page = page_of(context.client.wire.endpoint, report)
+    told = [*report_lines(report), *([f"report: {page}"] if page else [])]
+    lines = told if context.wait else [f"{report.ref}  {report.status}"]
     context.out.result(report, lines)
     if not context.wait:
         context.out.say(f"follow it: hub status {report.ref} --follow")

@@ -43,6 +43,8 @@ def of(version: Version, viewer: Viewer) -> dict[str, Any]:
         **(_judged(version) or _pending(version)),
         "version": versions.ref_of(version),
         "status": version.status,
+        "report_url": versions.report_url(version),
+        "page_url": versions.page_url(version),
         "benchmarks": sorted({score.benchmark.name for score in scores}),
     }
     if body.get("components"):

@@ -184,7 +184,8 @@ class Simulator:
             return problem(404, "not_found", f"no version {which}")
         self.verdict(found)
         told = found.report or {"verdict": None, "stage": "queued", "queue": {"position": 1, "run": "r"}}
-        return 200, {**told, "version": found.ref, "status": found.status}, {}
+        page = f"/a/{found.repo}/v/{found.name}"
+        return 200, {**told, "version": found.ref, "status": found.status, "page_url": page}, {}
 
     def _version(self, repo: str, which: str, token: str) -> Version | None:
         digest = which.removeprefix("sha256:") if which.startswith("sha256:") else None
@@ -348,7 +349,7 @@ class Simulator:
         inspection = validation.inspect(snapshot.MemorySnapshot(version.files), None)
         verdict = compatibility.check(inspection, base, known.get("fingerprint"), proven, same_values=same)
         proof = verdict.level in ("validated", "same_values")
-        page = f"/a/{version.repo}/{version.name}"
+        page = f"/a/{version.repo}/v/{version.name}"
         evidence = {"base_model": known, "ref": version.ref, "report_url": report_url(version), "page_url": page}
         return {"level": verdict.level, "reasons": list(verdict.reasons), "evidence": evidence if proof else None}
 

@@ -131,15 +131,19 @@ def test_a_push_that_waits_ends_as_the_verdict_says(sim: Simulator, capsys: Capt
     code, out, _ = run(capsys, "push", str(folder), "owner/good", "--wait")
     assert code == 0
     assert "published" in out
+    assert out.splitlines()[-1] == f"report: {sim.url}/a/owner/good/v/1/report"
     sim.verdict = judged(FAILED, "rejected")
     code, out, err = run(capsys, "push", str(folder), "owner/bad", "--wait")
     assert (code, out) == (7, "")
     assert "FAILED" in err
     assert "B is zero" in err
+    assert err.splitlines()[-1] == f"report: {sim.url}/a/owner/bad/v/1/report"
     sim.verdict = judged(BROKEN, "validating")
     code, out, err = run(capsys, "push", str(folder), "owner/broken", "--wait", "--json")
     assert code == 10
-    assert json.loads(out)["report"]["verdict"] == "error"
+    told = json.loads(out)["report"]
+    assert (told["verdict"], told["page_url"]) == ("error", "/a/owner/broken/v/1")
+    assert err.splitlines()[-1] == f"report: {sim.url}/a/owner/broken/v/1/report"
 
 
 def test_who_waits_is_told_what_for(sim: Simulator, capsys: Capture, folder: Path) -> None:

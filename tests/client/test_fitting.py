@@ -238,7 +238,7 @@ def test_a_version_is_checked_without_its_weights(sim: Simulator, capsys: pytest
     code, out, _ = run(capsys, "check", "a", "--json")
     told = json.loads(out)
     assert (told["ok"], [(fit["name"], fit["level"]) for fit in told["fits"]]) == (True, [("tiny-bert", "validated")])
-    assert f"{sim.url}/a/library/a/1" in run(capsys, "check", "a")[1]
+    assert f"{sim.url}/a/library/a/v/1/report" in run(capsys, "check", "a")[1]
     assert weight_bytes(sim, specimens.lora()) == 0
     assert sim.count("GET .*/adapter_model.safetensors") > 0
 
@@ -303,7 +303,7 @@ def test_a_folder_whose_bytes_are_published_has_the_level_of_what_is(
     mine = specimens.write(tmp_path / "mine", specimens.lora(readme="Another README is the same adapter.\n"))
     code, out, _ = run(capsys, "check", str(mine), "--base", str(specimens.BASE))
     assert code == 0
-    assert "validated" in out and f"{sim.url}/a/library/a/1" in out
+    assert "validated" in out and f"{sim.url}/a/library/a/v/1/report" in out
     other = specimens.write(tmp_path / "other", specimens.lora(seed=1))
     told = json.loads(run(capsys, "check", str(other), "--base", str(specimens.BASE), "--json")[1])
     assert told["compatibility"]["level"] == "shape_only"
