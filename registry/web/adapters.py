@@ -76,15 +76,17 @@ def described(text: str) -> tuple[SafeString, str]:
 
 def readable(found: dict[str, Any]) -> dict[str, Any]:
     """Return a report as the page goes through it: lists are lists and objects are objects, whatever an old one holds."""
+    parts = [
+        part
+        | {
+            "scores": [_score(score) for score in _objects(part.get("scores"))],
+            "hidden": [each | {"gates": _objects(each.get("gates"))} for each in _objects(part.get("hidden"))],
+        }
+        for part in _objects(found.get("components"))
+    ]
     return found | {
-        "components": [
-            part
-            | {
-                "scores": [_score(score) for score in _objects(part.get("scores"))],
-                "hidden": [each | {"gates": _objects(each.get("gates"))} for each in _objects(part.get("hidden"))],
-            }
-            for part in _objects(found.get("components"))
-        ],
+        "components": parts,
+        "measured": [part for part in parts if part["scores"] or part["hidden"]],
         "checks": _objects(found.get("checks")),
         "environment": reading.environment(found),
         "layers": reading.layers(found),

@@ -141,6 +141,24 @@ def test_a_score_and_its_gate_say_what_their_figures_are(client: Any, version: A
     assert "min_gain: bound 0.100, needs 0.000" in page
 
 
+@pytest.mark.parametrize("scored", [True, False])
+def test_scores_have_a_heading_where_there_are_some(client: Any, db: None, scored: bool) -> None:
+    """Of two adapters in a snapshot the second was not reached; where the first was not either, nothing is headed."""
+    measured = told()["components"][0]["scores"] if scored else []
+    parts = [{"folder": "first", "scores": measured}, {"folder": "second", "scores": []}]
+    run = make.make_run(
+        status="failed", report=told() | {"verdict": "failed", "components": parts}, result_digest="1" * 64
+    )
+    adapter = make.make_adapter(namespace=make.make_namespace(name="acme"), name="tone")
+    make.make_version(adapter=adapter, run=run, status="rejected")
+    owner = make.make_user()
+    make.make_membership(namespace=adapter.namespace, user=owner, role="owner")
+    client.force_login(owner)
+    page = client.get(PAGE).content.decode()
+    assert ("<h2>Scores</h2>" in page) == ("<h3>first</h3>" in page) == scored
+    assert "<h3>second</h3>" not in page and "<h2>Checks</h2>" in page
+
+
 @pytest.mark.browser
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(
