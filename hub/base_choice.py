@@ -31,8 +31,9 @@ def outlined(wire: Wire, meant: bases.Meant | None) -> tuple[BaseModel | None, b
 
 def of_folder(
     wire: Wire, settings: config.Settings, folder: Path | str, base: object, said: dict[str, Any], lonely: bool
-) -> tuple[BaseModel | None, list[str]]:
-    """(the base model to compare an adapter's folder with, notes); its fingerprint goes into `said` where the user chose it.
+) -> tuple[BaseModel | None, list[str], errors.NotFound | None]:
+    """(the base model to compare an adapter's folder with, notes, what the hub says of one that the folder names and it does
+    not know); its fingerprint goes into `said` where the user chose it.
 
     Without a choice, the one that the folder names. `lonely`: where the hub cannot be reached, a note says so. Raises
     NetworkError, and NotFound for a choice that is nowhere known.
@@ -48,7 +49,8 @@ def of_folder(
             raise
         if chosen and meant is not None:
             said["base"] = meant.word
-        return None, [f"the shapes were not compared with the base model: {error.message}"]
+        note = f"the shapes were not compared with the base model: {error.message}"
+        return None, [note], error if isinstance(error, errors.NotFound) else None
     if chosen and found is not None:
         said["base"] = found.fingerprint
-    return found, []
+    return found, [], None

@@ -183,10 +183,12 @@ class Client(Session):
     ) -> preparation.Prepared:
         """What `push` would send, with every problem in it (`--dry-run`). Only questions are asked of the hub.
 
-        `lonely`: where the hub cannot be reached, say so and judge without it. `home`: the namespace, whose policy counts.
+        `lonely`: where the hub cannot be reached, say so and judge without it; what the hub would refuse once it has the files
+        is a problem here. `home`: the namespace, whose policy counts. Raises NotFound for a base model that is nowhere known,
+        where the user or hub.json names it.
         """
         said: dict[str, Any] = {"task": task, "benchmarks": list(benchmarks), "labels": list(labels or ())}
-        meant, notes = base_choice.of_folder(self.wire, self.settings, folder, base, said, lonely)
+        meant, notes, unknown = base_choice.of_folder(self.wire, self.settings, folder, base, said, lonely)
         wanted = plans.labels_of(self.wire, benchmarks, notes if lonely else None) or (
             tuple(labels) if labels else None
         )
@@ -197,6 +199,7 @@ class Client(Session):
             called=str(base) if isinstance(base, (str, os.PathLike)) else preparation.declared_base(folder) or "",
             labels=wanted,
             tasks=lambda named: plans.tasks_of(self.wire, named, home),
+            unknown=unknown if lonely else None,
             check=check,
         )
         for note in (*prepared.notes, *notes):

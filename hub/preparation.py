@@ -78,18 +78,20 @@ def prepare(
     called: str = "",
     labels: tuple[str, ...] | None = None,
     tasks: Callable[[Collection[str]], Collection[str]] = lambda benchmarks: (),
+    unknown: errors.NotFound | None = None,
     check: bool = True,
 ) -> Prepared:
     """Looks at a folder as the hub will. `said` are facts of the command line, as hub.json writes them: they win.
 
     The folder itself is never written to. `labels` are the benchmark's, where one is known; `called` is what
     the user calls the base model. `tasks` gives the ML tasks of
-    the plan from the benchmarks that the folder names; it is asked only for an adapter without a head.
+    the plan from the benchmarks that the folder names; it is asked only for an adapter without a head. `unknown`: what the
+    hub says of the base model that the files name: raised where hub.json names it, as a push would be answered; else a problem.
     """
     merged = _merge(Path(root), {key: value for key, value in said.items() if value not in (None, [], "")})
     files = folder.FolderSnapshot(root, {FACTS: merged.data} if merged.data else None)
     content = files.manifest()
-    problems = merged.problems + files.problems
+    problems = merged.problems + files.problems + _unknown_base(unknown, merged.facts)
     inspection = validation.inspect(torch_file.as_kept(files), base, labels) if check else None
     if inspection is not None and not all(part.head for part in inspection.components):
         inspection = inspection.asked(tasks(inspection.facts.benchmarks), base, called)
@@ -158,6 +160,15 @@ def _merge(root: Path, said: Mapping[str, Any]) -> _Merged:
         text = json.dumps(merged.facts, indent=2, sort_keys=True, ensure_ascii=False)
         merged.data = f"{text}\n".encode()
     return merged
+
+
+def _unknown_base(unknown: errors.NotFound | None, facts: Mapping[str, Any]) -> list[Problem]:
+    """What a hub that judges says of the files when it has them; what hub.json names it looks up before."""
+    if unknown is None:
+        return []
+    if facts.get("base"):
+        raise unknown
+    return [Problem("unknown_base", "base", unknown.message, unknown.hint, "config")]
 
 
 def _conversions(files: folder.FolderSnapshot) -> tuple[str, ...]:

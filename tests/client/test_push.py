@@ -260,6 +260,7 @@ def test_hidden_files_are_left_out_and_named(owner: Client, sim: Simulator, fold
 
 
 def test_what_a_trainer_leaves_beside_an_adapter_stays_at_home(owner: Client, sim: Simulator, folder: Path) -> None:
+    know_base(sim)
     for name in ("training_args.bin", "optimizer.pt", "rng_state_0.pth", "trainer_state.json", "train.log"):
         (folder / name).write_bytes(b"\x80\x04")
     (folder / "checkpoint-500").mkdir()

@@ -1,6 +1,7 @@
 """An adapter that names no base model is told which ones it fits, best first."""
 
 import copy
+import json
 
 import pytest
 
@@ -114,16 +115,43 @@ def test_what_is_private_is_proposed_to_those_who_may_know_of_it(base, owner, st
     assert proposals(stranger, unnamed(), "charlies/unnamed") == ["tiny-bert"]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_command_line_says_what_it_fits_and_how_to_say_so(
-    live_server, several, owner, tmp_path, monkeypatch, capsys
-) -> None:
-    from hub import cli
-
+@pytest.fixture
+def at_home(live_server, owner, tmp_path, monkeypatch) -> None:
+    """The owner's command line, with nothing of this machine's user."""
     for name in ("HOME", "HUB_CACHE", "HUB_CONFIG"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("HUB_ENDPOINT", live_server.url)
     monkeypatch.setenv("HUB_TOKEN", owner.token)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_dry_run_ends_as_the_push_where_the_files_name_a_base_model(base, at_home, tmp_path, capsys) -> None:
+    from hub import cli
+
+    def written(name: str) -> dict[str, bytes]:
+        return {
+            "hub.json": json.dumps({"base": name}).encode(),
+            "README.md": f"---\nbase_model: {name}\n---\n".encode(),
+            "adapter_config.json": unnamed(name)["adapter_config.json"],
+        }
+
+    for place, code in (("hub.json", 4), ("README.md", 7), ("adapter_config.json", 7)):
+        for name, ends in (("org/unknown", code), ("tiny-bert", 0)):
+            folder = tmp_path / f"{place}-{ends}"
+            folder.mkdir()
+            for path, data in (unnamed() | {place: written(name)[place]}).items():
+                (folder / path).write_bytes(data)
+            assert cli.main(["push", str(folder), "acme/named", "--dry-run"]) == ends, (place, name)
+            told = capsys.readouterr().err
+            assert ("base model 'org/unknown'" in told and "hub base add" in told) == bool(ends)
+            assert cli.main(["push", str(folder), "acme/named"]) == ends, (place, name)
+            capsys.readouterr()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_command_line_says_what_it_fits_and_how_to_say_so(at_home, several, tmp_path, capsys) -> None:
+    from hub import cli
+
     folder = tmp_path / "out"
     folder.mkdir()
     for path, data in unnamed("/home/me/model").items():
