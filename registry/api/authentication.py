@@ -1,7 +1,9 @@
-"""Who calls: a token of the hub, or the token of one leased run. Never a session cookie: there is nothing to forge."""
+"""Who calls: a token of the hub, or the token of one leased run. A session cookie counts only where pages link to what is read,
+and only to read it: there is nothing to forge."""
 
 import dataclasses
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
@@ -10,7 +12,7 @@ from rest_framework.request import Request
 
 from registry.errors import Unauthenticated
 from registry.models import Token, User
-from registry.queries.viewers import Viewer
+from registry.queries.viewers import Viewer, of_session
 from registry.services import tokens
 
 
@@ -19,7 +21,7 @@ class Credentials:
     """What an ordinary request was authenticated by."""
 
     viewer: Viewer
-    token: Token
+    token: Token | None = None
 
 
 def bearer(request: Request) -> str | None:
@@ -45,6 +47,17 @@ class TokenAuthentication(BaseAuthentication):
         return token.user, Credentials(viewer, token)
 
 
+class SessionReading(BaseAuthentication):
+    """Who is signed in on the pages and follows a link there: to read, never to write."""
+
+    def authenticate(self, request: Request) -> tuple[User, Credentials] | None:
+        """Return the user and the credentials, None for who is not signed in and for every method but GET and HEAD."""
+        user = request._request.user
+        if request.method not in ("GET", "HEAD") or not user.is_authenticated:
+            return None
+        return user, Credentials(of_session(user))
+
+
 class RunTokenAuthentication(BaseAuthentication):
     """The token of a leased run. It is checked together with the run, by the service that is called."""
 
@@ -60,6 +73,15 @@ class _TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
         return {"type": "http", "scheme": "bearer", "description": "A token of the hub: ahub_..."}
+
+
+class _SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = SessionReading
+    name = "session"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
+        told = "Who is signed in on the pages, to read what they link to."
+        return {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME, "description": told}
 
 
 class _RunTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

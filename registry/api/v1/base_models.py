@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from registry.api.parsers import LongJSONParser
 from registry.api.schema import page_of, problem, query, shape
 from registry.api.v1.adapters import following, limit_of
-from registry.api.v1.views import Body, View
+from registry.api.v1.views import Body, LinkedView, View
 from registry.errors import BadRequest
 from registry.models import BaseAlias, BaseRelation, LocatedBase, Scope
 from registry.queries import base_list, base_shapes, located, matrix, search, shapes
@@ -160,7 +160,7 @@ class LocatedBasesView(View):
         return Response(shown, status=201 if made else 200)
 
 
-class BaseModelView(View):
+class BaseModelView(LinkedView):
     @extend_schema(
         parameters=[query("tensors", "1: with the tensor table and the configuration.")],
         responses={200: shape(base_shapes.BaseModelShape), 404: problem("No such base model.")},

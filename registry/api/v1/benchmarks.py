@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from registry.api.bytes import serve
 from registry.api.schema import page_of, problem, query, shape
-from registry.api.v1.views import View
+from registry.api.v1.views import LinkedView, View
 from registry.errors import BadRequest, TooLarge
 from registry.queries import benchmark_shapes, files
 from registry.queries import benchmarks as questions
@@ -61,7 +61,7 @@ class BenchmarkView(View):
         return Response(questions.detail(questions.get(name, self.viewer), self.viewer))
 
 
-class BenchmarkFileView(View):
+class BenchmarkFileView(LinkedView):
     http_method_names = ("get", "head", "options")
 
     @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, 404: problem("No such file.")})

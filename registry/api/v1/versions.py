@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from registry.api.bytes import serve
 from registry.api.schema import page_of, problem, query, shape
 from registry.api.v1.adapters import following
-from registry.api.v1.views import Body, View
+from registry.api.v1.views import Body, LinkedView, View
 from registry.errors import BadRequest
 from registry.queries import base_shapes, files, matrix, reports, shapes
 from registry.queries import versions as questions
@@ -50,14 +50,14 @@ class VersionView(View):
         return Response(found, headers={"X-Resolved-Digest": found["digest"] or ""})
 
 
-class ReportView(View):
+class ReportView(LinkedView):
     @extend_schema(responses={200: REPORT, 404: problem("Missing, or not for you.")})
     def get(self, request: Request, namespace: str, name: str, version: str) -> Response:
         """What was found out about a version; `verdict` is null while that is under way."""
         return Response(reports.get(namespace, name, version, self.viewer))
 
 
-class AnswersView(View):
+class AnswersView(LinkedView):
     http_method_names = ("get", "head", "options")
 
     @extend_schema(
@@ -82,7 +82,7 @@ class FitsView(View):
         return Response({"results": matrix.of_version(namespace, name, version, self.viewer), "next": None})
 
 
-class FileView(View):
+class FileView(LinkedView):
     http_method_names = ("get", "head", "options")
 
     @extend_schema(

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from registry.api import problems
-from registry.api.authentication import Credentials, TokenAuthentication
+from registry.api.authentication import Credentials, SessionReading, TokenAuthentication
 from registry.api.parsers import StrictJSONParser
 from registry.errors import BadRequest, Invalid
 from registry.models import Scope, Token
@@ -99,6 +99,12 @@ class View(APIView):
             answer["Cache-Control"] = "private, no-store"
         answer["Vary"] = "Authorization"
         return answer
+
+
+class LinkedView(View):
+    """A door that pages link to: read with a token, or by who is signed in on the pages."""
+
+    authentication_classes = (TokenAuthentication, SessionReading)
 
 
 class Body(serializers.Serializer[Any]):

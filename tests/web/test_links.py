@@ -1,0 +1,69 @@
+"""What pages link to is read by whoever is signed in there and sees the page; a session writes nothing."""
+
+import re
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from registry.models import BaseModel, Run
+from tests.registry import adapters
+from tests.registry.cast import Caller, admin, anybody, base, benchmark, member, owner, reader, stranger, worker
+from tests.registry.test_answers import SAID, answering
+from tests.registry.workers import take
+
+__all__ = ["admin", "anybody", "base", "benchmark", "member", "owner", "reader", "stranger", "worker"]
+
+pytestmark = pytest.mark.django_db
+PAGE = "/a/acme/tone-bert/v/1"
+
+
+def signed_in(who: Caller) -> Client:
+    """The browser of somebody who has signed in, and holds no token."""
+    client = Client()
+    if who.user is not None:
+        client.force_login(who.user)
+    return client
+
+
+@pytest.fixture
+def links(owner: Caller, worker: Caller, base: BaseModel, benchmark: Any) -> list[str]:
+    """Every address of the API on the pages of a private adapter that was published."""
+    answer = owner.push("acme/tone-bert", adapters.lora(hub={"benchmarks": ["acme/tone"]}), private=True)
+    lease = take(worker, Run.objects.get(pk=answer["version"]["queue"]["run"]).base_fingerprint)
+    assert lease.report(answering(lease)).status == 200
+    browser = signed_in(owner)
+    pages = [browser.get(address).content.decode() for address in (PAGE, f"{PAGE}/report")]
+    return [link for page in pages for link in re.findall(r'href="(/api/v1/adapters/[^"]*)"', page)]
+
+
+def test_who_is_signed_in_reads_what_the_pages_of_a_private_adapter_link_to_and_strangers_do_not(
+    links: list[str], owner: Caller, member: Caller, reader: Caller, stranger: Caller, anybody: Caller
+) -> None:
+    assert {"answers", "files", "report"} <= {word for link in links for word in link.split("/")}
+    for who in (owner, member, reader):
+        browser = signed_in(who)
+        for link in links:
+            answer = browser.get(link)
+            assert (answer.status_code, answer["Cache-Control"]) == (200, "private, no-store"), link
+            assert browser.head(link).status_code in (200, 405)
+    (answers,) = (link for link in links if "/answers/" in link)
+    assert len(signed_in(reader).get(answers).getvalue().splitlines()) == len(SAID)
+    for who in (stranger, anybody):
+        assert {signed_in(who).get(link).status_code for link in links} == {404}
+
+
+def test_a_bad_token_is_refused_whoever_is_signed_in(links: list[str], owner: Caller) -> None:
+    assert signed_in(owner).get(links[0], headers={"Authorization": "Bearer ahub_x"}).status_code == 401
+
+
+def test_a_session_writes_nothing_and_is_no_token_elsewhere(links: list[str], owner: Caller, base: BaseModel) -> None:
+    browser = signed_in(owner)
+    for address in ("/api/v1/me", "/api/v1/adapters/acme/tone-bert/versions/1"):
+        assert browser.get(address).status_code in (401, 404)
+    answers = [
+        browser.post("/api/v1/adapters/acme/tone-bert/versions/1/yank", {"reason": "mine"}, "application/json"),
+        *(browser.generic(method, links[0]) for method in ("POST", "PUT", "PATCH", "DELETE")),
+        browser.generic("DELETE", f"/api/v1/base-models/{base.pk}"),
+    ]
+    assert {answer.status_code for answer in answers} <= {401, 405}
