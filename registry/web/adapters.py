@@ -36,6 +36,7 @@ def adapter(request: HttpRequest, namespace: str, name: str, version: str = "") 
         "versions": shown["versions"],
         "components": detail["components"] if detail else [],
         "labels": detail["labels"] if detail else None,
+        "rewritten": reading.rewritten(detail["rewritten"]) if detail else [],
         "scores": scores(reports.of(chosen, viewer)) if chosen and chosen.status == "published" else [],
         "snippet": snippet(detail, version) if detail and detail["status"] in PUBLIC else "",
         "bases": [

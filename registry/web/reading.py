@@ -1,7 +1,9 @@
 """What a report's page shows beside its scores, read out of evidence that may hold anything: an old report, or an odd one."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hub.spec.methods import rewriting
 from registry.templatetags import hub
 
 
@@ -43,6 +45,13 @@ def again(report: dict[str, Any]) -> dict[str, Any] | None:
     ran = told.get("environment")
     changed = [(str(key), *_pair(pair)) for key, pair in ran.items()] if isinstance(ran, dict) else []
     return {**told, "environment": changed}
+
+
+def rewritten(files: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The configurations that are served in other words: [{path, changes, matters}]. `matters`: somebody may miss something."""
+    return [
+        {**file, "matters": not all(rewriting.is_form(str(change)) for change in file["changes"])} for file in files
+    ]
 
 
 def _level(value: Any) -> Any:

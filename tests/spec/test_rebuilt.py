@@ -95,7 +95,8 @@ def test_a_list_of_names_stays_with_what_goes_with_it():
 def test_what_chose_among_a_pattern_s_modules_goes_with_it():
     config, changes = of({"target_modules": ".*", "exclude_modules": ["pooler"], "layers_to_transform": [0, 1]})
     assert not {"exclude_modules", "layers_to_transform"} & set(config)
-    assert changes == ("exclude_modules: removed", "layers_to_transform: removed", f"target_modules: {PROVEN}")
+    gone = [f"{key}: {rewriting.CHOSEN}" for key in ("exclude_modules", "layers_to_transform")]
+    assert changes == (*gone, f"target_modules: {PROVEN}")
 
 
 @pytest.mark.parametrize("layer", [0, 1])
@@ -106,7 +107,9 @@ def test_layer_0_is_a_layer_as_any_other(layer):
     assert refused(make.lora(keys)) == {"tensors.untargeted": "adapter_model.safetensors"}
     config, changes = served(make.lora({"target_modules": ".*", **keys}, others))[CONFIG]
     assert not set(keys) & set(config)
-    assert [change for change in changes if "layers" in change] == [f"{key}: removed" for key in sorted(keys)]
+    assert [change for change in changes if "layers" in change] == [
+        f"{key}: {rewriting.CHOSEN}" for key in sorted(keys)
+    ]
 
 
 @pytest.mark.parametrize("key", ["bias", "layers_pattern", "rank_pattern", "alpha_pattern", "use_rslora"])
@@ -153,6 +156,26 @@ def test_only_a_change_that_somebody_may_miss_is_news():
     ]
 
 
+FORM = [
+    {"target_modules": ".*(query|value)", "exclude_modules": ["pooler"]},
+    {"target_modules": "all-linear", "modules_to_save": "classifier"},
+    {**QUIET, "revision": "main"},
+]
+
+
+@pytest.mark.parametrize("keys", FORM)
+def test_a_reader_misses_nothing_where_only_the_form_has_changed(keys):
+    changes = [change for one in inspect(make.lora(keys)).rewritten for change in one.changes]
+    assert changes and all(map(rewriting.is_form, changes)), changes
+
+
+def test_a_reader_may_miss_a_setting_that_was_dropped_and_should_hear_of_code():
+    (one,) = inspect(make.peft("PROMPT_TUNING", {"num_virtual_tokens": 3, "token_dim": 8, "target_modules": "a.*"},
+                               {"prompt_embeddings": (3, 8)})).rewritten  # fmt: skip
+    code = rewriting.without_code("config.json", {"auto_map": {"AutoModel": "eve/evil--model.Model"}})
+    assert not any(rewriting.is_form(change) for change in (*one.changes, *code.changes))
+
+
 @pytest.mark.parametrize("name", ["bert-base-uncased", "google-bert/bert-base-uncased", "", None])
 def test_a_name_that_others_can_find_stays(name):
     assert served(make.lora({"base_model_name_or_path": name})) == {}
@@ -196,7 +219,7 @@ def test_a_refused_configuration_is_not_rewritten():
 
 def test_the_news_is_told_in_one_sentence():
     found = inspect(make.lora({"target_modules": "all-linear", "exclude_modules": ["pooler"], "revision": "main"}))
-    told = f"{CONFIG} is written anew by a hub (exclude_modules: removed; target_modules: {PROVEN})"
+    told = f"{CONFIG} is written anew by a hub (exclude_modules: {rewriting.CHOSEN}; target_modules: {PROVEN})"
     assert told in found.notices
     (check,) = [check for check in found.checks if check["name"] == "config"]
     assert check["status"] == "warning" and told in check["message"]

@@ -12,7 +12,7 @@ from typing import Any
 from hub.spec import components, documents, families
 from hub.spec.methods import peft_config, peft_keys, peft_modules, peft_table, rewriting
 from hub.spec.methods.layout import Layout
-from hub.spec.methods.rewriting import GONE, PLACE, UNREAD
+from hub.spec.methods.rewriting import CHOSEN, GONE, LISTED, PLACE, PROVEN, UNREAD
 
 # what makes a library import, fetch or open something: never served, whatever the method
 _NEVER_SERVED = frozenset({"auto_mapping", "revision", "megatron_config", "megatron_core"})
@@ -96,7 +96,7 @@ class _Writer:
         if not isinstance(value, str) or not value:
             return True
         if not peft_config.is_pattern(value):
-            self.config["modules_to_save"], self.changes["modules_to_save"] = [value], "a list"
+            self.config["modules_to_save"], self.changes["modules_to_save"] = [value], LISTED
         return False
 
     def change_base(self) -> None:
@@ -111,7 +111,7 @@ class _Writer:
         start = self.config.get("prompt_tuning_init")
         if start is not None and start not in _STARTS:
             del self.config["prompt_tuning_init"]
-            self.changes["prompt_tuning_init"] = GONE
+            self.changes["prompt_tuning_init"] = UNREAD
 
     # modules
 
@@ -128,7 +128,7 @@ class _Writer:
             return
         for key in _SELECTORS[1:]:
             if not peft_config.says_nothing(self.config.pop(key, None)):
-                self.changes[key] = GONE
+                self.changes[key] = CHOSEN
         self.put("target_modules", modules, "modules")
         if "feedforward_modules" in self.row.keys:
             self.put("feedforward_modules", self.feedforward(modules), "feed-forward modules")
@@ -138,8 +138,8 @@ class _Writer:
         moved = [later for name in modules if (later := families.moved(name))]
         self.config[key] = [*modules, *moved]
         also = ", by their names since transformers 4.52, too" if moved else ""
-        listed = f"the list of the {len(modules)} {what} that the tensors prove{also}"
-        self.changes[key] = listed if modules else "none, the tensors prove parameters alone"
+        listed = f"the list of the {len(modules)} {what} that {PROVEN}{also}"
+        self.changes[key] = listed if modules else f"none, {PROVEN} parameters alone"
 
     def says_it_otherwise(self) -> bool:
         """Tell whether a pattern, a rule of PEFT's or nothing at all says which modules are adapted. Nothing means PEFT's own

@@ -12,6 +12,10 @@ from hub.spec import documents, reference
 MAX_DEPTH = 3
 PLACE = "null: it named a place on somebody's machine"
 GONE = "removed"
+CHOSEN = "removed: the list of modules says what it chose"
+LISTED = "a list"
+PROVEN = "the tensors prove"
+"""In every change that writes out which modules a pattern, or a rule of a library's, meant."""
 UNREAD = "removed: the adapter is the same without it"
 CODE = "removed: a library that trusts it would import a stranger's code"
 _CODE = ("auto_map", "custom_generate", "custom_pipelines", "trust_remote_code")
@@ -36,6 +40,12 @@ class Rewritten:
     def __str__(self) -> str:
         """One sentence for a person: the news."""
         return f"{self.path} is written anew by a hub ({'; '.join(self.news)})"
+
+
+def is_form(change: str) -> bool:
+    """Whether a change alters only how a configuration says what it said, so that a reader of the served file misses nothing:
+    names for a pattern, a place on a machine, what no loader reads."""
+    return PROVEN in change or change.endswith((PLACE, UNREAD, CHOSEN, f": {LISTED}"))
 
 
 def written(path: str, config: dict[str, Any], changes: dict[str, str]) -> Rewritten | None:
