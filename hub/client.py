@@ -25,7 +25,7 @@ from hub import (
     verification,
 )
 from hub.adapter import Adapter
-from hub.diagnosis import KnownBase
+from hub.diagnosed import KnownBase
 from hub.session import Session
 from hub.spec import reference
 from hub.spec.snapshot import Snapshot

@@ -8,21 +8,17 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from blake3 import blake3
 
-from hub import base_folder, folder
+from hub import base_folder, comparing, folder
+from hub.diagnosed import Finding, KnownBase
 from hub.errors import HubError
 from hub.spec import (
     card,
-    compatibility,
     documents,
     engines,
-    families,
-    quantised,
     scan,
     sizes,
     snapshot,
@@ -30,7 +26,6 @@ from hub.spec import (
     torch_file,
     validation,
 )
-from hub.spec.base_model import BaseModel
 from hub.spec.components import Component
 from hub.spec.errors import SpecError
 from hub.spec.methods import dialects, peft_table
@@ -42,64 +37,6 @@ PIECE = 8 << 20
 """Bytes that are compared at once."""
 _UPPER_HALVES = ("B", "lora_B", "lora_embedding_B", "up_weight", "hada_w2_b", "delora_B", "hira_B")
 """Halves that are zero before training: an adapter with nothing else in them changes nothing."""
-
-
-@dataclass(frozen=True)
-class KnownBase:
-    """A base model of this machine: where it lies, what it is called, and its tensors."""
-
-    name: str
-    folder: Path
-    base: BaseModel
-
-
-@dataclass
-class Finding:
-    """One adapter and what was found. `kind` of a remark: problem (it is refused), warning, note.
-
-    `declared`: method and rank of a configuration whose weights could not be read.
-    """
-
-    place: str
-    component: Component | None = None
-    base: str | None = None
-    trained_on: str | None = None
-    fits: list[dict[str, str]] = field(default_factory=list)
-    remarks: list[dict[str, str]] = field(default_factory=list)
-    serving: dict[str, str] = field(default_factory=dict)
-    nbytes: int = 0
-    labels: tuple[str, ...] | None = None
-    written_by: str = ""
-    declared: tuple[str, int] = ("", 0)
-    sizes: dict[str, Any] = field(default_factory=dict)
-
-    def remark(self, kind: str, text: str, hint: str = "") -> None:
-        """Add a remark."""
-        self.remarks.append({"kind": kind, "text": text, **({"hint": hint} if hint else {})})
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not any(remark["kind"] == "problem" for remark in self.remarks)
-
-    def to_json(self) -> dict[str, Any]:
-        """The finding for machines."""
-        component = self.component
-        facts: dict[str, Any] = {"place": self.place, "ok": self.ok, "base": self.base, "bytes": self.nbytes}
-        if component is not None:
-            facts |= {
-                "library": component.library, "method": component.method, "variant": component.variant,
-                "rank": component.rank, "parameters": component.parameters,
-                "head_parameters": component.head_parameters, "saved_parameters": component.saved_parameters,
-                "modules": len({part.module for part in component.parts}), "nbytes": component.nbytes, "sizes": self.sizes,
-                "head": component.head.num_labels if component.head else None, "labels": self.labels,
-                "names": component.generation or "of the files", "shapes_checked": component.checked,
-                "unrun": list(component.unrun), "by_library": list(component.by_library),
-                "serving": self.serving, "written_by": self.written_by,
-            }  # fmt: skip
-        elif self.declared[0]:
-            facts |= {"method": self.declared[0], "rank": self.declared[1]}
-        return facts | {"fits": self.fits, "remarks": self.remarks}
 
 
 class FlatFolder:
@@ -178,15 +115,15 @@ def _of_snapshot(place: str, files: Snapshot, bases: Sequence[KnownBase]) -> Ite
         yield finding
     for component in inspection.components:
         where = f"{place}#{component.folder}" if component.folder else place
-        finding = Finding(where, component, facts.base, nbytes=sum(files.files.values()))
+        finding = Finding(where, component, facts.base, nbytes=sum(files.files.values()), unrun=component.unrun)
         head = component.head
         finding.trained_on = facts.trained_on
         finding.labels = head.labels if head else facts.labels
         finding.serving = engines.serving(component)
         _tell_problems(finding, inspection)
-        _fit(finding, files, bases)
+        comparing.tell_fits(finding, files, bases)
         _tell_head(finding, component)
-        _tell_base(finding)
+        comparing.tell_named(finding)
         _tell_bytes(finding, files, component, bases)
         _tell_empty(finding, files, component)
         _tell_tokenizer(finding, files, component, bases)
@@ -222,36 +159,6 @@ def _tell_problems(finding: Finding, inspection: validation.Inspection) -> None:
         finding.remark("note", notice)
 
 
-def clashes(files: Snapshot, component: Component | None, known: KnownBase, *, whole: bool = False) -> tuple[str, ...]:
-    """Why an adapter does not fit a base model; empty where it does.
-
-    `whole`: not by the names alone, where these decide; the whole look costs twenty times as much.
-    """
-    if component is not None and not whole and not families.of(known.base.model_type).renames:
-        verdict = compatibility.check([component], known.base)
-        if verdict.level == "incompatible":
-            return verdict.reasons
-    inspection = validation.inspect(files, known.base, to_run=False)
-    verdict = compatibility.check(inspection, known.base)
-    return verdict.reasons if verdict.level == "incompatible" else tuple(str(one) for one in inspection.problems)
-
-
-def _fit(finding: Finding, files: Snapshot, bases: Sequence[KnownBase]) -> None:
-    """Which of the known bases it fits: the named one first; and why the named one does not, where it does not."""
-    named = (finding.base or "").rpartition("/")[2].lower()
-    for known in sorted(bases, key=lambda item: (item.name.rpartition("/")[2].lower() != named, item.name)):
-        is_named = bool(named) and known.name.rpartition("/")[2].lower() == named
-        found = clashes(files, finding.component, known, whole=is_named)
-        if not found:
-            finding.fits.append(
-                {"name": known.name, "folder": str(known.folder), "fingerprint": known.base.fingerprint}
-            )
-        elif is_named and finding.ok:
-            finding.remark("problem", f"it does not fit {known.name}, which it names: {found[0]}")
-    if bases and not finding.fits and finding.ok:
-        finding.remark("warning", f"it fits none of this machine's base models ({len(bases)})")
-
-
 def _tell_head(finding: Finding, component: Component) -> None:
     if component.head is not None and finding.labels is None:
         finding.remark(
@@ -262,16 +169,6 @@ def _tell_head(finding: Finding, component: Component) -> None:
         finding.remark("note", f"{component.method} is known by name: its shapes were not checked")
     if component.generation:
         finding.remark("note", f"its modules are called as in {component.generation}; older versions do not find them")
-
-
-def _tell_base(finding: Finding) -> None:
-    if not finding.base:
-        fits = f": it fits {', '.join(fit['name'] for fit in finding.fits[:3])}" if finding.fits else ""
-        finding.remark("warning", f"no file names the base model it was trained on{fits}", "push with --base")
-    elif finding.trained_on and quantised.guess(finding.trained_on):
-        finding.remark(
-            "warning", f"trained on {finding.trained_on}, a quantised copy: on the full weights it gives other answers"
-        )
 
 
 def _tell_bytes(finding: Finding, files: Snapshot, component: Component, bases: Sequence[KnownBase]) -> None:

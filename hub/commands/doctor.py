@@ -7,7 +7,8 @@ from typing import Any
 
 from hub import bases, config, descriptions, diagnosis, errors
 from hub.commands.context import Context, Verbs, size, table
-from hub.diagnosis import Finding, FlatFolder, KnownBase
+from hub.diagnosed import Finding, KnownBase
+from hub.diagnosis import FlatFolder
 from hub.spec.base_model import is_fingerprint
 from hub.spec.snapshot import Snapshot
 from hub.spec.words import counted
@@ -128,8 +129,8 @@ def _told(finding: Finding, full: bool) -> list[str]:
     ]
     if full:
         texts += [f"  · {engine}: {need}" for engine, need in finding.serving.items() if need]
+        texts += [f"  · not judged yet: {reason}" for reason in finding.unrun[:2]]
         if component := finding.component:
-            texts += [f"  · not judged yet: {reason}" for reason in component.unrun[:2]]
             texts += [f"  · only {component.library} runs it: {what}" for what in component.by_library[:2]]
     return texts
 
@@ -155,9 +156,6 @@ def _base_of(finding: Finding) -> str:
 
 def _row(finding: Finding, shared: str) -> tuple[Any, ...]:
     component = finding.component
-    kinds = {remark["kind"] for remark in finding.remarks}
-    unrun = component is not None and component.unrun  # a push would be refused: not fine, though the files are
-    verdict = "problems" if "problem" in kinds else "look" if "warning" in kinds or unrun else "fine"
     fits = ", ".join(fit["name"] for fit in finding.fits[:2]) or "-"
     fits += f" +{len(finding.fits) - 2}" if len(finding.fits) > 2 else ""
     method, rank, parameters = finding.declared[0] or "-", str(finding.declared[1] or "-"), "-"
@@ -172,5 +170,5 @@ def _row(finding: Finding, shared: str) -> tuple[Any, ...]:
         _base_of(finding),
         fits,
         size(finding.nbytes),
-        verdict,
+        finding.verdict,
     )

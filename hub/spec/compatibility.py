@@ -30,12 +30,13 @@ REASONS = {
     "shape_only": "every tensor fits, but other weights were validated",
     "unknown": "the files do not tell what sizes the base model must have",
 }
-_WORDS = {
+WORDS = {
     "in": "input width",
     "out": "output width",
     "hidden": "hidden size",
     "prefix": "a width of keys and values of",
 }
+"""What sizes of a base model are called."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,8 +143,8 @@ def _missing(
         for name, size in sizes.items():
             if name not in have:
                 if path:
-                    yield f"{key} {shape} needs {_WORDS.get(name, name)} {size}; the base model's {path} has none"
+                    yield f"{key} {shape} needs {WORDS.get(name, name)} {size}; the base model's {path} has none"
             elif have[name] != size:
                 own = base.modules[path].shape if path in base.modules else None
                 where = f"the base model's {path}.weight {components.shown(own)}" if own else "the base model"
-                yield f"{key} {shape} needs {_WORDS.get(name, name)} {size}; {where} has {have[name]}"
+                yield f"{key} {shape} needs {WORDS.get(name, name)} {size}; {where} has {have[name]}"

@@ -264,6 +264,34 @@ def test_what_a_push_would_refuse_is_not_fine(task_type, verdict, tmp_path, base
     assert row.split()[-1] == verdict, row
 
 
+def test_without_a_base_model_nothing_is_fine(tmp_path, base, capsys):
+    named = {"hub.json": b'{"labels": ["no", "yes"]}'}
+    write(tmp_path / "all" / "good", make.lora(**named))
+    write(tmp_path / "all" / "wide", make.lora(shapes=make.lora_shapes(hidden=12), **named))
+    for words, verdicts in (([], ("cannot tell", "cannot tell")), (["--base", base], ("fine", "problems"))):
+        _, found, _ = doctor(capsys, tmp_path / "all", *words)
+        assert (found["good"]["verdict"], found["wide"]["verdict"]) == verdicts
+    _, found, _ = doctor(capsys, tmp_path / "all" / "wide")
+    (told,) = remarks(found["wide"], "note")
+    first = "encoder.layer.0.attention.self.query of output width 12, input width 12"
+    assert told == f"held against no base model: it fits one with {first}, and 4 more modules as its tensors need"
+
+
+def test_what_runs_on_no_base_model_that_it_fits_is_not_fine(tmp_path, base, capsys):
+    shapes = dict.fromkeys(make.lora_shapes(), make.REMOVE) | make.lora_shapes(prefix="")
+    write(tmp_path / "a", make.lora(shapes=shapes, **{"hub.json": b'{"labels": ["no", "yes"]}'}))
+    config = json.dumps(make.CONFIG | {"model_type": "nobody-runs-it"}).encode()
+    other = write(tmp_path / "bases" / "other", {
+        "config.json": config, "model.safetensors": (base / "model.safetensors").read_bytes(),
+    })  # fmt: skip
+    _, found, _ = doctor(capsys, tmp_path / "a", "--base", other)
+    assert [fit["name"] for fit in found["a"]["fits"]] == ["other"]
+    assert found["a"]["verdict"] == "look" and "nobody-runs-it" in found["a"]["unrun"][0]
+    assert any("tiny-bert, which it names, is none of" in text for text in remarks(found["a"], "note"))
+    _, found, _ = doctor(capsys, tmp_path / "a", "--base", tmp_path / "bases")
+    assert (found["a"]["verdict"], found["a"]["unrun"]) == ("fine", [])
+
+
 def test_what_many_adapters_share_is_told_once(tmp_path, capsys):
     for number in range(5):
         write(tmp_path / "all" / f"a{number}", {"adapter_config.json": make.lora()["adapter_config.json"]})
