@@ -33,7 +33,8 @@ def handler(hub: Simulator, server: str) -> type[BaseHTTPRequestHandler]:
             query = dict(parse_qsl(url.query, keep_blank_values=True))
             self.sim.seen.append(records.Seen(self.command, url.path, query, headers, server))
             try:
-                self._route(url.path, query, headers)
+                with self.sim.serving():
+                    self._route(url.path, query, headers)
             except (_Cut, ConnectionError):
                 self.close_connection = True
 

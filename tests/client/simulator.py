@@ -5,6 +5,7 @@ what was asked and how many bytes went out. With `presigned`, bytes travel over 
 """
 
 import base64
+import contextlib
 import hashlib
 import re
 import threading
@@ -45,6 +46,8 @@ class Simulator:
         self.verdict: Callable[[Version], None] = lambda version: None
         self.presigned, self.inline = presigned, inline
         self.lock = threading.RLock()
+        self._busy = 0
+        self._idle = threading.Condition()
         self._signature = 0
         self._servers: list[ThreadingHTTPServer] = []
 
@@ -63,6 +66,23 @@ class Simulator:
         number = 1 + sum(version.repo == repo for version in self.versions)
         self.versions.append(Version(repo, number, files, **more))
         return self.versions[-1]
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """A request is at work while the block lasts."""
+        with self._idle:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
+
+    def wait_until_idle(self) -> None:
+        """Wait for the requests of a client that was killed: each ends when it meets the closed connection."""
+        with self._idle:
+            assert self._idle.wait_for(lambda: not self._busy, 60)
 
     def count(self, pattern: str) -> int:
         """How many requests `METHOD path` matched."""

@@ -306,6 +306,7 @@ def test_a_client_that_was_killed_at_half_goes_on_from_there(sim: Simulator, own
     process.kill()
     process.wait()
     sim.faults.slow = 0.0
+    sim.wait_until_idle()
     assert sim.versions == []
     owner.push(large, "owner/a", check=False)
     assert sim.versions[0].files["README.md"] == (large / "README.md").read_bytes()

@@ -20,6 +20,7 @@ from hub.runtime.base import Backbone
 from tests.engine import makers
 from tests.engine.makers import failed, judged
 from tests.system import poison
+from tests.system.hubs import opened
 from workers import early, engine, sandbox
 from workers.assignment import Assignment, Limits
 from workers.errors import Fault, LeaseLost
@@ -154,7 +155,7 @@ def test_a_lost_lease_ends_the_child(process: BackboneProcess, short: Assignment
 
     with pytest.raises(LeaseLost):
         process.judge(long, watch, lost=lambda: bool(seen))
-    assert gone(seen[0], 1.0)
+    assert gone(seen[0])
     assert digest(process, short)
 
 
@@ -171,8 +172,7 @@ def test_neither_process_nor_child_hold_secrets_or_sockets(
                 child = children(fresh)[0]
                 for who, pid in {"process": fresh.pid, "child": child.pid}.items():
                     seen[f"{who} environment"] = Path(f"/proc/{pid}/environ").read_bytes().decode()
-                    links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-                    seen[f"{who} files"] = " ".join(links)
+                    seen[f"{who} files"] = " ".join(opened(pid))
                 seen["child user"] = str(child.uids().real)
                 seen["child group"] = str(os.getpgid(child.pid) == child.pid)
 

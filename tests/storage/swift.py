@@ -21,6 +21,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.ports import free_ports
+
 ACCESS_KEY = "test:tester"
 SECRET_KEY = "testing"
 SERVERS = ("account", "container", "object", "proxy")
@@ -197,12 +199,7 @@ def _free_ports(stack: contextlib.ExitStack) -> dict[str, int]:
     """Return a free port per server, and one that swallows the log datagrams (it stays ours)."""
     log = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     log.bind(("127.0.0.1", 0))
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in SERVERS]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        ports = {server: one.getsockname()[1] for server, one in zip(SERVERS, sockets, strict=True)}
-    return {**ports, "log": log.getsockname()[1]}
+    return {**dict(zip(SERVERS, free_ports(len(SERVERS)), strict=True)), "log": log.getsockname()[1]}
 
 
 def _configure(folder: Path, ports: dict[str, int]) -> None:

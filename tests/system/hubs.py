@@ -2,16 +2,17 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY_BASE = ROOT / "tests" / "specimens" / "tiny-bert"
@@ -137,13 +138,6 @@ def start(
     return RunningHub(f"http://127.0.0.1:{port}", data, process, terminal, chosen)
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def wait_for(done: Callable[[], bool], seconds: float, why: Callable[[], str] = str) -> None:
     """Wait until something is so; fail after so many seconds."""
     deadline = time.monotonic() + seconds
@@ -175,6 +169,14 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
+
+
+def opened(pid: int) -> Iterator[str]:
+    """What the descriptors of a process lead to, but for those that it closes meanwhile."""
+    with suppress(FileNotFoundError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                yield os.readlink(descriptor)
 
 
 def is_alive(pid: int) -> bool:

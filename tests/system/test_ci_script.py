@@ -14,7 +14,8 @@ import yaml
 
 from hub import base_folder, cli
 from hub.spec import documents
-from tests.system.hubs import ROOT, TINY_BASE, RunningHub, free_port, stopped, wait_for
+from tests.ports import free_port
+from tests.system.hubs import ROOT, TINY_BASE, RunningHub, stopped, wait_for
 
 PAGE = (ROOT / "docs" / "ci.md").read_text()
 PATIENCE = "120"

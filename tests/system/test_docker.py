@@ -29,9 +29,10 @@ from hub.spec import documents
 from registry.embedded import account as accounts
 from registry.embedded import postgres as postgresql
 from registry.embedded import supervisor
+from tests.ports import free_port
 from tests.storage import swift
 from tests.system import brokers, images
-from tests.system.hubs import ROOT, TINY_BASE, free_port, wait_for
+from tests.system.hubs import ROOT, TINY_BASE, wait_for
 from tests.system.images import DOCKER, Image
 
 SECRETS = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "WORKER_REDIS_PASSWORD", "HUB_SECRET_KEY")
