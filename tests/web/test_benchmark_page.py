@@ -1,0 +1,77 @@
+"""The page of a benchmark: owner, member, stranger and nobody, and why it could not be run for those whom it concerns."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from registry.models import Benchmark
+from tests.registry.cast import (
+    Caller,
+    admin,
+    anybody,
+    base,
+    benchmark,
+    member,
+    owner,
+    published,
+    reader,
+    stranger,
+    worker,
+)
+from tests.registry.test_unfit_benchmarks import FAULT, at_once, fail
+from tests.registry.workers import push
+from tests.web.test_links import signed_in
+
+__all__ = ["admin", "anybody", "at_once", "base", "benchmark", "member", "owner", "published", "reader", "stranger", "worker"]  # fmt: skip
+
+pytestmark = pytest.mark.django_db
+PAGE = "/t/acme/tone"
+
+
+def look(who: Caller, address: str = PAGE) -> str:
+    """The page as somebody who has signed in sees it."""
+    answer = signed_in(who).get(address)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_it_says_what_is_measured_and_who_was_measured_by_name_and_by_digest(
+    published: Any, benchmark: Benchmark, anybody: Caller, client: Client
+) -> None:
+    for address in (PAGE, f"/t/sha256:{benchmark.pk}"):
+        page = look(anybody, address)
+        for word in ("Text classification, measured by accuracy", "acme/tone-bert", "dev.tsv", "negative, positive"):
+            assert word in page, word
+    report = client.get("/a/acme/tone-bert/v/1/report").content.decode()
+    assert f'<a href="/t/sha256:{benchmark.pk}">acme/tone</a>' in report
+    assert client.get("/t/acme/none").status_code == client.get("/t/sha256:" + "0" * 64).status_code == 404
+
+
+def test_its_owners_side_reads_why_it_could_not_be_run_and_strangers_do_not(
+    owner: Caller, member: Caller, reader: Caller, stranger: Caller, anybody: Caller, worker: Caller, base: Any, benchmark: Any
+) -> None:  # fmt: skip
+    run = push(owner)
+    assert FAULT not in look(owner), "the control: nothing has failed yet"
+    for _ in range(3):
+        fail(worker, run, benchmark.pk)
+    for who in (owner, member, reader):
+        page = look(who)
+        assert "It could not be run." in page and FAULT in page
+    for who in (stranger, anybody):
+        page = look(who)
+        assert "could not be run" not in page and FAULT not in page
+
+
+def test_a_private_one_and_its_data_are_there_for_its_owners_side_only(
+    owner: Caller, member: Caller, stranger: Caller, anybody: Caller, benchmark: Benchmark
+) -> None:
+    Benchmark.objects.update(visibility="private")
+    data = f"/api/v1/benchmarks/sha256:{benchmark.pk}/files/dev.tsv"
+    for who in (owner, member):
+        assert f'href="{data}"' in look(who)
+        assert signed_in(who).get(data).status_code == 200
+    for who in (stranger, anybody):
+        assert {signed_in(who).get(address).status_code for address in (PAGE, f"/t/sha256:{benchmark.pk}", data)} == {
+            404
+        }
