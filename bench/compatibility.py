@@ -258,10 +258,6 @@ def new_bases(
 
 
 ADAPTERS = (
-    "INSERT INTO registry_namespace (name, kind, created_at) VALUES ('bench', 'user', now())",
-    "INSERT INTO registry_basemodel (fingerprint, state, name, config, roots, cast_roots, architecture, tensors, parameters, offer_id,"
-    " visibility, created_at, updated_at) VALUES ('base:' || repeat('0', 64), 'observed', 'bench', '{}', jsonb_build_object('backbone',"
-    " repeat('0', 64)), '{}', repeat('0', 64), '[]', 1, %(offer)s, 'public', now(), now())",
     "CREATE TEMPORARY TABLE bench AS SELECT n, need, encode(sha256(n::text::bytea), 'hex') AS digest"
     " FROM unnest(%(keys)s::bigint[]) WITH ORDINALITY AS given(need, n)",
     "INSERT INTO registry_manifest (digest, adapter_digest, size, created_at) SELECT digest, digest, 1000, now() FROM bench",
@@ -278,10 +274,33 @@ ADAPTERS = (
 )
 
 
+KIN = 11
+"""Base models that were trained on from the one whose list is read: as many as its matrix has columns for."""
+
+
+def family(offer: Any) -> Any:
+    """Write the base model whose list is read, and its kin; return it."""
+    from registry.models import BaseModel, BaseRelation
+
+    rows = [
+        BaseModel(
+            fingerprint=f"base:{n:064x}", name=f"bench-{n}", state="observed", offer=offer,
+            architecture="0" * 64, roots={"backbone": f"{n:064x}"}, tensors=[], parameters=1,
+        )
+        for n in range(KIN + 1)
+    ]  # fmt: skip
+    first, *kin = BaseModel.objects.bulk_create(rows)
+    BaseRelation.objects.bulk_create(
+        BaseRelation(base=other, parent=first, kind=BaseRelation.Kind.DERIVED, state="observed") for other in kin
+    )
+    return first
+
+
 def lists(values: list[Any], repeats: int) -> dict[str, Any]:
-    """Seconds of what a reader waits for: a page of what fits, the counts by level and those to filter by, over so many adapters."""
-    from registry.models import BaseModel, Need, Offer, User
-    from registry.queries import fits, search, site
+    """Seconds of what a reader waits for: a page of what fits, the counts by level and those to filter by, and the matrix of the
+    base model and its kin, over so many adapters."""
+    from registry.models import Namespace, Need, Offer, User
+    from registry.queries import fits, grid, matrix, search, site
     from registry.queries.viewers import ANYBODY
     from registry.services import fits as writing
 
@@ -291,23 +310,25 @@ def lists(values: list[Any], repeats: int) -> dict[str, Any]:
     Offer.objects.filter(pk=offered.pk).update(compared_at=None)
     writing.compare(digest=offered.digest)
     User.objects.create(username="bench")
+    Namespace.objects.create(name="bench", kind="user")
+    row = family(offered)
     for statement in ADAPTERS:
-        run(statement, {"keys": keys, "offer": offered.pk} if "%(" in statement else ())
+        run(statement, {"keys": keys} if "%(" in statement else ())
     run("ANALYZE")
-    row = BaseModel.objects.get(name="bench")
     target = fits.of_base(row, ANYBODY)
     return {
         "adapters": len(keys),
-        "fits": sum(fits.counts(target, ANYBODY).values()),
+        "fits": sum(grid.counts([target], ANYBODY)[0].values()),
         "page by date": timed(lambda: search.search(search.SearchQuery(base=row.pk), ANYBODY), repeats),
         "page by score": timed(lambda: search.search(search.SearchQuery(base=row.pk, sort="score"), ANYBODY), repeats),
-        "counts": timed(lambda: fits.counts(target, ANYBODY), repeats),
+        "counts": timed(lambda: grid.counts([target], ANYBODY), repeats),
         "filters of all": timed(
             lambda: site.counted(search.matching(search.SearchQuery(), ANYBODY), ANYBODY, *COLUMNS), repeats
         ),
         "filters of what fits": timed(
             lambda: site.counted(search.matching(search.SearchQuery(base=row.pk), ANYBODY), ANYBODY, *COLUMNS), repeats
         ),
+        f"matrix with {KIN} kin": timed(lambda: matrix.of(row.pk, ANYBODY, search.SearchQuery()), repeats),
     }
 
 

@@ -6,10 +6,10 @@ from a level what somebody else has pushed in private.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from django.db.models import Case, Count, Exists, IntegerField, OuterRef, Q, QuerySet, Value, When
+from django.db.models import Case, Exists, IntegerField, OuterRef, Q, QuerySet, Value, When
 
 from hub.spec import base_model as spec
 from hub.spec import compatibility
@@ -140,40 +140,44 @@ def fitting(target: Target) -> Q:
 
 def ranked(rows: AdapterQuerySet, target: Target, viewer: Viewer) -> AdapterQuerySet:
     """Keep the adapters that fit a base, with the place of their level in RANKS as `rank`."""
-    proven = [Q(adapter_digest__in=_digests(bases, viewer)) for bases in target.by_rank]
+    proven = [Q(adapter_digest__in=digests(bases, viewer)) for bases in target.by_rank]
     declared = Q(base_fingerprint=target.fingerprint)
-    itself = Q(adapter_digest__in=_digests({target.fingerprint}, viewer))
+    itself = Q(adapter_digest__in=digests({target.fingerprint}, viewer))
     cases = [When(condition, then=Value(place)) for place, condition in enumerate((*proven, declared))]
     rank = Case(*cases, default=Value(len(RANKS) - 1), output_field=IntegerField())
     return rows.filter(itself | declared | fitting(target)).annotate(rank=rank)
 
 
-def _digests(bases: Iterable[str], viewer: Viewer) -> QuerySet[Version, str | None]:
+def digests(bases: Iterable[str], viewer: Viewer) -> QuerySet[Version, str | None]:
+    """Return the weights that were published on one of these bases, as the viewer may know."""
     return proofs(bases, viewer).values_list("adapter_digest", flat=True)
 
 
 def at_level(rows: AdapterQuerySet, level: str) -> AdapterQuerySet:
     """Keep those of one level, of rows that are `ranked`."""
-    return rows.filter(Q(rank__in=[place for place, name in enumerate(RANKS) if _level(name) == level]))
+    return rows.filter(Q(rank__in=[place for place, name in enumerate(RANKS) if level_of(name) == level]))
 
 
-def _level(rank: str) -> str:
+def level_of(rank: str) -> str:
+    """Return the level that a name of RANKS is shown as."""
     return "shape_only" if rank == "declared" else rank
 
 
-def shown(rows: Iterable[Adapter], target: Target, viewer: Viewer) -> dict[int, shapes.Compatibility]:
-    """Return the verdict on each of these adapters, which are `ranked`, with the report that proves it, by key."""
-    ranks = {row.pk: (row.rank, row.adapter_digest) for row in rows}  # type: ignore[attr-defined]
-    found: dict[int, shapes.Compatibility] = {}
+def shown(
+    ranks: Mapping[int, tuple[int, str | None]], target: Target, viewer: Viewer
+) -> dict[int, shapes.Compatibility]:
+    """Return the verdict on each of these adapters, with the report that proves it: key -> (rank, adapter digest)."""
     evidence = proven_by({digest for rank, digest in ranks.values() if rank < DECLARED and digest}, target, viewer)
-    for pk, (rank, digest) in ranks.items():
-        found[pk] = cell(RANKS[rank], proof_of(evidence, rank, digest, pk))
-    return found
+    return {pk: cell(RANKS[rank], proof_of(evidence, rank, digest, pk)) for pk, (rank, digest) in ranks.items()}
 
 
 def cell(rank: str, proof: Proof | None) -> shapes.Compatibility:
     """Return the verdict that a name of RANKS stands for."""
-    return {"level": _level(rank), "reasons": [compatibility.REASONS[rank]], "evidence": proof.shown if proof else None}
+    return {
+        "level": level_of(rank),
+        "reasons": [compatibility.REASONS[rank]],
+        "evidence": proof.shown if proof else None,
+    }
 
 
 def proven_by(digests: set[str], target: Target, viewer: Viewer) -> Proofs:
@@ -207,13 +211,6 @@ def _proof(version: Version, viewer: Viewer) -> shapes.CompatibilityEvidence:
         "report_url": versions.report_url(version),
         "page_url": versions.page_url(version),
     }
-
-
-def counts(target: Target, viewer: Viewer) -> dict[str, int]:
-    """Return how many adapters, of those the viewer may know of, are at each level."""
-    rows: QuerySet[Any, Any] = ranked(visible_adapters(viewer), target, viewer).order_by()
-    found = {row["rank"]: row["n"] for row in rows.values("rank").annotate(n=Count("pk"))}
-    return {level: sum(n for rank, n in found.items() if _level(RANKS[rank]) == level) for level in LEVELS}
 
 
 def of_version(version: Version, found: list[Component], base: BaseModel, viewer: Viewer) -> shapes.Compatibility:
@@ -308,11 +305,9 @@ def is_compared(target: Target) -> bool:
     return BaseModel.objects.filter(pk=target.fingerprint, offer__compared_at__isnull=False).exists()
 
 
-def unfit(pks: Iterable[int], target: Target) -> dict[int, str]:
-    """Return for adapters that do not fit a base why: `unknown` where something is not known, else `incompatible`."""
-    offered = is_compared(target)
-    open_ = Component.objects.filter(Q(need=None) | Q(need__compared_at=None), manifest=OuterRef("digest"))
-    rows = Adapter.objects.filter(pk__in=list(pks)).annotate(
-        told=Exists(Component.objects.filter(manifest=OuterRef("digest"))) & ~Exists(open_)
-    )
-    return {pk: "incompatible" if told and offered else "unknown" for pk, told in rows.values_list("pk", "told")}
+def compared(pks: Iterable[int]) -> set[int]:
+    """Return those of these adapters of which all needs are known and were held against every offer."""
+    components = Component.objects.filter(manifest=OuterRef("digest"))
+    open_ = components.filter(Q(need=None) | Q(need__compared_at=None))
+    rows = Adapter.objects.filter(Exists(components), ~Exists(open_), pk__in=list(pks))
+    return set(rows.values_list("pk", flat=True))

@@ -12,8 +12,7 @@ from hub.spec import located as headers
 from hub.spec.errors import SpecError
 from registry.errors import BadRequest, Invalid
 from registry.models import Adapter, BaseModel, Component, LocatedBase, Version
-from registry.queries import adapters, base_models, base_shapes, component_fits, fits, located, search, shapes, versions
-from registry.queries.component_fits import Several
+from registry.queries import adapters, base_models, base_shapes, fits, grid, located, search, shapes, versions
 from registry.queries.search import SearchQuery
 from registry.queries.viewers import Viewer
 from registry.queries.visibility import visible_adapters
@@ -33,14 +32,14 @@ def of(name: str, viewer: Viewer, query: SearchQuery, *, ref: str = "") -> tuple
     base = base_models.find(name, viewer)
     if base is None:
         return _of_located(located.get(name, viewer), viewer, dataclasses.replace(query, base=name), ref)
-    if ref:
-        kin = relatives(base, viewer)
-        row = _row_of(
-            ref, viewer, lambda version, found: [fits.of_version(version, found, other, viewer) for _, other in kin]
-        )
-        return {"base_model": _ref(base), "columns": _columns(kin, viewer), "rows": [row], "next": None}, ""
-    found = search.search(dataclasses.replace(query, base=base.pk), viewer)
-    return of_page(base, found, viewer), found.cursor
+    if not ref:
+        found = search.search(dataclasses.replace(query, base=base.pk), viewer)
+        return of_page(base, found, viewer), found.cursor
+    kin = relatives(base, viewer)
+    row = _row_of(
+        ref, viewer, lambda version, found: [fits.of_version(version, found, other, viewer) for _, other in kin]
+    )
+    return _matrix(base, kin, [fits.of_base(other, viewer) for _, other in kin], [row], viewer), ""
 
 
 def _of_located(row: LocatedBase, viewer: Viewer, query: SearchQuery, ref: str) -> tuple[base_shapes.Matrix, str]:
@@ -48,7 +47,7 @@ def _of_located(row: LocatedBase, viewer: Viewer, query: SearchQuery, ref: str) 
     column: base_shapes.MatrixColumn = {
         "base_model": located.ref(row),
         "relation": "itself",
-        "counts": fits.counts(fits.of_located(row), viewer),
+        "counts": grid.counts([fits.of_located(row)], viewer)[0],
     }
     if ref:
         rows = [_row_of(ref, viewer, lambda version, found: [fits.of_version_on_located(version, found, row, viewer)])]
@@ -62,15 +61,24 @@ def _of_located(row: LocatedBase, viewer: Viewer, query: SearchQuery, ref: str) 
 def of_page(base: BaseModel, found: search.Found, viewer: Viewer) -> base_shapes.Matrix:
     """Return the matrix over a page of what fits a base."""
     kin = relatives(base, viewer)
-    rows = _rows(found.results, [other for _, other in kin], viewer)
-    return {"base_model": _ref(base), "columns": _columns(kin, viewer), "rows": rows, "next": None}
+    targets = [fits.of_base(other, viewer) for _, other in kin]
+    return _matrix(base, kin, targets, _rows(found.results, targets, viewer), viewer)
 
 
-def _columns(kin: list[tuple[str, BaseModel]], viewer: Viewer) -> list[base_shapes.MatrixColumn]:
-    return [
-        {"base_model": _ref(other), "relation": relation, "counts": fits.counts(fits.of_base(other, viewer), viewer)}
-        for relation, other in kin
+def _matrix(
+    base: BaseModel,
+    kin: list[tuple[str, BaseModel]],
+    targets: list[fits.Target],
+    rows: list[base_shapes.MatrixRow],
+    viewer: Viewer,
+) -> base_shapes.Matrix:
+    """Put the heads of the columns, with how many fit each base, above the rows."""
+    counted = grid.counts(targets, viewer)
+    columns: list[base_shapes.MatrixColumn] = [
+        {"base_model": _ref(other), "relation": relation, "counts": counts}
+        for (relation, other), counts in zip(kin, counted, strict=True)
     ]
+    return {"base_model": _ref(base), "columns": columns, "rows": rows, "next": None}
 
 
 def relatives(base: BaseModel, viewer: Viewer) -> list[tuple[str, BaseModel]]:
@@ -91,14 +99,13 @@ def _ref(base: BaseModel) -> shapes.BaseRef:
     return {"fingerprint": base.pk, "name": base_models.name_of(base), "state": base.state}
 
 
-def _rows(found: list[shapes.Summary], kin: list[BaseModel], viewer: Viewer) -> list[base_shapes.MatrixRow]:
+def _rows(found: list[shapes.Summary], targets: list[fits.Target], viewer: Viewer) -> list[base_shapes.MatrixRow]:
     """Fill the cells of these adapters, column by column."""
     named = Q(pk__in=[])
     for row in found:
         named |= Q(namespace__name=row["namespace"], name=row["name"])
     keys = {f"{row.namespace.name}/{row.name}": row.pk for row in _adapters(viewer).filter(named)}
-    several = component_fits.several(keys.values())
-    columns = [_cells(list(keys.values()), several, fits.of_base(other, viewer), viewer) for other in kin]
+    columns = grid.cells(keys.values(), targets, viewer)
     return [_row(one, [column[keys[one["ref"]]] for column in columns]) for one in found if one["ref"] in keys]
 
 
@@ -114,19 +121,6 @@ def _row(adapter: shapes.Summary, cells: list[shapes.Compatibility]) -> base_sha
 
 def _adapters(viewer: Viewer) -> Any:
     return visible_adapters(viewer).select_related("namespace").defer("search")
-
-
-def _cells(
-    keys: list[int], several: list[Several], target: fits.Target, viewer: Viewer
-) -> dict[int, shapes.Compatibility]:
-    ranked = list(fits.ranked(visible_adapters(viewer).filter(pk__in=keys), target, viewer))
-    found = fits.shown(ranked, target, viewer)
-    others = fits.unfit(set(keys) - set(found), target)
-    for pk, level in others.items():
-        found[pk] = {"level": level, "reasons": [], "evidence": None}
-    for pk, components in component_fits.verdicts(several, target, viewer).items():
-        found[pk]["components"] = components
-    return found
 
 
 def _named(ref: str, viewer: Viewer) -> tuple[Version, list[Component], str]:
@@ -231,11 +225,9 @@ def of_adapter(adapter: Adapter, version: Version, viewer: Viewer) -> list[tuple
 
     Where it has several components, also those that only some of them fit, the worst of them last.
     """
-    several = component_fits.several([adapter.pk])
-    found = [
-        (base, _cells([adapter.pk], several, fits.of_base(base, viewer), viewer)[adapter.pk])
-        for base in _likely(version, viewer)
-    ]
+    likely = _likely(version, viewer)
+    columns = grid.cells([adapter.pk], [fits.of_base(base, viewer) for base in likely], viewer)
+    found = [(base, column[adapter.pk]) for base, column in zip(likely, columns, strict=True)]
     return _best_first(found)
 
 

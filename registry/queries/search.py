@@ -115,7 +115,8 @@ def _matching(query: SearchQuery, viewer: Viewer, target: fits.Target | None) ->
 def _shown(page: list[Adapter], target: fits.Target | None, viewer: Viewer) -> list[shapes.Summary]:
     found = adapters.summaries(page, viewer)
     if target is not None:
-        verdicts = fits.shown(page, target, viewer)
+        ranks = {row.pk: (row.rank, row.adapter_digest) for row in page}  # type: ignore[attr-defined]
+        verdicts = fits.shown(ranks, target, viewer)
         for row, summary in zip(page, found, strict=True):
             summary["compatibility"] = verdicts[row.pk]
     return found

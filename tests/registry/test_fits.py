@@ -11,8 +11,11 @@ from hub.spec import compatibility
 from hub.spec import components as spec
 from registry import jobs
 from registry.models import BaseModel, BaseRelation, Component, Content, Fit, Need, Offer, Outbox
+from registry.queries import base_models as bases
 from registry.queries import fits as questions
+from registry.queries import grid
 from registry.queries.viewers import ANYBODY, Viewer
+from registry.queries.visibility import visible_adapters
 from registry.services import base_models, fits, outbox
 from tests.registry import adapters
 from tests.registry import factories as make
@@ -70,7 +73,7 @@ def siblings(base, worker, admin) -> dict[str, BaseModel]:
 
 
 def level(who: Caller, base: str, ref: str = "acme/tone-bert") -> str:
-    """The level of one adapter on one base, asked in four ways that must agree."""
+    """The level of one adapter on one base, asked in six ways that must agree."""
     listed = {row["ref"]: row["compatibility"] for row in who.get(f"base-models/{base}/adapters")["results"]}
     found = {row["ref"]: row["compatibility"] for row in who.get(f"adapters?base={base}")["results"]}
     assert listed == found
@@ -82,7 +85,21 @@ def level(who: Caller, base: str, ref: str = "acme/tone-bert") -> str:
     else:
         assert one["level"] in ("unknown", "incompatible")
         assert one["reasons"]
+    column, counted = at_once(base, who.viewer)
+    assert {name: cell for name, cell in column.items() if cell["level"] in questions.LEVELS} == listed
+    assert column[ref]["level"] == one["level"]
+    assert counted == {word: sum(cell["level"] == word for cell in listed.values()) for word in questions.LEVELS}
     return one["level"]
+
+
+def at_once(base: str, viewer: Viewer) -> tuple[dict, dict]:
+    """The column of a base in a matrix of all adapters, by reference, and the counts above it: found without ranks in SQL."""
+    row = bases.find(base, viewer)
+    assert row is not None
+    target = questions.of_base(row, viewer)
+    names = {one.pk: f"{one.namespace.name}/{one.name}" for one in visible_adapters(viewer).select_related("namespace")}
+    (column,), (counted,) = grid.cells(names, [target], viewer), grid.counts([target], viewer)
+    return {names[key]: cell for key, cell in column.items()}, counted
 
 
 class TestTheTable:
@@ -622,4 +639,8 @@ def test_what_fits_costs_the_same_few_queries_whatever_its_length(
     with django_assert_max_num_queries(24):
         found = search.search(search.SearchQuery(base="other-bert"), ANYBODY)
     assert len(found.results) == 5
-    assert questions.counts(questions.of_base(siblings["other-bert"], ANYBODY), ANYBODY)["shape_only"] == 5
+    targets = [questions.of_base(base, ANYBODY) for base in siblings.values()]
+    with django_assert_max_num_queries(4 + 3):  # and one for each offer: two of the bases offer the same
+        counted = grid.counts(targets, ANYBODY)
+    assert [found["shape_only"] for found in counted] == [0, 5, 0, 0]
+    assert [found["validated"] for found in counted] == [5, 0, 0, 5]
