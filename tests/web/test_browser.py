@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from registry.models import Version
-from registry.services import adapters, users
+from registry.queries.viewers import of_session
+from registry.services import adapters, benchmarks, users
 from tests.flush import committed_tests_leave_the_seed
+from tests.registry import adapters as files
 from tests.registry import factories
 
 __all__ = ["committed_tests_leave_the_seed"]
@@ -61,7 +63,10 @@ def site(live_server: Any) -> str:
     manifest = factories.make_manifest(files={"adapter_config.json": b"{}"})
     version = factories.make_version(adapter=adapter, manifest=manifest)
     gain = {"value": 0.2, "interval": [0.15, 0.25], "method": "paired bootstrap"}
-    factories.make_score(run=version.run, gain=gain, component_folder=FOLDERS[0])
+    definition = files.BENCHMARK.format(name="a-rather-long-team-name/intents-of-a-long-name").encode()
+    data = {"dev.tsv": files.DEV, "train.tsv": files.TRAIN}
+    benchmark, _ = benchmarks.add(viewer=of_session(user), definition=definition, files=data)
+    factories.make_score(run=version.run, benchmark=benchmark, gain=gain, component_folder=FOLDERS[0])
     for folder in FOLDERS:
         factories.make_component(manifest=manifest, folder=folder)
     Version.objects.filter(pk=version.pk).update(report=report_of_many_classes())
@@ -96,6 +101,7 @@ PAGES = (
     "/a/a-rather-long-team-name/praise-or-blame-in-very-short-sentences-bert-lora-r8",
     "/a/a-rather-long-team-name/praise-or-blame-in-very-short-sentences-bert-lora-r8/v/1/report",
     "/b/a-bert",
+    "/t/a-rather-long-team-name/intents-of-a-long-name",
     "/adapters?base=a-bert",
     "/login",
     "/settings/tokens",
