@@ -97,7 +97,7 @@ def _gap(yardstick: Yardstick[A], name: str, answers: A, others: A, seed: int) -
     told: dict[str, Any] = {
         "value": rounded(found.value),
         "interval": [rounded(found.low), rounded(found.high)],
-        "method": statistics.METHOD,
+        "method": found.method,
     }
     if discordant is not None:
         better, worse = discordant

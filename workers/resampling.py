@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from hub.spec.tasks import WORST
-from workers.statistics import CHUNK, RESAMPLES, Estimate, Values, percentiles, unseen
+from workers.statistics import BOOTSTRAP, CHUNK, RESAMPLES, UNSEEN, Estimate, Values, percentiles, unseen
 
 NEAR = 200_000
 """Numbers in a chunk that is gone through several times: it should stay near the processor."""
@@ -61,16 +61,16 @@ class Tallied(Generic[A]):
         """Rows are not right or wrong here."""
 
 
-def interval(draws: Values, n: int, ends: tuple[float, float], seed: int) -> tuple[float, float]:
-    """The interval that resamples [RESAMPLES] of `n` rows give for a metric that lies between `ends`.
+def interval(draws: Values, n: int, ends: tuple[float, float], seed: int) -> tuple[float, float, str]:
+    """The interval that resamples [RESAMPLES] of `n` rows give for a metric that lies between `ends`, and the name of this method.
 
     A row of an unseen kind pulls a metric to its end. Where that end is a cap only (a perplexity), one row could be as bad as any,
     and nothing were ever sure: there it pulls only where no two resamples differ, which percentiles would take for a point.
     """
-    share = unseen(n, seed)
     if ends[1] >= WORST - 1 and np.ptp(draws) > ROUNDING:
-        share = np.zeros_like(share)
-    return percentiles(draws - share * (draws - ends[0]), draws + share * (ends[1] - draws))
+        return *percentiles(draws, draws), BOOTSTRAP
+    share = unseen(n, seed)
+    return *percentiles(draws - share * (draws - ends[0]), draws + share * (ends[1] - draws)), UNSEEN
 
 
 def resampled(rows: Values, seed: int) -> Values:

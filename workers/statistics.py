@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 RESAMPLES = 10_000
 LEVEL = 0.95
 Z = 1.959963984540054
-METHOD = (
-    f"paired bootstrap over rows, {RESAMPLES} resamples, percentile, each with rows of an unseen kind; "
-    "of accuracy without those, and no narrower than by McNemar's exact test"
-)
+BOOTSTRAP = f"paired bootstrap over rows, {RESAMPLES} resamples, percentile"
+UNSEEN = f"{BOOTSTRAP}, each with rows of a kind not seen"
+EXACT = f"{BOOTSTRAP}, no narrower than by McNemar's exact test"
 DIGITS = 6
 """Decimals of a measured number in a report."""
 SIGNIFICANT = 9
@@ -35,11 +34,12 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval."""
+    """A value with its 95 % interval; of a difference, how that was found in words."""
 
     value: float
     low: float
     high: float
+    method: str = UNSEEN
 
 
 def rounded(value: float) -> float:
@@ -106,14 +106,14 @@ def difference(name: str, truth: Labels, predicted: Labels, other: Labels, class
     """How much better `predicted` is than `other` on the same rows, with its paired interval."""
     value = measure(name, truth, predicted, classes) - measure(name, truth, other, classes)
     if np.array_equal(predicted, other) or (name == "accuracy" and np.array_equal(predicted == truth, other == truth)):
-        return Estimate(0.0, 0.0, 0.0)
+        return Estimate(0.0, 0.0, 0.0, EXACT if name == "accuracy" else UNSEEN)
     if name != "accuracy":
         return Estimate(value, *_interval(name, truth, (predicted, other), classes, seed))
     ours, theirs = (np.asarray(said == truth, dtype=np.int64) for said in (predicted, other))
     found = _interval(name, np.ones_like(truth), (ours, theirs), 2, seed)
     # of few rows that differ resamples know too little: four to none would be sure
     exact = discordant_interval(int((ours > theirs).sum()), int((theirs > ours).sum()), len(truth))
-    return Estimate(value, min(found[0], exact[0]), max(found[1], exact[1]))
+    return Estimate(value, min(found[0], exact[0]), max(found[1], exact[1]), EXACT)
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ def test_a_head_with_one_output_is_scored_row_for_row_as_transformers_and_peft_a
     assert score["value"] == pytest.approx(expected, abs=1e-6)
     assert score["baselines"]["majority"] == 0
     assert score["gain"]["over"] == "probe"
+    assert score["gain"]["method"].endswith("rows of a kind not seen")
     assert check(found, "benchmark")["evidence"]["tests/salad"]["probe"]["alpha"] > 0
 
 

@@ -114,6 +114,7 @@ def test_an_adapter_that_learnt_the_language_is_published(
     score = told(report)
     assert report["verdict"] == "passed", report["summary"]
     assert score["direction"] == "down" and score["gain"]["interval"][1] < 0
+    assert score["gain"]["method"].endswith("percentile"), "a perplexity has no end that one row could pull to"
     assert score["baselines"] == {"majority": None, "probe": None, "adapter_off": score["baselines"]["adapter_off"]}
     assert "against the plain base model, less is better" in report["summary"]
 
