@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from hub import diagnosis
-from hub.diagnosed import KnownBase
 from hub.diagnosis import FlatFolder
+from hub.findings import KnownBase
 from hub.spec import scan, validation
 from tests.specimens.spec import builders as make
 

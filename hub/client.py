@@ -10,8 +10,8 @@ from hub import (
     base_choice,
     base_folder,
     bases,
+    catalogue,
     errors,
-    finding,
     fitting,
     live,
     lookup,
@@ -25,7 +25,7 @@ from hub import (
     verification,
 )
 from hub.adapter import Adapter
-from hub.diagnosed import KnownBase
+from hub.findings import KnownBase
 from hub.session import Session
 from hub.spec import reference
 from hub.spec.snapshot import Snapshot
@@ -62,11 +62,11 @@ class Client(Session):
         """
         given = {"q": query, "task": task, "benchmark": benchmark, "method": method, "sort": sort}
         params = {key: value for key, value in given.items() if value}
-        return finding.search(self.wire, self._meant(base), params, limit)
+        return catalogue.search(self.wire, self._meant(base), params, limit)
 
     def info(self, ref: str) -> dict[str, Any]:
         """An adapter with its versions; one version with its files when the reference names one. Raises NotFound."""
-        return finding.info(self.wire, ref)
+        return catalogue.info(self.wire, ref)
 
     def status(
         self,
@@ -82,14 +82,14 @@ class Client(Session):
         """
         meant = retrieval.parse(ref)
         with suggestions.about(self.wire, meant):
-            version = finding.named(meant) or finding.newest(self.wire, meant)
+            version = catalogue.named(meant) or catalogue.newest(self.wire, meant)
             if follow:
                 return verdicts.wait(self.wire, meant.repo, version, timeout=timeout, tell=tell)
             return verdicts.fetch(self.wire, meant.repo, version)
 
     def report(self, ref: str) -> Report:
         """The whole report of a version: of `latest` without one, or of the newest where nothing is published."""
-        return finding.report(self.wire, ref)
+        return catalogue.report(self.wire, ref)
 
     # -- get ----------------------------------------------------------------------------------------------------
 
@@ -178,20 +178,18 @@ class Client(Session):
         benchmarks: Sequence[str] = (),
         labels: Sequence[str] | None = None,
         check: bool = True,
-        lonely: bool = True,
+        dry: bool = True,
         home: str | None = None,
     ) -> preparation.Prepared:
         """What `push` would send, with every problem in it (`--dry-run`). Only questions are asked of the hub.
 
-        `lonely`: where the hub cannot be reached, say so and judge without it; what the hub would refuse once it has the files
-        is a problem here. `home`: the namespace, whose policy counts. Raises NotFound for a base model that is nowhere known,
+        `dry`: nothing will be sent, so where the hub cannot be reached a note says so and it is judged without it, and what the
+        hub would refuse once it has the files is a problem here. `home`: the namespace, whose policy counts. Raises NotFound for a base model that is nowhere known,
         where the user or hub.json names it.
         """
         said: dict[str, Any] = {"task": task, "benchmarks": list(benchmarks), "labels": list(labels or ())}
-        meant, notes, unknown = base_choice.of_folder(self.wire, self.settings, folder, base, said, lonely)
-        wanted = plans.labels_of(self.wire, benchmarks, notes if lonely else None) or (
-            tuple(labels) if labels else None
-        )
+        meant, notes, unknown = base_choice.of_folder(self.wire, self.settings, folder, base, said, dry)
+        wanted = plans.labels_of(self.wire, benchmarks, notes if dry else None) or (tuple(labels) if labels else None)
         prepared = preparation.prepare(
             folder,
             said,
@@ -199,7 +197,7 @@ class Client(Session):
             called=str(base) if isinstance(base, (str, os.PathLike)) else preparation.declared_base(folder) or "",
             labels=wanted,
             tasks=lambda named: plans.tasks_of(self.wire, named, home),
-            unknown=unknown if lonely else None,
+            unknown=unknown if dry else None,
             check=check,
         )
         for note in (*prepared.notes, *notes):
@@ -236,7 +234,7 @@ class Client(Session):
             benchmarks=benchmarks,
             labels=labels,
             check=check,
-            lonely=False,
+            dry=False,
             home=meant.namespace,
         )
         preparation.refuse(prepared, str(folder))
@@ -255,7 +253,7 @@ class Client(Session):
             raise errors.UsageError(f"{ref} names no version", hint=f"say which one: {ref}:1")
         if not undo and not reason.strip():
             raise errors.UsageError("a yank needs a reason", hint="--reason tells everyone who still uses it")
-        path = f"{version_path(meant.repo, finding.named(meant))}/{'unyank' if undo else 'yank'}"
+        path = f"{version_path(meant.repo, catalogue.named(meant))}/{'unyank' if undo else 'yank'}"
         return dict(self.request("POST", path, json={} if undo else {"reason": reason}, idempotent=True))
 
     # -- inside -------------------------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from hub import base_folder, comparing, folder
-from hub.diagnosed import Finding, KnownBase
+from hub import base_folder, folder, local_fits
 from hub.errors import HubError
+from hub.findings import Finding, KnownBase
 from hub.spec import (
     card,
     documents,
@@ -121,9 +121,9 @@ def _of_snapshot(place: str, files: Snapshot, bases: Sequence[KnownBase]) -> Ite
         finding.labels = head.labels if head else facts.labels
         finding.serving = engines.serving(component)
         _tell_problems(finding, inspection)
-        comparing.tell_fits(finding, files, bases)
+        local_fits.tell_fits(finding, files, bases)
         _tell_head(finding, component)
-        comparing.tell_named(finding)
+        local_fits.tell_named(finding)
         _tell_bytes(finding, files, component, bases)
         _tell_empty(finding, files, component)
         _tell_tokenizer(finding, files, component, bases)

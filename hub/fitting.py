@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hub import bases, cache, comparing, errors, preparation, retrieval
-from hub.diagnosed import KnownBase
+from hub import bases, cache, errors, local_fits, preparation, retrieval
+from hub.findings import KnownBase
 from hub.retrieval import Resolution
 from hub.spec import compatibility, located, torch_file, validation
 from hub.spec.base_model import BaseModel
@@ -201,7 +201,7 @@ def check_folder(
             {"name": one.name, "fingerprint": one.base.fingerprint, "folder": str(one.folder)}
             | Fit("shape_only", (NOT_PUBLISHED,)).to_json()
             for one in known
-            if not any(comparing.clashes(files, component, one) for component in inspection.components)
+            if not any(local_fits.clashes(files, component, one) for component in inspection.components)
         ]
     facts = prepared.to_json() | {"compared": len(known)}
     return _told(facts, inspection, prepared.problems, fit, meant, fits)

@@ -29,7 +29,7 @@ def is_by_product(name: str) -> bool:
 
 
 class FolderSnapshot:
-    """The files of a folder, with `extra` files laid over them; a `hub.spec.validation.Snapshot`.
+    """The files of a folder, with `extra` files laid over them; a `hub.spec.snapshot.Snapshot`.
 
     Links are never followed and are told in `.problems`; hidden files, byte code and what a Trainer leaves beside an
     adapter (its state, logs, checkpoints) are left out and named in `.left_out`.

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from hub.spec.tasks import WORST
-from workers.statistics import BOOTSTRAP, CHUNK, RESAMPLES, UNSEEN, Estimate, Values, percentiles, unseen
+from workers.statistics import ALIKE, BY_BOOTSTRAP, BY_UNSEEN, CHUNK, RESAMPLES, Estimate, Values, percentiles, unseen
 
 NEAR = 200_000
 """Numbers in a chunk that is gone through several times: it should stay near the processor."""
@@ -51,7 +51,7 @@ class Tallied(Generic[A]):
         formula, width = self.formulas[name], ours.shape[1]
         value = self.value(name, answers) - self.value(name, others)
         if np.array_equal(ours, theirs):
-            return Estimate(0.0, 0.0, 0.0)
+            return ALIKE
         sums = resampled(np.concatenate([ours, theirs], axis=1), seed)
         draws = formula(sums[:, :width]) - formula(sums[:, width:])
         low, high = self.ends[name]
@@ -67,10 +67,11 @@ def interval(draws: Values, n: int, ends: tuple[float, float], seed: int) -> tup
     A row of an unseen kind pulls a metric to its end. Where that end is a cap only (a perplexity), one row could be as bad as any,
     and nothing were ever sure: there it pulls only where no two resamples differ, which percentiles would take for a point.
     """
-    if ends[1] >= WORST - 1 and np.ptp(draws) > ROUNDING:
-        return *percentiles(draws, draws), BOOTSTRAP
+    is_capped = ends[1] >= WORST - 1  # less one: of a difference of two perplexities, which start at 1
+    if is_capped and np.ptp(draws) > ROUNDING:
+        return *percentiles(draws, draws), BY_BOOTSTRAP
     share = unseen(n, seed)
-    return *percentiles(draws - share * (draws - ends[0]), draws + share * (ends[1] - draws)), UNSEEN
+    return *percentiles(draws - share * (draws - ends[0]), draws + share * (ends[1] - draws)), BY_UNSEEN
 
 
 def resampled(rows: Values, seed: int) -> Values:
@@ -113,7 +114,7 @@ class Numbers:
     def difference(self, name: str, answers: Values, others: Values, seed: int) -> Estimate:
         """Return how much more the first has than the second, with its paired interval."""
         if np.array_equal(answers, others):
-            return Estimate(0.0, 0.0, 0.0)
+            return ALIKE
         ours, theirs = self._drawn(name, seed, answers, others)
         value = self.value(name, answers) - self.value(name, others)
         return Estimate(value, *interval(ours - theirs, len(answers), (-2.0, 2.0), seed))

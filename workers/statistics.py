@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 RESAMPLES = 10_000
 LEVEL = 0.95
 Z = 1.959963984540054
-BOOTSTRAP = f"paired bootstrap over rows, {RESAMPLES} resamples, percentile"
-UNSEEN = f"{BOOTSTRAP}, each with rows of a kind not seen"
-EXACT = f"{BOOTSTRAP}, no narrower than by McNemar's exact test"
+BY_BOOTSTRAP = f"paired bootstrap over rows, {RESAMPLES} resamples, percentile"
+BY_UNSEEN = f"{BY_BOOTSTRAP}, each with rows of a kind not seen"
+BY_MCNEMAR = f"{BY_BOOTSTRAP}, no narrower than by McNemar's exact test"
 DIGITS = 6
 """Decimals of a measured number in a report."""
 SIGNIFICANT = 9
@@ -34,12 +34,15 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval; of a difference, how that was found in words."""
+    """A value with its 95 % interval, and in words how that was found."""
 
     value: float
     low: float
     high: float
-    method: str = UNSEEN
+    method: str
+
+
+ALIKE = Estimate(0.0, 0.0, 0.0, "equal answers to every row")
 
 
 def rounded(value: float) -> float:
@@ -98,22 +101,22 @@ def estimate(name: str, truth: Labels, predicted: Labels, classes: int, seed: in
     """A metric with its interval: Wilson for accuracy, bootstrap for the others."""
     value = measure(name, truth, predicted, classes)
     if name == "accuracy":
-        return Estimate(value, *wilson(int((truth == predicted).sum()), len(truth)))
-    return Estimate(value, *_interval(name, truth, (predicted,), classes, seed))
+        return Estimate(value, *wilson(int((truth == predicted).sum()), len(truth)), "Wilson")
+    return Estimate(value, *_interval(name, truth, (predicted,), classes, seed), BY_UNSEEN)
 
 
 def difference(name: str, truth: Labels, predicted: Labels, other: Labels, classes: int, seed: int) -> Estimate:
     """How much better `predicted` is than `other` on the same rows, with its paired interval."""
     value = measure(name, truth, predicted, classes) - measure(name, truth, other, classes)
     if np.array_equal(predicted, other) or (name == "accuracy" and np.array_equal(predicted == truth, other == truth)):
-        return Estimate(0.0, 0.0, 0.0, EXACT if name == "accuracy" else UNSEEN)
+        return ALIKE
     if name != "accuracy":
-        return Estimate(value, *_interval(name, truth, (predicted, other), classes, seed))
+        return Estimate(value, *_interval(name, truth, (predicted, other), classes, seed), BY_UNSEEN)
     ours, theirs = (np.asarray(said == truth, dtype=np.int64) for said in (predicted, other))
     found = _interval(name, np.ones_like(truth), (ours, theirs), 2, seed)
     # of few rows that differ resamples know too little: four to none would be sure
     exact = discordant_interval(int((ours > theirs).sum()), int((theirs > ours).sum()), len(truth))
-    return Estimate(value, min(found[0], exact[0]), max(found[1], exact[1]), EXACT)
+    return Estimate(value, min(found[0], exact[0]), max(found[1], exact[1]), BY_MCNEMAR)
 
 
 @dataclass(frozen=True)

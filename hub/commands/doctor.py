@@ -7,8 +7,8 @@ from typing import Any
 
 from hub import bases, config, descriptions, diagnosis, errors
 from hub.commands.context import Context, Verbs, size, table
-from hub.diagnosed import Finding, KnownBase
 from hub.diagnosis import FlatFolder
+from hub.findings import Finding, KnownBase
 from hub.spec.base_model import is_fingerprint
 from hub.spec.snapshot import Snapshot
 from hub.spec.words import counted

@@ -1,4 +1,4 @@
-"""The OpenAPI document: bodies come from the serializers, answers from the types in registry.queries that end in `shapes`."""
+"""The OpenAPI document: bodies come from the serializers, answers from the types in the modules of registry.queries that end in `shapes`."""
 
 import datetime
 import inspect

@@ -40,7 +40,7 @@ def inline(rows: Iterable[ManifestFile], *, each: int, together: int) -> dict[st
 
 
 class StoredSnapshot:
-    """A snapshot in the blob store, as hub.spec.validation reads it."""
+    """A snapshot in the blob store, as `hub.spec.snapshot` describes it."""
 
     def __init__(self, files: Mapping[str, tuple[str, int]]) -> None:
         self._files = files

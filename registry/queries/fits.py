@@ -25,7 +25,7 @@ from registry.queries.visibility import visible_adapters
 RANKS = ("validated", "same_values", "derived", "declared", "shape_only")
 """The levels of what fits, best first; `declared` is `shape_only` for the base that the adapter was published for."""
 LEVELS = compatibility.FITTING
-DECLARED = RANKS.index("declared")
+DECLARED, SHAPE_ONLY = RANKS.index("declared"), RANKS.index("shape_only")
 
 
 class Proof(NamedTuple):
@@ -139,12 +139,15 @@ def fitting(target: Target) -> Q:
 
 
 def ranked(rows: AdapterQuerySet, target: Target, viewer: Viewer) -> AdapterQuerySet:
-    """Keep the adapters that fit a base, with the place of their level in RANKS as `rank`."""
+    """Keep the adapters that fit a base, with the place of their level in RANKS as `rank`.
+
+    For lists that are cut into pages. `grid.Facts.rank` is the same rule for a few adapters on several bases; the tests ask both.
+    """
     proven = [Q(adapter_digest__in=digests(bases, viewer)) for bases in target.by_rank]
     declared = Q(base_fingerprint=target.fingerprint)
     itself = Q(adapter_digest__in=digests({target.fingerprint}, viewer))
     cases = [When(condition, then=Value(place)) for place, condition in enumerate((*proven, declared))]
-    rank = Case(*cases, default=Value(len(RANKS) - 1), output_field=IntegerField())
+    rank = Case(*cases, default=Value(SHAPE_ONLY), output_field=IntegerField())
     return rows.filter(itself | declared | fitting(target)).annotate(rank=rank)
 
 

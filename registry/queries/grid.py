@@ -6,7 +6,7 @@ the database needs for all adapters of the hub. Here what the rule needs is read
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from django.db.models import Q
@@ -20,9 +20,9 @@ from registry.queries.visibility import visible_adapters
 
 
 class Row(NamedTuple):
-    """What the rule looks at of an adapter: its key, the manifest it shows, its weights, and the base it was published for."""
+    """What the rule looks at of an adapter: its primary key, the manifest it shows, its weights, and the base it was published for."""
 
-    key: int
+    pk: int
     digest: str | None
     adapter_digest: str | None
     base_fingerprint: str | None
@@ -50,7 +50,7 @@ class Facts:
         proof = next((place for place, kin in enumerate(target.by_rank) if bases & kin), None)
         if proof is not None:
             return proof
-        return fits.DECLARED if declared else len(fits.RANKS) - 1
+        return fits.DECLARED if declared else fits.SHAPE_ONLY
 
     def _fits(self, row: Row, target: Target) -> bool:
         needs = self.needs.get(row.digest or "", [])
@@ -59,7 +59,7 @@ class Facts:
 
 def facts(adapters: AdapterQuerySet, targets: Sequence[Target], viewer: Viewer) -> Facts:
     """Read what `Facts.rank` needs, of these adapters on these registered or located base models: four queries."""
-    rows = tuple(Row(*row) for row in adapters.order_by().values_list(*("pk", *Row._fields[1:])))
+    rows = tuple(Row(*row) for row in adapters.order_by().values_list(*Row._fields))
     proven: dict[str, set[str]] = defaultdict(set)
     proofs = fits.proofs(_bases(targets), viewer).filter(
         adapter_digest__in=adapters.order_by().values("adapter_digest")
@@ -75,24 +75,25 @@ def facts(adapters: AdapterQuerySet, targets: Sequence[Target], viewer: Viewer) 
     return Facts(rows, dict(proven), dict(needs), set(pairs.values_list("offer", "need")))
 
 
-def cells(keys: Iterable[int], targets: Sequence[Target], viewer: Viewer) -> list[dict[int, shapes.Compatibility]]:
+def cells(keys: Collection[int], targets: Sequence[Target], viewer: Viewer) -> list[dict[int, shapes.Compatibility]]:
     """Return a column for each base model: the verdict on each of these adapters, by its key."""
     adapters = visible_adapters(viewer).filter(pk__in=list(keys))
     known, several = facts(adapters, targets, viewer), component_fits.several(keys)
-    told = fits.compared({row.key for row in known.rows})
-    return [_column(known, several, told, target, viewer) for target in targets]
+    settled = fits.compared({row.pk for row in known.rows})
+    return [_column(known, several, settled, target, viewer) for target in targets]
 
 
 def _column(
-    known: Facts, several: list[component_fits.Several], told: set[int], target: Target, viewer: Viewer
+    known: Facts, several: list[component_fits.Several], settled: set[int], target: Target, viewer: Viewer
 ) -> dict[int, shapes.Compatibility]:
-    ranks = {row.key: (known.rank(row, target), row.adapter_digest) for row in known.rows}
+    ranks = {row.pk: (known.rank(row, target), row.adapter_digest) for row in known.rows}
     fitting: dict[int, Any] = {key: found for key, found in ranks.items() if found[0] is not None}
     found = fits.shown(fitting, target, viewer)
     others = set(ranks) - set(fitting)
-    compared = told if others and fits.is_compared(target) else set()
+    if not (others and fits.is_compared(target)):
+        settled = set()
     for key in others:
-        level = "incompatible" if key in compared else "unknown"
+        level = "incompatible" if key in settled else "unknown"
         found[key] = {"level": level, "reasons": [], "evidence": None}
     for key, components in component_fits.verdicts(several, target, viewer).items():
         found[key]["components"] = components

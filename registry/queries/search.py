@@ -163,9 +163,12 @@ def _components(method: str) -> QuerySet[Component]:
 
 
 def _scores(benchmark: str, viewer: Viewer) -> QuerySet[Score]:
-    """The scores of the latest version, on one benchmark or on any, of those that the viewer may see."""
+    """The scores of the latest version, on a benchmark (a name means all of that name, `sha256:<hex>` one) or on any, of those
+    that the viewer may see."""
     latest = Version.objects.offered().filter(adapter=OuterRef(OuterRef("pk"))).order_by(*LATEST_FIRST)
     rows = Score.objects.filter(run=Subquery(latest.values("run")[:1]), benchmark__in=benchmarks.visible(viewer))
+    if digest := benchmark.removeprefix("sha256:") if benchmark.startswith("sha256:") else "":
+        return rows.filter(benchmark=digest)
     return rows.filter(benchmark__name=benchmark) if benchmark else rows
 
 

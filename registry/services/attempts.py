@@ -6,6 +6,8 @@ worker names a benchmark of the plan that cannot be made ready: no other worker 
 
 A run that is queued again pauses (`not_before`), longer each time: a broken worker that takes whatever comes would
 else use up the attempts of every run that waits before anybody has noticed.
+
+What takes a `run` works within the caller's transaction, on a row that the caller has locked.
 """
 
 import datetime
@@ -47,8 +49,8 @@ def count(run: Run, report: dict[str, Any]) -> None:
         _queue_again(run, "run.attempt_failed", pause_after(run.attempt + run.takeovers))
 
 
-def take_back(run: Run, *, pausing: bool = True) -> int:
-    """Count a worker that was lost on a run, which waits again, or ends; return 1."""
+def take_back(run: Run, *, pausing: bool = True) -> None:
+    """Count a worker that was lost on a run, which waits again, or ends."""
     run.takeovers += 1
     if run.takeovers >= MAX_TAKEOVERS:
         last = f"; the last fault told: {run.error}" if run.error else ""
@@ -56,7 +58,6 @@ def take_back(run: Run, *, pausing: bool = True) -> int:
         _give_up(run)
     else:
         _queue_again(run, "run.taken_back", pause_after(run.attempt + run.takeovers) if pausing else 0)
-    return 1
 
 
 @transaction.atomic

@@ -122,7 +122,10 @@ def _until() -> Any:
 def release_expired(*, limit: int = 100) -> int:
     """Take back the runs whose workers were not heard of in time; return how many. For the relay."""
     dead = Run.objects.filter(status=Run.Status.LEASED, lease_expires_at__lte=Now()).order_by("lease_expires_at")
-    return sum(attempts.take_back(run) for run in dead.select_for_update(skip_locked=True)[:limit])
+    lost = list(dead.select_for_update(skip_locked=True)[:limit])
+    for run in lost:
+        attempts.take_back(run)
+    return len(lost)
 
 
 @transaction.atomic
@@ -130,4 +133,7 @@ def release_own(*, worker: str) -> int:
     """Take back what a worker of this name held before it was started again; return how many."""
     own = Run.objects.filter(status=Run.Status.LEASED, worker=worker).order_by("pk")
     # A worker that was restarted is no sign of a fault; one that dies on the same run again is.
-    return sum(attempts.take_back(run, pausing=run.takeovers > 0) for run in own.select_for_update())
+    held = list(own.select_for_update())
+    for run in held:
+        attempts.take_back(run, pausing=run.takeovers > 0)
+    return len(held)

@@ -12,7 +12,7 @@ from registry.errors import Invalid, LeaseLost
 from registry.models import BaseModel, Run, Score
 from registry.queries import runs, tokens
 from registry.services import answers, attempts, events, evidence, revalidation
-from registry.services.report_checks import bare, check, runtime, scores_in
+from registry.services.report_rules import bare, check, runtime, scores_in
 
 
 def take(*, run_id: uuid.UUID, secret: str | None, report: dict[str, Any]) -> str:

@@ -20,10 +20,12 @@ SHOWN = 20
 def benchmark(request: HttpRequest, name: str) -> HttpResponse:
     """A benchmark by name (the newest of it) or `sha256:<hex>`, with the adapters that score best on it."""
     viewer = of_session(request.user)  # type: ignore[arg-type]
-    shown = benchmarks.detail(benchmarks.get(name, viewer), viewer)
-    found = search.search(search.SearchQuery(benchmark=shown["name"], sort="score", limit=SHOWN), viewer)
+    row = benchmarks.get(name, viewer)
+    shown = benchmarks.detail(row, viewer)
+    found = search.search(search.SearchQuery(benchmark=shown["digest"], sort="score", limit=SHOWN), viewer)
     context = {
         "benchmark": shown,
+        "is_newest": benchmarks.get(row.name, viewer) == row,
         "task": tasks.TASKS[shown["task"]].title if shown["task"] in tasks.TASKS else shown["task"],
         "labels": shown["labels"][:SHOWN],
         "more_labels": len(shown["labels"][SHOWN:]),

@@ -13,7 +13,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 from hub import runtime
 from hub.spec.methods import peft_table
-from hub.spec.methods.peft import RUNS
+from hub.spec.methods.peft_runs import RUNS
 from tests.engine.test_parity import same
 from tests.formats import options, zoo
 

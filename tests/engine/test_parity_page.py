@@ -13,7 +13,7 @@ import torch
 
 from hub import runtime
 from hub.spec.methods import peft_table
-from hub.spec.methods.peft import RUNS
+from hub.spec.methods.peft_runs import RUNS
 from tests.engine import parity_tables
 from tests.engine import test_adapterhub as adapterhub
 from tests.engine import test_methods as methods

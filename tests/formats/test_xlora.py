@@ -11,7 +11,7 @@ import pytest
 from peft.tuners.xlora.model import XLoraModel
 from safetensors.torch import save
 
-from hub.spec import compatibility, validation
+from hub.spec import compatibility, scan, validation
 from hub.spec.snapshot import MemorySnapshot
 from tests.specimens.spec import builders
 
@@ -82,7 +82,7 @@ def told(found):
 
 
 def table(files):
-    return {tensor.name: (tensor.dtype, tensor.shape) for tensor in validation.scan.header(
+    return {tensor.name: (tensor.dtype, tensor.shape) for tensor in scan.header(
         MemorySnapshot(files), "adapter_model.safetensors")}  # fmt: skip
 
 

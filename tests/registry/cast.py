@@ -71,6 +71,13 @@ class Caller:
             response,
         )
 
+    def browser(self) -> Client:
+        """A browser in which this person has signed in, if it is somebody, and which holds no token."""
+        client = Client()
+        if self.user is not None:
+            client.force_login(self.user)
+        return client
+
     def get(self, path: str, **more: Any) -> Answer:
         return self.call("GET", path, **more)
 

@@ -32,7 +32,7 @@ def adapters():
 
 
 def peft():
-    from hub.spec.methods import peft, peft_table
+    from hub.spec.methods import peft_runs, peft_table
 
     yield "| peft_type | method | shapes | runs here | tensors at a module, or in the file | numbers from the configuration |"
     yield "|---|---|---|---|---|---|"
@@ -48,7 +48,7 @@ def peft():
         )
         numbers = ", ".join(f"{knob.symbol} = `{knob.key}`" for knob in row.knobs)
         shapes = "refused" if row.refused else "checked" if row.checked else "not checked"
-        runs = "yes" if row.name in peft.RUNS else "by PEFT" if row.name in peft.BY_LIBRARY else "no"
+        runs = "yes" if row.name in peft_runs.RUNS else "by PEFT" if row.name in peft_runs.BY_LIBRARY else "no"
         yield f"| `{row.type}` | {row.title} | {shapes} | {runs} | {told} | {numbers} |"
 
 

@@ -176,6 +176,12 @@ def test_a_reader_may_miss_a_setting_that_was_dropped_and_should_hear_of_code():
     assert not any(rewriting.is_form(change) for change in (*one.changes, *code.changes))
 
 
+def test_a_key_that_speaks_like_the_hub_is_dropped_as_any_other():
+    for key in (rewriting.PROVEN, f"target_modules: {PROVEN}", f"x: {rewriting.PLACE}"):
+        one = rewriting.written(CONFIG, {}, {key: rewriting.GONE})
+        assert not any(map(rewriting.is_form, one.changes)), key
+
+
 @pytest.mark.parametrize("name", ["bert-base-uncased", "google-bert/bert-base-uncased", "", None])
 def test_a_name_that_others_can_find_stays(name):
     assert served(make.lora({"base_model_name_or_path": name})) == {}

@@ -31,10 +31,7 @@ pytestmark = pytest.mark.django_db
 
 def look(who: Caller, address: str) -> str:
     """What somebody who has signed in sees."""
-    client = Client()
-    if who.user is not None:
-        client.force_login(who.user)
-    answer = client.get(address)
+    answer = who.browser().get(address)
     assert answer.status_code == 200, address
     return answer.content.decode()
 

@@ -6,6 +6,8 @@ import pytest
 from django.test import Client
 
 from registry.models import Benchmark
+from registry.services import benchmarks
+from tests.registry import adapters
 from tests.registry.cast import (
     Caller,
     admin,
@@ -21,7 +23,6 @@ from tests.registry.cast import (
 )
 from tests.registry.test_unfit_benchmarks import FAULT, at_once, fail
 from tests.registry.workers import push
-from tests.web.test_links import signed_in
 
 __all__ = ["admin", "anybody", "at_once", "base", "benchmark", "member", "owner", "published", "reader", "stranger", "worker"]  # fmt: skip
 
@@ -31,7 +32,7 @@ PAGE = "/t/acme/tone"
 
 def look(who: Caller, address: str = PAGE) -> str:
     """The page as somebody who has signed in sees it."""
-    answer = signed_in(who).get(address)
+    answer = who.browser().get(address)
     assert answer.status_code == 200
     return answer.content.decode()
 
@@ -46,6 +47,24 @@ def test_it_says_what_is_measured_and_who_was_measured_by_name_and_by_digest(
     report = client.get("/a/acme/tone-bert/v/1/report").content.decode()
     assert f'<a href="/t/sha256:{benchmark.pk}">acme/tone</a>' in report
     assert client.get("/t/acme/none").status_code == client.get("/t/sha256:" + "0" * 64).status_code == 404
+
+
+def test_an_older_one_lists_who_was_measured_on_it_and_leads_to_the_newer_one_of_its_name(
+    published: Any, benchmark: Benchmark, owner: Caller, anybody: Caller
+) -> None:
+    assert "A newer benchmark" not in look(anybody), "the control: it is the newest"
+    newer = benchmarks.add(
+        viewer=owner.viewer,
+        definition=adapters.BENCHMARK.format(name="acme/tone").encode(),
+        files={"dev.tsv": adapters.DEV + b"lovely\tpositive\n", "train.tsv": adapters.TRAIN},
+    )[0]
+    assert newer.pk != benchmark.pk
+    older = look(anybody, f"/t/sha256:{benchmark.pk}")
+    assert 'A newer benchmark has this name: <a href="/t/acme/tone">' in older and "acme/tone-bert" in older
+    newest = look(anybody)
+    assert "A newer benchmark" not in newest and "No adapter that you may see" in newest
+    for digest, found in ((benchmark.pk, 1), (newer.pk, 0)):
+        assert len(anybody.get(f"adapters?benchmark=sha256:{digest}&sort=score")["results"]) == found
 
 
 def test_its_owners_side_reads_why_it_could_not_be_run_and_strangers_do_not(
@@ -70,8 +89,8 @@ def test_a_private_one_and_its_data_are_there_for_its_owners_side_only(
     data = f"/api/v1/benchmarks/sha256:{benchmark.pk}/files/dev.tsv"
     for who in (owner, member):
         assert f'href="{data}"' in look(who)
-        assert signed_in(who).get(data).status_code == 200
+        assert who.browser().get(data).status_code == 200
     for who in (stranger, anybody):
-        assert {signed_in(who).get(address).status_code for address in (PAGE, f"/t/sha256:{benchmark.pk}", data)} == {
+        assert {who.browser().get(address).status_code for address in (PAGE, f"/t/sha256:{benchmark.pk}", data)} == {
             404
         }

@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 import pytest
-from django.test import Client
 
 from registry.models import BaseModel, Run
 from tests.registry import adapters
@@ -18,21 +17,13 @@ pytestmark = pytest.mark.django_db
 PAGE = "/a/acme/tone-bert/v/1"
 
 
-def signed_in(who: Caller) -> Client:
-    """The browser of somebody who has signed in, and holds no token."""
-    client = Client()
-    if who.user is not None:
-        client.force_login(who.user)
-    return client
-
-
 @pytest.fixture
 def links(owner: Caller, worker: Caller, base: BaseModel, benchmark: Any) -> list[str]:
     """Every address of the API on the pages of a private adapter that was published."""
     answer = owner.push("acme/tone-bert", adapters.lora(hub={"benchmarks": ["acme/tone"]}), private=True)
     lease = take(worker, Run.objects.get(pk=answer["version"]["queue"]["run"]).base_fingerprint)
     assert lease.report(answering(lease)).status == 200
-    browser = signed_in(owner)
+    browser = owner.browser()
     pages = [browser.get(address).content.decode() for address in (PAGE, f"{PAGE}/report")]
     return [link for page in pages for link in re.findall(r'href="(/api/v1/adapters/[^"]*)"', page)]
 
@@ -42,23 +33,23 @@ def test_who_is_signed_in_reads_what_the_pages_of_a_private_adapter_link_to_and_
 ) -> None:
     assert {"answers", "files", "report"} <= {word for link in links for word in link.split("/")}
     for who in (owner, member, reader):
-        browser = signed_in(who)
+        browser = who.browser()
         for link in links:
             answer = browser.get(link)
             assert (answer.status_code, answer["Cache-Control"]) == (200, "private, no-store"), link
             assert browser.head(link).status_code in (200, 405)
     (answers,) = (link for link in links if "/answers/" in link)
-    assert len(signed_in(reader).get(answers).getvalue().splitlines()) == len(SAID)
+    assert len(reader.browser().get(answers).getvalue().splitlines()) == len(SAID)
     for who in (stranger, anybody):
-        assert {signed_in(who).get(link).status_code for link in links} == {404}
+        assert {who.browser().get(link).status_code for link in links} == {404}
 
 
 def test_a_bad_token_is_refused_whoever_is_signed_in(links: list[str], owner: Caller) -> None:
-    assert signed_in(owner).get(links[0], headers={"Authorization": "Bearer ahub_x"}).status_code == 401
+    assert owner.browser().get(links[0], headers={"Authorization": "Bearer ahub_x"}).status_code == 401
 
 
 def test_a_session_writes_nothing_and_is_no_token_elsewhere(links: list[str], owner: Caller, base: BaseModel) -> None:
-    browser = signed_in(owner)
+    browser = owner.browser()
     for address in ("/api/v1/me", "/api/v1/adapters/acme/tone-bert/versions/1"):
         assert browser.get(address).status_code in (401, 404)
     answers = [

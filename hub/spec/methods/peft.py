@@ -21,10 +21,9 @@ from hub.spec.methods import (
 from hub.spec.methods.peft_keys import Sorted
 from hub.spec.methods.peft_modules import Modules
 from hub.spec.methods.peft_places import Places
-from hub.spec.methods.peft_runs import BY_LIBRARY, RUNS
 from hub.spec.methods.peft_shapes import Shapes
 
-__all__ = ["BY_LIBRARY", "RUNS", "read"]
+__all__ = ["read"]
 
 
 def read(source: components.Source) -> components.Component | None:

@@ -26,7 +26,7 @@ _WORD = re.compile(r"[A-Za-z0-9_.\-]{0,200}")
 @dataclasses.dataclass(frozen=True)
 class Rewritten:
     """A configuration as a hub serves it, where that is not what was sent: its path, its bytes, and every change in words
-    that need no tense: `target_modules: the list of the 24 modules that the tensors prove`. What nobody misses is no news."""
+    that need no tense: `target_modules: the list of the 24 modules that the tensors prove`. What no loader reads is no news."""
 
     path: str
     data: bytes
@@ -44,8 +44,11 @@ class Rewritten:
 
 def is_form(change: str) -> bool:
     """Whether a change alters only how a configuration says what it said, so that a reader of the served file misses nothing:
-    names for a pattern, a place on a machine, what no loader reads."""
-    return PROVEN in change or change.endswith((PLACE, UNREAD, CHOSEN, f": {LISTED}"))
+    names for a pattern, a place on a machine, what no loader reads.
+
+    A key is the publisher's own text, so only what stands behind it counts.
+    """
+    return PROVEN in change.rpartition(": ")[2] or change.endswith((PLACE, UNREAD, CHOSEN, f": {LISTED}"))
 
 
 def written(path: str, config: dict[str, Any], changes: dict[str, str]) -> Rewritten | None:

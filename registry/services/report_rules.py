@@ -84,14 +84,17 @@ def _check_scores(run: Run, report: dict[str, Any]) -> None:
 
 
 def scores_in(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return every score of a report with the folder of its component."""
     return [(part["folder"], score) for part in report["components"] for score in part["scores"]]
 
 
 def bare(digest: str) -> str:
+    """Return a digest as our tables have it, without `sha256:`."""
     return digest.removeprefix("sha256:")
 
 
 def runtime(score: dict[str, Any]) -> str:
+    """Return what ran the adapter for this score."""
     return str(score.get("runtime") or "reference")[:64]
 
 

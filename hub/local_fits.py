@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hub.diagnosed import Finding, KnownBase
+from hub.findings import Finding, KnownBase
 from hub.spec import compatibility, families, quantised, validation
 from hub.spec.components import Component
 from hub.spec.snapshot import Snapshot
