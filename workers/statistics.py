@@ -197,23 +197,34 @@ def percentiles(low: Values, high: Values) -> tuple[float, float]:
 
 
 def _interval(name: str, truth: Labels, answers: tuple[Labels, ...], classes: int, seed: int) -> tuple[float, float]:
-    """The interval of a metric of one set of answers [rows], or of how much more the first of two have of it."""
+    """The interval of a metric of one set of answers [rows], or of how much more the first of two have of it.
+
+    A resample lacks some of many classes, and has others twice, so that resamples of F1 do not lie around its value: they are
+    moved by their mean distance from it, the bootstrap's estimate of bias (Efron and Tibshirani, 1993, chapter 10).
+    """
     codes = np.ravel_multi_index((truth, *answers), (classes,) * (1 + len(answers)))
     codes, counts = np.unique(codes, return_counts=True)
     y, *said = np.unravel_index(codes, (classes,) * (1 + len(answers)))
     share = unseen(len(truth), seed)
     rows = np.zeros(RESAMPLES) if name == "accuracy" else len(truth) * share / (1 - share)
     ends = _extremes(name, truth, answers, classes)
-    bounds = np.empty((2, RESAMPLES))
+    bounds, plain = np.empty((2, RESAMPLES)), np.empty(RESAMPLES)
     generator = np.random.Generator(np.random.PCG64(seed))
     step = max(1, CHUNK // (len(codes) + 5 * classes))
     for at in range(0, RESAMPLES, step):
         part = slice(at, min(at + step, RESAMPLES))
         drawn = generator.multinomial(len(truth), counts / counts.sum(), size=len(rows[part])).astype(np.float64)
         seen = [_counted(drawn, y, each, classes) for each in said]
+        plain[part] = _gap(name, seen)
         for found, kind in zip(bounds, ends, strict=True):
             found[part] = _compared(name, seen, rows[part], kind)
-    return percentiles(*bounds)
+    if classes == 2:  # whose resamples do, and an estimate of nothing would let bounds jump as right answers are added
+        return percentiles(*bounds)
+    bias = plain.mean() - _gap(name, [count(truth, each, classes) for each in answers])
+    low, high = LOWEST[name], 1.0
+    low, high = (low, high) if len(answers) == 1 else (low - high, high - low)
+    least, most = percentiles(*(bounds - bias))
+    return max(low, least), min(high, most)
 
 
 def _counted(drawn: Values, y: Labels, said: Labels, classes: int) -> Counts:
@@ -237,7 +248,12 @@ def _extremes(name: str, truth: Labels, answers: tuple[Labels, ...], classes: in
 def _compared(name: str, seen: list[Counts], rows: Values, kind: Labels) -> Values:
     """A metric of counts with so many `rows` [...] of a `kind` (truth, an answer or two) besides; of two, the first's more."""
     y, *said = kind
-    first, *second = (metric(name, _with(counts, rows, y, each)) for counts, each in zip(seen, said, strict=True))
+    return _gap(name, [_with(counts, rows, y, each) for counts, each in zip(seen, said, strict=True)])
+
+
+def _gap(name: str, seen: list[Counts]) -> Values:
+    """A metric of counts; of two, how much more the first have."""
+    first, *second = (metric(name, counts) for counts in seen)
     return first - second[0] if second else first
 
 
@@ -261,9 +277,11 @@ def _accuracy(counts: Counts) -> Values:
 
 
 def _f1(counts: Counts) -> Values:
-    """Of the second class where there are two (GLUE's reading), unweighted mean over classes otherwise."""
-    each = _share(2 * counts.right, counts.truth + counts.predicted)
-    return each[..., 1] if each.shape[-1] == 2 else each.mean(-1)
+    """Of the second class where there are two (GLUE's reading), otherwise the unweighted mean over the classes that a row is, or
+    is answered, of: as scikit-learn has it, a declared class that nothing is of counts for nothing."""
+    seen = counts.truth + counts.predicted
+    each = _share(2 * counts.right, seen)
+    return each[..., 1] if each.shape[-1] == 2 else _share(each.sum(-1), (seen > 0).sum(-1).astype(np.float64))
 
 
 def _matthews(counts: Counts) -> Values:
@@ -274,4 +292,6 @@ def _matthews(counts: Counts) -> Values:
     return _share(above, below)
 
 
+LOWEST = {"f1": 0.0, "matthews": -1.0}
+"""Values that no answers are below; none are above 1."""
 _METRICS = {"accuracy": _accuracy, "f1": _f1, "matthews": _matthews}

@@ -175,6 +175,43 @@ def test_resamples_alone_know_too_little_of_a_rare_class(name: str, monkeypatch:
     assert _outside(name, 200, (0.95, 0.05), (0.0, 0.05)) > 75
 
 
+PERFECT = {
+    "two rows each of a hundred classes": (np.repeat(np.arange(100), 2), 100),
+    "a hundred classes of one row beside a large one": (
+        np.concatenate([np.zeros(400, np.int64), np.arange(1, 101)]),
+        101,
+    ),
+    "half of the declared classes": (np.arange(100) % 2, 4),
+}
+
+
+@pytest.mark.parametrize(("truth", "classes"), PERFECT.values(), ids=PERFECT)
+def test_of_many_classes_a_perfect_f1_is_one_and_its_interval_ends_there(
+    truth: statistics.Labels, classes: int
+) -> None:
+    """A resample lacks classes: counted as answered wrong, they once put a perfect F1 below 0.8 for sure."""
+    found = statistics.estimate("f1", truth, truth, classes, seed=1)
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low > 0.95
+
+
+@pytest.mark.parametrize("classes", [20, 60])
+def test_of_many_classes_with_few_rows_each_intervals_lie_around_the_value_and_most_hold_the_true_one(
+    classes: int,
+) -> None:
+    """20 samples of four rows a class, nine of ten answered right: the true F1 is 0.9 in the long run."""
+    chance, held = np.random.default_rng(1), 0
+    for _ in range(20):
+        truth = chance.integers(0, classes, 4 * classes)
+        other = (truth + chance.integers(1, classes, len(truth))) % classes
+        found = statistics.estimate(
+            "f1", truth, np.where(chance.random(len(truth)) < 0.9, truth, other), classes, seed=1
+        )
+        assert found.low < found.value < found.high
+        held += found.low <= 0.9 <= found.high
+    assert held >= 17
+
+
 def _outside(name: str, rows: int, classes: tuple[float, float], wrong: tuple[float, float]) -> int:
     """How many of 150 samples have an interval without the true value, where so much of each class is answered wrong."""
     chance = np.random.default_rng(1)
