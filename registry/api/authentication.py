@@ -47,15 +47,28 @@ class TokenAuthentication(BaseAuthentication):
         return token.user, Credentials(viewer, token)
 
 
+def session_counts(request: Request) -> bool:
+    """Tell whether a session may say who reads: it came with a cookie, and no page of another site sent the browser here.
+
+    A cookie that is `SameSite=Lax` comes along when a page elsewhere opens an address of the hub in a window. A download and a
+    refusal can be told apart from there, so that page would learn what its visitor may see. Browsers say where a request
+    comes from by `Sec-Fetch-Site` (W3C Fetch Metadata); old ones, and all over plain http, say nothing.
+    """
+    near = request.headers.get("Sec-Fetch-Site") in (None, "same-origin", "none")
+    return near and request.method in ("GET", "HEAD") and settings.SESSION_COOKIE_NAME in request.COOKIES
+
+
 class SessionReading(BaseAuthentication):
     """Who is signed in on the pages and follows a link there: to read, never to write."""
 
     def authenticate(self, request: Request) -> tuple[User, Credentials] | None:
-        """Return the user and the credentials, None for who is not signed in and for every method but GET and HEAD."""
-        user = request._request.user
-        if request.method not in ("GET", "HEAD") or not user.is_authenticated:
+        """Return the user and the credentials, None for who is not signed in and where a session does not count.
+
+        A session that is looked at makes the answer depend on the cookie, so there it is not looked at.
+        """
+        if not session_counts(request) or not request._request.user.is_authenticated:
             return None
-        return user, Credentials(of_session(user))
+        return request._request.user, Credentials(of_session(request._request.user))
 
 
 class RunTokenAuthentication(BaseAuthentication):

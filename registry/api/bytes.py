@@ -84,7 +84,6 @@ def _dressed(answer: HttpResponseBase, served: Served, etag: str) -> HttpRespons
     answer["X-Content-Type-Options"] = "nosniff"
     answer["Content-Security-Policy"] = "default-src 'none'; sandbox"
     answer["Cache-Control"] = (LASTING if served.immutable else SHORT) if served.public else NOWHERE
-    answer["Vary"] = "Authorization"
     if served.version_digest:
         answer["X-Resolved-Digest"] = f"sha256:{served.version_digest}"
     return answer

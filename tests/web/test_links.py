@@ -4,14 +4,28 @@ import re
 from typing import Any
 
 import pytest
+from django.test import Client, RequestFactory
+from django.urls import resolve
 
-from registry.models import BaseModel, Run
+from registry.models import BaseModel, Run, Version
 from tests.registry import adapters
-from tests.registry.cast import Caller, admin, anybody, base, benchmark, member, owner, reader, stranger, worker
+from tests.registry.cast import (
+    Caller,
+    admin,
+    anybody,
+    base,
+    benchmark,
+    member,
+    owner,
+    published,
+    reader,
+    stranger,
+    worker,
+)
 from tests.registry.test_answers import SAID, answering
 from tests.registry.workers import take
 
-__all__ = ["admin", "anybody", "base", "benchmark", "member", "owner", "reader", "stranger", "worker"]
+__all__ = ["admin", "anybody", "base", "benchmark", "member", "owner", "published", "reader", "stranger", "worker"]
 
 pytestmark = pytest.mark.django_db
 PAGE = "/a/acme/tone-bert/v/1"
@@ -42,6 +56,46 @@ def test_who_is_signed_in_reads_what_the_pages_of_a_private_adapter_link_to_and_
     assert len(reader.browser().get(answers).getvalue().splitlines()) == len(SAID)
     for who in (stranger, anybody):
         assert {who.browser().get(link).status_code for link in links} == {404}
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_page_elsewhere_that_opens_a_link_does_not_learn_what_its_visitor_may_see(
+    links: list[str], owner: Caller, stranger: Caller, anybody: Caller, site: str
+) -> None:
+    def told(who: Caller, link: str) -> tuple[Any, ...]:
+        answer = who.browser().get(link, headers={"Sec-Fetch-Site": site, "X-Request-Id": "abc-1234567"})
+        return answer.status_code, answer.getvalue(), answer.headers, answer.cookies
+
+    for link in links:
+        for near in ("same-origin", "none"):
+            answer = owner.browser().get(link, headers={"Sec-Fetch-Site": near})
+            assert answer.status_code == 200, "the control: the hub's own page, or what was typed"
+        assert told(owner, link)[0] == 404
+        assert told(owner, link) == told(stranger, link) == told(anybody, link)
+
+
+def vary(answer: Any) -> list[str]:
+    """The headers of a request that an answer says it depends on."""
+    return sorted(answer.headers.get("Vary", "").replace(" ", "").split(","))
+
+
+def test_a_public_file_is_kept_once_for_all_who_bring_no_cookie(published: Version, owner: Caller) -> None:
+    link = f"/api/v1/adapters/acme/tone-bert/versions/sha256:{published.digest}/files/README.md"
+    for browser, wanted in ((Client(), ["Authorization"]), (owner.browser(), ["Authorization", "Cookie"])):
+        answer = browser.get(link)
+        assert answer["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert vary(answer) == wanted
+
+
+def test_what_a_session_opened_says_so_whatever_else_stands_around_the_door(links: list[str], owner: Caller) -> None:
+    browser = owner.browser()
+    for link in links:
+        assert vary(browser.get(link)) == ["Authorization", "Cookie"]
+        request = RequestFactory().get(link)
+        request.user, request.COOKIES = owner.user, {name: one.value for name, one in browser.cookies.items()}
+        door = resolve(link)
+        answer = door.func(request, *door.args, **door.kwargs)
+        assert (answer.status_code, vary(answer)) == (200, ["Authorization", "Cookie"]), "without any middleware"
 
 
 def test_a_bad_token_is_refused_whoever_is_signed_in(links: list[str], owner: Caller) -> None:

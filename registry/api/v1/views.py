@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from django.utils.cache import patch_vary_headers
 from rest_framework import serializers
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.negotiation import BaseContentNegotiation
@@ -13,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from registry.api import problems
-from registry.api.authentication import Credentials, SessionReading, TokenAuthentication
+from registry.api.authentication import Credentials, SessionReading, TokenAuthentication, session_counts
 from registry.api.parsers import StrictJSONParser
 from registry.errors import BadRequest, Invalid
 from registry.models import Scope, Token
@@ -105,6 +106,13 @@ class LinkedView(View):
     """A door that pages link to: read with a token, or by who is signed in on the pages."""
 
     authentication_classes = (TokenAuthentication, SessionReading)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Say that an answer depends on the cookie where it does. Without one all share a public file in a cache."""
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        if session_counts(request):
+            patch_vary_headers(answer, ["Cookie"])
+        return answer
 
 
 class Body(serializers.Serializer[Any]):
