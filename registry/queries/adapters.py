@@ -76,6 +76,7 @@ def score_short(score: Score) -> shapes.ScoreShort:
     interval = None if score.low is None or score.high is None else [score.low, score.high]
     return {
         "benchmark": score.benchmark.name,
+        "digest": f"sha256:{score.benchmark_id}",
         "metric": score.metric,
         "direction": score.direction,
         "value": score.value,

@@ -57,7 +57,10 @@ class Gain(TypedDict):
 
 
 class ScoreShort(TypedDict):
+    """A score in a list; `digest` is the benchmark's, `sha256:<hex>`: another of the same `benchmark` is not compared."""
+
     benchmark: str
+    digest: str
     metric: str
     direction: str
     value: float

@@ -29,14 +29,14 @@ def benchmark(request: HttpRequest, name: str) -> HttpResponse:
         "task": tasks.TASKS[shown["task"]].title if shown["task"] in tasks.TASKS else shown["task"],
         "labels": shown["labels"][:SHOWN],
         "more_labels": len(shown["labels"][SHOWN:]),
-        "adapters": [_on(row, shown["name"]) for row in found.results],
+        "adapters": [_on(row, shown["digest"]) for row in found.results],
         "more": bool(found.cursor),
         "search": {"q": ""},
     }
     return render(request, "registry/benchmark.html", context)
 
 
-def _on(row: shapes.Summary, name: str) -> dict[str, Any]:
-    """An adapter of a list with its scores on this benchmark alone."""
+def _on(row: shapes.Summary, digest: str) -> dict[str, Any]:
+    """An adapter of a list with its scores on this benchmark alone: another of its name is another benchmark."""
     latest: Any = row["latest"]
-    return {**row, "latest": {**latest, "scores": [score for score in latest["scores"] if score["benchmark"] == name]}}
+    return {**row, "latest": {**latest, "scores": [score for score in latest["scores"] if score["digest"] == digest]}}

@@ -1,5 +1,6 @@
 """The page of a benchmark: owner, member, stranger and nobody, and why it could not be run for those whom it concerns."""
 
+import re
 from typing import Any
 
 import pytest
@@ -16,13 +17,16 @@ from tests.registry.cast import (
     benchmark,
     member,
     owner,
+    publish,
     published,
     reader,
+    report_for,
     stranger,
     worker,
 )
+from tests.registry.test_runs import seal
 from tests.registry.test_unfit_benchmarks import FAULT, at_once, fail
-from tests.registry.workers import push
+from tests.registry.workers import push, take
 
 __all__ = ["admin", "anybody", "at_once", "base", "benchmark", "member", "owner", "published", "reader", "stranger", "worker"]  # fmt: skip
 
@@ -35,6 +39,15 @@ def look(who: Caller, address: str = PAGE) -> str:
     answer = who.browser().get(address)
     assert answer.status_code == 200
     return answer.content.decode()
+
+
+def add_newer(owner: Caller) -> Benchmark:
+    """Another benchmark of the same name: one row says something else."""
+    return benchmarks.add(
+        viewer=owner.viewer,
+        definition=adapters.BENCHMARK.format(name="acme/tone").encode(),
+        files={"dev.tsv": adapters.DEV.replace(b"kind", b"warm"), "train.tsv": adapters.TRAIN},
+    )[0]
 
 
 def test_it_says_what_is_measured_and_who_was_measured_by_name_and_by_digest(
@@ -53,11 +66,7 @@ def test_an_older_one_lists_who_was_measured_on_it_and_leads_to_the_newer_one_of
     published: Any, benchmark: Benchmark, owner: Caller, anybody: Caller
 ) -> None:
     assert "A newer benchmark" not in look(anybody), "the control: it is the newest"
-    newer = benchmarks.add(
-        viewer=owner.viewer,
-        definition=adapters.BENCHMARK.format(name="acme/tone").encode(),
-        files={"dev.tsv": adapters.DEV + b"lovely\tpositive\n", "train.tsv": adapters.TRAIN},
-    )[0]
+    newer = add_newer(owner)
     assert newer.pk != benchmark.pk
     older = look(anybody, f"/t/sha256:{benchmark.pk}")
     assert 'A newer benchmark has this name: <a href="/t/acme/tone">' in older and "acme/tone-bert" in older
@@ -65,6 +74,33 @@ def test_an_older_one_lists_who_was_measured_on_it_and_leads_to_the_newer_one_of
     assert "A newer benchmark" not in newest and "No adapter that you may see" in newest
     for digest, found in ((benchmark.pk, 1), (newer.pk, 0)):
         assert len(anybody.get(f"adapters?benchmark=sha256:{digest}&sort=score")["results"]) == found
+
+
+def test_the_score_beside_an_adapter_is_the_one_on_this_benchmark_whatever_others_of_its_name_gave(
+    benchmark: Benchmark, owner: Caller, worker: Caller, base: Any, anybody: Caller
+) -> None:
+    newer = add_newer(owner)
+    measured = {f"sha256:{benchmark.pk}": 0.8, f"sha256:{newer.pk}": 0.9}
+    assert owner.push("acme/tone-bert", adapters.lora(hub={"benchmarks": list(measured)})).status == 202
+    lease = take(worker, base.pk)
+    report = report_for(lease.run)
+    for score in report["components"][0]["scores"]:
+        value = measured[score["digest"]]
+        score |= {"value": value, "interval": [value - 0.05, value + 0.05]}
+    assert lease.report(seal(report)).status == 200
+    for digest, value in measured.items():
+        page = look(anybody, f"/t/{digest}")
+        assert [float(shown) for shown in re.findall(r"<b>(0\.\d+)</b>", page)] == [value]
+
+
+def test_the_link_to_all_of_them_leads_to_those_measured_on_this_very_benchmark(
+    published: Any, benchmark: Benchmark, owner: Caller, anybody: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(owner, "acme/second", adapters.lora(value=0.02, hub={"benchmarks": ["acme/tone"]}))
+    assert "All of them" not in look(anybody), "the control: both are shown"
+    monkeypatch.setattr("registry.web.benchmarks.SHOWN", 1)
+    (link,) = re.findall(r'href="([^"]*)">All of them', look(anybody))
+    assert f"benchmark=sha256%3A{benchmark.pk}" in link
 
 
 def test_its_owners_side_reads_why_it_could_not_be_run_and_strangers_do_not(
