@@ -152,8 +152,11 @@ def ranked(rows: AdapterQuerySet, target: Target, viewer: Viewer) -> AdapterQuer
 
 
 def digests(bases: Iterable[str], viewer: Viewer) -> QuerySet[Version, str | None]:
-    """Return the weights that were published on one of these bases, as the viewer may know."""
-    return proofs(bases, viewer).values_list("adapter_digest", flat=True)
+    """Return the weights that were published on one of these bases, as the viewer may know.
+
+    None of them is NULL: one in a subquery makes `NOT IN` true of nothing.
+    """
+    return proofs(bases, viewer).filter(adapter_digest__isnull=False).values_list("adapter_digest", flat=True)
 
 
 def at_level(rows: AdapterQuerySet, level: str) -> AdapterQuerySet:

@@ -76,10 +76,13 @@ def facts(adapters: AdapterQuerySet, targets: Sequence[Target], viewer: Viewer) 
 
 
 def cells(keys: Collection[int], targets: Sequence[Target], viewer: Viewer) -> list[dict[int, shapes.Compatibility]]:
-    """Return a column for each base model: the verdict on each of these adapters, by its key."""
-    adapters = visible_adapters(viewer).filter(pk__in=list(keys))
-    known, several = facts(adapters, targets, viewer), component_fits.several(keys)
-    settled = fits.compared({row.pk for row in known.rows})
+    """Return a column for each base model: the verdict on each of these adapters, by its key.
+
+    An adapter that the viewer may not see (any more) is in no column.
+    """
+    known = facts(visible_adapters(viewer).filter(pk__in=list(keys)), targets, viewer)
+    seen = {row.pk for row in known.rows}
+    several, settled = component_fits.several(seen), fits.compared(seen)
     return [_column(known, several, settled, target, viewer) for target in targets]
 
 

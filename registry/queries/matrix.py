@@ -106,7 +106,8 @@ def _rows(found: list[shapes.Summary], targets: list[fits.Target], viewer: Viewe
         named |= Q(namespace__name=row["namespace"], name=row["name"])
     keys = {f"{row.namespace.name}/{row.name}": row.pk for row in _adapters(viewer).filter(named)}
     columns = grid.cells(keys.values(), targets, viewer)
-    return [_row(one, [column[keys[one["ref"]]] for column in columns]) for one in found if one["ref"] in keys]
+    cells = {key: [column[key] for column in columns if key in column] for key in keys.values()}
+    return [_row(one, cells[keys[one["ref"]]]) for one in found if one["ref"] in keys and cells[keys[one["ref"]]]]
 
 
 def _row(adapter: shapes.Summary, cells: list[shapes.Compatibility]) -> base_shapes.MatrixRow:
@@ -227,7 +228,7 @@ def of_adapter(adapter: Adapter, version: Version, viewer: Viewer) -> list[tuple
     """
     likely = _likely(version, viewer)
     columns = grid.cells([adapter.pk], [fits.of_base(base, viewer) for base in likely], viewer)
-    found = [(base, column[adapter.pk]) for base, column in zip(likely, columns, strict=True)]
+    found = [(base, column[adapter.pk]) for base, column in zip(likely, columns, strict=True) if adapter.pk in column]
     return _best_first(found)
 
 

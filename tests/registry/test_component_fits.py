@@ -6,7 +6,7 @@ import pytest
 
 from hub.spec import answers
 from registry.models import BaseModel, BaseRelation, Fit, Version
-from registry.queries import blobs
+from registry.queries import blobs, fits, grid, matrix
 from tests.registry import adapters
 from tests.registry import factories as make
 from tests.registry.cast import Caller, report_for
@@ -169,6 +169,23 @@ def test_the_components_of_a_private_adapter_are_shown_to_its_members_alone(
         assert who.get("base-models/tiny-bert/matrix")["rows"] == []
         for ref in ("acme/both", "acme/both%23ask"):
             assert who.get(f"base-models/tiny-bert/matrix?adapter={ref}").status == 404
+
+
+def test_what_turns_private_between_two_questions_is_left_out(two, bases, anybody, monkeypatch):
+    work()
+    targets = [fits.of_base(bases["tiny-bert"], anybody.viewer)]
+    key, cells = two.adapter_id, grid.cells
+    (column,) = cells([key], targets, anybody.viewer)
+    assert levels(column[key]) == LEVELS["tiny-bert"], "the control: it is public"
+
+    def hidden(*asked):
+        type(two.adapter).objects.filter(pk=key).update(visibility="private")
+        return cells(*asked)
+
+    monkeypatch.setattr(grid, "cells", hidden)
+    assert anybody.get("base-models/tiny-bert/matrix")["rows"] == []
+    assert matrix.of_adapter(two.adapter, two, anybody.viewer) == []
+    assert cells([key], targets, anybody.viewer) == [{}]
 
 
 def test_scores_on_a_private_benchmark_are_not_shown_beside_a_component(
