@@ -13,7 +13,7 @@ from typing import Any
 
 from hub import errors, registration, retrieval
 from hub.folder import FolderSnapshot
-from hub.spec import answers, benchmark, differences
+from hub.spec import answers, benchmark, differences, policy
 from hub.spec.benchmark import Benchmark
 from hub.spec.words import counted
 from hub.transfer.download import Remote
@@ -123,7 +123,8 @@ def previous(wire: Wire, repo: str, plan: Mapping[str, Any]) -> dict[str, Any] |
 def compare(report: Mapping[str, Any], measured: Mapping[str, Any], given: Given) -> dict[str, Any]:
     """Hold a report made here against the published one.
 
-    {reproduced, result_digest: [published, measured], differences: [{where, published, measured}], environment: [...],
+    {reproduced, result_digest: [published, measured], protocol: [published, measured]: the rules it was judged by,
+    differences: [{where, published, measured}], environment: [...],
     left_out: benchmarks of the plan that were not given, uncompared: the names of those among them that have a score,
     scores: how many were compared}. Where some benchmarks were not given only the others' scores are compared.
     """
@@ -140,6 +141,7 @@ def compare(report: Mapping[str, Any], measured: Mapping[str, Any], given: Given
     return {
         "reproduced": not found and (bool(absent) or digests[0] == digests[1]),
         "result_digest": [f"sha256:{digest}" for digest in digests],
+        "protocol": [policy.protocol_of(side.get("policy") or {}) for side in (report, measured)],
         "differences": [difference.to_json() for difference in found],
         "environment": [difference.to_json() for difference in differences.environment(report, measured)],
         "left_out": absent,
@@ -161,6 +163,8 @@ def lines(compared: Mapping[str, Any]) -> list[str]:
     if compared["left_out"]:
         missing = compared["uncompared"] or [counted(len(compared["left_out"]), "benchmark")]
         told.append(f"not compared: {', '.join(missing)} (give the definition with --benchmark)")
+    before, now = compared["protocol"]
+    told += [f"judged by other rules: protocol {before} published, {now} now"] if before != now else []
     if ran:
         told += ["ran in another environment:", *(f"  {difference}" for difference in ran)]
     return told

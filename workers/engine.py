@@ -232,6 +232,7 @@ class Run:
             },
             "adapter_digest": self.assignment.adapter_digest,
             "policy": self.assignment.plan,
+            "protocol": policy.PROTOCOL,
             "environment": environment(self.backbone),
             "predictions": self.predictions,
             "seconds": round(seconds, 3),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hub import Client, HubError, NetworkError, registration
-from hub.spec import answers, benchmark
+from hub.spec import answers, benchmark, policy
 from hub.spec.base_model import BaseModel
 from hub.spec.errors import SpecError
 from workers.assignment import BenchmarkFiles
@@ -98,6 +98,7 @@ class Registry:
     ) -> Lease | None:
         """Lease a waiting run on one of these base models, rather on one that is `held` open; None where there is none."""
         wanted = {"worker": worker, "bases": bases, "held": list(held), "starting": starting, "runtimes": ["reference"]}
+        wanted["protocols"] = [policy.PROTOCOL]
         found = self._client.request("POST", "runs/claim", json=wanted | ({"run": run} if run else {}))
         return None if found is None else Lease(self._client, found)
 

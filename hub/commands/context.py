@@ -121,6 +121,8 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     if isinstance(again, dict):
         result = "the same result" if again.get("same_result") else "another result digest"
         lines.append(f"judged again {str(again.get('at'))[:10]}: {again.get('verdict')}, {result}")
+        before, now = again.get("protocol") or ("", "")
+        lines += [f"  by other rules than then: protocol {before} -> {now}"] if before != now else []
     for check in report.get("checks") or []:
         mark = {"passed": "ok", "failed": "FAILED", "warning": "warning", "skipped": "-"}.get(check.get("status"), "?")
         lines.append(f"  {mark:<8}{check.get('name'):<10} {check.get('message')}")

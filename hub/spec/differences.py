@@ -46,6 +46,13 @@ def environment(published: Mapping[str, Any], measured: Mapping[str, Any]) -> li
     return list(_leaves("environment", before, now))
 
 
+def unworded(key: str, value: Any) -> Any:
+    """Return a part of a score without the words on how it was found."""
+    if key not in ("gain", "change") or not isinstance(value, dict):
+        return value
+    return {name: told for name, told in value.items() if name != "method"}
+
+
 def _told(report: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of a report that a replay has to repeat, by names that mean the same in both."""
     base = report.get("base_model") or {}
@@ -67,7 +74,7 @@ def _told(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _score(score: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: score.get(key) for key in _SCORED}
+    return {key: unworded(key, score.get(key)) for key in _SCORED}
 
 
 def _leaves(where: str, before: Any, now: Any) -> Iterator[Difference]:

@@ -24,6 +24,10 @@ from hub.spec import documents, errors
 PROTOCOL = "2"
 """How scores come about from answers, and gates from scores. Raised when the same answers may get another verdict: a plan names it,
 so that what was judged by the rules of before is no evidence under these. 2: intervals count with kinds of rows not seen."""
+UNTOLD = "1"
+"""The protocol of who names none: a worker, or a report, of before it was told."""
+EARLIER = tuple(str(number) for number in range(1, int(PROTOCOL)))
+"""The protocols of before, which nobody judges by any more."""
 GATES = ("min_gain", "max_drop", "min_value")
 RUN_GATES = ("min_effect",)
 """Gates about a run as a whole, not about a score; a policy that does not name one has its default without writing it."""
@@ -88,6 +92,16 @@ def plan(benchmark_digests: Iterable[str], gates: Mapping[str, Any]) -> dict[str
         "gates": {name: dict(gate) for name, gate in gates.items()},
         "protocol": PROTOCOL,
     }
+
+
+def renewed(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a plan asks, to be judged by the rules of today."""
+    return {**plan, "protocol": PROTOCOL}
+
+
+def protocol_of(told: Mapping[str, Any]) -> Any:
+    """Return the protocol that a plan or a report names; anything may stand there in a report."""
+    return told.get("protocol", UNTOLD)
 
 
 def plan_digest(plan: Mapping[str, Any]) -> str:

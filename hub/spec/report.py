@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hub.spec import documents, errors, policy, tasks, words
+from hub.spec import differences, documents, errors, policy, tasks, words
 
 CHECKS = (
     "files",
@@ -70,7 +70,7 @@ def result_digest(report: Mapping[str, Any]) -> str:
     """
     return documents.digest(
         {
-            "result": 1,
+            "result": 2,
             "verdict": report.get("verdict"),
             "adapter_digest": str(report.get("adapter_digest", "")).removeprefix("sha256:"),
             "base": [(report.get("base_model") or {}).get(key) for key in _BASE],
@@ -115,6 +115,8 @@ def validate(report: Any, plan: Mapping[str, Any]) -> None:
     if report["verdict"] == "error":
         return
     collector = errors.Collector()
+    if policy.protocol_of(report) != (wanted := policy.protocol_of(plan)):
+        collector.add(_problem("protocol", f"was judged by other rules than those of its plan, protocol {wanted}"))
     for key in ("base_model", "environment"):
         if not isinstance(report.get(key), dict | None):
             collector.add(_problem(key, "must be an object"))
@@ -142,7 +144,10 @@ def failed_gates(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _component(component: Mapping[str, Any]) -> dict[str, Any]:
-    scores = [{k: v for k, v in score.items() if k not in _UNSTABLE} for score in component.get("scores", [])]
+    scores = [
+        {key: differences.unworded(key, value) for key, value in score.items() if key not in _UNSTABLE}
+        for score in component.get("scores", [])
+    ]
     return {"folder": component.get("folder", ""), "scores": scores}
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet
 
+from hub.spec import policy
 from registry.models import Run, Version
 from registry.queries import base_models, benchmarks
 from registry.queries.viewers import Viewer
@@ -43,7 +44,8 @@ def judged(run: Run) -> Run | None:
 def newest(version: Version) -> dict[str, Any] | None:
     """Return what came of judging a published version again, in words that tell nothing of a private benchmark.
 
-    {"at", "verdict", "same_result": whether the result digest is the published one, "environment": what ran otherwise}.
+    {"at", "verdict", "same_result": whether the result digest is the published one, "environment": what ran otherwise,
+    "protocol": [of the publication, of today]}: where those are two, other rules may be why the verdict is another.
     """
     if version.run is None or version.status != Version.Status.PUBLISHED:
         return None
@@ -55,6 +57,7 @@ def newest(version: Version) -> dict[str, Any] | None:
         "at": again.finished_at,
         "verdict": str(again.status),
         "same_result": again.result_digest == version.run.result_digest,
+        "protocol": [policy.protocol_of(run.plan) for run in (version.run, again)],
         "environment": {
             key: [before.get(key), now.get(key)] for key in {**before, **now} if before.get(key) != now.get(key)
         },

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from hub.spec import policy
 from registry.errors import LeaseLost, NotFound, Unauthenticated
 from registry.models import BaseModel, Benchmark, Blob, Component, ManifestFile, Run, Score, Version, Visibility
 from registry.queries import base_models, benchmark_shapes, benchmarks, blobs, run_shapes, shapes, tokens
@@ -54,6 +55,14 @@ def waiting(seconds: int, limit: int) -> list[uuid.UUID]:
     """Return the oldest runs of the queue that may be claimed and were made at least so many seconds ago."""
     old = Run.objects.claimable().filter(created_at__lte=Now() - datetime.timedelta(seconds=seconds))
     return list(old.values_list("pk", flat=True)[:limit])
+
+
+def outdated(limit: int) -> list[uuid.UUID]:
+    """Return the first runs of the queue that were planned under a protocol of before."""
+    untold = ~Q(plan__has_key="protocol")
+    return list(
+        Run.objects.waiting().filter(Q(plan__protocol__in=policy.EARLIER) | untold).values_list("pk", flat=True)[:limit]
+    )
 
 
 def held(run_id: uuid.UUID | str, secret: str) -> QuerySet[Run]:

@@ -53,6 +53,14 @@ def settle(*, run: Run) -> int:
     Called in the transaction that writes the report. A version that waits under the same key for another run (one that
     ended in an error) is settled too. Settling again changes nothing.
     """
+    rows = waiting_for(run)
+    for version in rows:
+        _judge(version, run)
+    return len(rows)
+
+
+def waiting_for(run: Run) -> list[Version]:
+    """Return the versions that wait for an answer under the key of this run, locked."""
     waiting = Version.objects.select_for_update(of=("self",)).filter(
         adapter_digest=run.adapter_digest,
         base_fingerprint=run.base_fingerprint,
@@ -60,10 +68,7 @@ def settle(*, run: Run) -> int:
         status=Version.Status.VALIDATING,
     )
     # By adapter, so that two runs that end at once touch the adapters in the same order.
-    rows = list(waiting.select_related("adapter__namespace", "author").order_by("adapter", "pk"))
-    for version in rows:
-        _judge(version, run)
-    return len(rows)
+    return list(waiting.select_related("adapter__namespace", "author").order_by("adapter", "pk"))
 
 
 def _judge(version: Version, run: Run) -> None:

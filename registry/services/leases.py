@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
+from hub.spec import policy
 from registry.errors import LeaseLost
 from registry.models import Run, Scope
 from registry.queries import runs, tokens, viewers
@@ -28,7 +29,8 @@ LET_PASS_SECONDS = 30
 """So long may the head of the queue have waited before runs whose base model lies open no longer go first."""
 
 # SKIP LOCKED: of many workers that ask at once each gets another run, and none waits. `{wanted}` is a key, for the run that a
-# message spoke of, `HELD`, or nothing, for the head of the queue: one statement that may be all would read it all.
+# message spoke of, `HELD`, or nothing, for the head of the queue: one statement that may be all would read it all. `{waits}` is
+# the queue as this worker sees it, for the head of it is one that it could take.
 CLAIM = """
     UPDATE registry_run SET
         status = 'leased',
@@ -41,19 +43,22 @@ CLAIM = """
         started_at = STATEMENT_TIMESTAMP()
     WHERE id = (
         SELECT id FROM registry_run
-        WHERE {wanted} status = 'queued' AND base_fingerprint = ANY(%(bases)s)
-            AND (not_before IS NULL OR not_before <= STATEMENT_TIMESTAMP())
+        WHERE {wanted} {waits}
         ORDER BY priority, created_at, id
         LIMIT 1
         FOR UPDATE SKIP LOCKED
     )
     RETURNING *
 """
+WAITS = """
+    status = 'queued' AND base_fingerprint = ANY(%(bases)s)
+    AND COALESCE(plan->>'protocol', %(untold)s) = ANY(%(protocols)s)
+    AND (not_before IS NULL OR not_before <= STATEMENT_TIMESTAMP())
+"""
 HELD = """
     base_fingerprint = ANY(%(held)s) AND (priority, STATEMENT_TIMESTAMP()) <= (
         SELECT priority, GREATEST(created_at, not_before) + make_interval(secs => %(let_pass)s) FROM registry_run
-        WHERE status = 'queued' AND base_fingerprint = ANY(%(bases)s)
-            AND (not_before IS NULL OR not_before <= STATEMENT_TIMESTAMP())
+        WHERE {waits}
         ORDER BY priority, created_at, id
         LIMIT 1
     ) AND
@@ -66,6 +71,7 @@ def claim(
     viewer: Viewer,
     worker: str,
     bases: list[str],
+    protocols: list[str],
     held: Sequence[str] = (),
     starting: bool = False,
     run: uuid.UUID | None = None,
@@ -73,7 +79,8 @@ def claim(
     """Lease the oldest waiting run on one of these bases and return it with its run token; None where none waits.
 
     `bases` are the fingerprints of the base models that the worker has on its disk; a run on any other base waits for
-    a worker that has it. Runs on those of them that it has open, `held`, go first until another one has waited
+    a worker that has it. `protocols` are the rules by which the worker judges (`policy.PROTOCOL`): a run that was planned
+    under others is not for it. Runs on those of them that it has open, `held`, go first until another one has waited
     for `LET_PASS_SECONDS`. `run` is the run that a message spoke of: it is preferred while it waits. `starting` says that the
     worker has just been started: what it held under this name before is taken back first. Raises Forbidden without the
     scope `worker`.
@@ -88,6 +95,8 @@ def claim(
         "seconds": settings.HUB_LEASE_SECONDS,
         "worker": name,
         "bases": bases,
+        "protocols": protocols,
+        "untold": policy.UNTOLD,
         "held": list(held),
         "let_pass": LET_PASS_SECONDS,
         "run": run,
@@ -98,7 +107,8 @@ def claim(
 
 
 def _take(wanted: str, values: dict[str, Any]) -> Run | None:
-    return next(iter(Run.objects.raw(CLAIM.format(wanted=wanted), values)), None)
+    statement = CLAIM.format(wanted=wanted.format(waits=WAITS), waits=WAITS)
+    return next(iter(Run.objects.raw(statement, values)), None)
 
 
 @transaction.atomic

@@ -12,7 +12,7 @@ from django.conf import settings
 from registry.models import Upload, UploadBlob
 from registry.queries import blobs
 from registry.queries import runs as queue
-from registry.services import adapters, fits, leases, outbox, uploads
+from registry.services import adapters, fits, leases, outbox, replanning, uploads
 
 KEEP_SENT_SECONDS = 60
 SWEEP_SECONDS = 3600
@@ -76,6 +76,7 @@ def sweep_staging() -> int:
 
 PARTS: dict[str, Callable[[], int]] = {
     "leases freed": leases.release_expired,
+    "runs planned anew": replanning.renew,
     "runs hinted again": hint_runs,
     "ingests hinted again": hint_uploads,
     "comparisons hinted again": hint_comparisons,

@@ -4,9 +4,13 @@ What no longer passes is flagged `regressed` and stays published: people stand o
 why. A later pass takes the flag back. A repetition waits behind every other run.
 """
 
+import uuid
+from collections.abc import Sequence
+
 from django.db import transaction
 from django.utils import timezone
 
+from hub.spec import policy
 from registry.errors import Invalid
 from registry.models import Run, Scope, Version
 from registry.queries import revalidation, versions, viewers
@@ -33,20 +37,31 @@ def queue(
         raise Invalid(f"A sample of {sample} is none.", hint="--sample 10")
     found = revalidation.due(viewer=viewer, base=base, benchmark=benchmark)
     chosen = list(found if sample is None else found.order_by("?")[:sample])
-    made = Run.objects.bulk_create([_repetition(run) for run in chosen], ignore_conflicts=True)
-    there = list(Run.objects.filter(pk__in=[run.pk for run in made]).values_list("pk", flat=True))
-    for pk in there:
-        outbox.hint_run(pk)
+    there = repeat(runs=chosen)
     events.record(actor=viewer.name, kind="runs.repeated", subject=base or benchmark or "all", runs=len(there))
     return len(there)
 
 
+def repeat(*, runs: Sequence[Run]) -> list[uuid.UUID]:
+    """Queue a repetition of each of these runs that is not being repeated; return the ids of those that were queued.
+
+    Called in a transaction of the caller's.
+    """
+    made = Run.objects.bulk_create([_repetition(run) for run in runs], ignore_conflicts=True)
+    there = list(Run.objects.filter(pk__in=[run.pk for run in made]).values_list("pk", flat=True))
+    for pk in there:
+        outbox.hint_run(pk)
+    return there
+
+
 def _repetition(run: Run) -> Run:
+    """What a run asked, by the rules of today: nobody judges by others, and what they make of it is worth knowing."""
+    plan = policy.renewed(run.plan)
     return Run(
         adapter_digest=run.adapter_digest,
         base_fingerprint=run.base_fingerprint,
-        plan_digest=run.plan_digest,
-        plan=run.plan,
+        plan_digest=policy.plan_digest(plan),
+        plan=plan,
         manifest_id=run.manifest_id,
         repeats=run,
         priority=PRIORITY,

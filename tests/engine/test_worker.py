@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hub import Client, base_folder
-from hub.spec import answers
+from hub.spec import answers, policy
 from hub.transfer.retry import Retry
 from tests.engine import makers
 from workers import jobs
@@ -22,6 +22,7 @@ from workers.bases import Base
 from workers.errors import Fault
 from workers.process import BackboneProcess
 from workers.registry import Lease
+from workers.registry import Registry as RegistryCalls
 from workers.settings import Settings
 
 CONFIG = b'{"peft_type": "LORA"}'
@@ -37,6 +38,7 @@ class Registry(http.server.ThreadingHTTPServer):
         self.mode = mode
         self.reports: list[dict[str, Any]] = []
         self.bases: list[dict[str, Any]] = []
+        self.claims: list[dict[str, Any]] = []
 
 
 class Door(http.server.BaseHTTPRequestHandler):
@@ -49,6 +51,7 @@ class Door(http.server.BaseHTTPRequestHandler):
         if self.path.endswith("/base-models"):
             self.server.bases.append(body)
         if self.path.endswith("/claim"):
+            self.server.claims.append(body)
             self._answer(204, b"")
             return
         self._answer(200, json.dumps({"status": "queued", "lease_seconds": 60}).encode())
@@ -100,6 +103,12 @@ def serve(registry: Registry, scratch: Path, **wanted: str) -> bool:
         lease = Lease(client, {"run": run, "token": "t", "files": [file], "benchmarks": [], "base_model": wanted})
         worker = jobs.Worker("w1", Settings(endpoint, None, "", (), scratch, Limits()))
         return worker.serve(lease, Base(makers.TINY, base_folder.read(makers.TINY)))
+
+
+@pytest.mark.parametrize("registry", ["busy"], indirect=True)
+def test_a_worker_tells_by_which_rules_it_judges(registry: Registry) -> None:
+    assert RegistryCalls(endpoint_of(registry), None).claim("w1", [], held=[], run=None, starting=True) is None
+    assert [claim["protocols"] for claim in registry.claims] == [[policy.PROTOCOL]]
 
 
 @pytest.mark.parametrize("registry", ["cut", "busy"], indirect=True)

@@ -174,6 +174,7 @@ def report_for(run: Run, verdict: str = "passed", value: float = 0.9) -> dict[st
         "base_model": {"fingerprint": run.base_fingerprint, "name": "tiny-bert", "state": "observed"},
         "adapter_digest": f"sha256:{run.adapter_digest}",
         "policy": None,
+        "protocol": run.plan["protocol"],
         "environment": {},
         "seconds": 1.0,
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from hub.spec import documents
+from hub.spec import documents, policy
 from hub.spec import manifest as manifests
 from registry import models
 
@@ -259,7 +259,7 @@ def make_policy(
 
 def make_plan(*, benchmarks: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return a plan no other call returns, unless its gates are never looked at."""
-    return {"benchmarks": sorted(benchmarks), "gates": {"seed": next(_numbers)}, "protocol": "1"}
+    return {"benchmarks": sorted(benchmarks), "gates": {"seed": next(_numbers)}, "protocol": policy.PROTOCOL}
 
 
 def make_run(

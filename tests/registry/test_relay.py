@@ -14,7 +14,7 @@ from tests.registry import adapters
 from tests.registry import factories as make
 from tests.registry.broker import broker, redis_server
 from tests.registry.cast import Caller, report_for
-from tests.registry.workers import at_once, push, take
+from tests.registry.workers import ask, at_once, push, take
 
 __all__ = ["broker", "redis_server"]
 
@@ -193,7 +193,7 @@ def test_the_command_does_one_round(owner, base, benchmark, broker):
 
 # --- Many at once ---------------------------------------------------------------------------------------------------
 def claimed(worker: Caller, base: str, name: str):
-    answer = Caller(worker.token).post("runs/claim", {"worker": name, "bases": [base]})
+    answer = ask(Caller(worker.token), base, name=name)
     return answer.json["run"]["id"] if answer.status == 200 else None
 
 
@@ -264,8 +264,7 @@ class TestRaces:
         assert len(hints) == 20
 
         def validate(run_id: str) -> int:
-            body = {"worker": run_id, "bases": [base.pk], "run": run_id}
-            answer = Caller(worker.token).post("runs/claim", body)
+            answer = ask(Caller(worker.token), base.pk, name=run_id, run=run_id)
             if answer.status == 204:
                 return 0
             run = Run.objects.get(pk=answer["run"]["id"])

@@ -101,7 +101,8 @@ def younger(run) -> Run:
 
 def first_of_both(worker, run, younger, *held: str) -> Run:
     bases = [run.base_fingerprint, younger.base_fingerprint]
-    return leases.claim(viewer=Viewer(worker.user, "worker"), worker="w1", bases=bases, held=held)[0]
+    viewer = Viewer(worker.user, "worker")
+    return leases.claim(viewer=viewer, worker="w1", bases=bases, held=held, protocols=[policy.PROTOCOL])[0]
 
 
 def test_a_run_on_a_base_that_lies_open_goes_before_one_that_is_little_older(worker, run, younger):

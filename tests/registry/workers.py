@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
+from hub.spec import policy
 from registry.models import Run
 from tests.registry import adapters
 from tests.registry.cast import Answer, Caller
@@ -42,7 +43,7 @@ class Lease:
 
 def ask(worker: Caller, *bases: str, name: str = "w1", **more: Any) -> Answer:
     """Ask for a run."""
-    return worker.post("runs/claim", {"worker": name, "bases": list(bases), **more})
+    return worker.post("runs/claim", {"worker": name, "bases": list(bases), "protocols": [policy.PROTOCOL], **more})
 
 
 def take(worker: Caller, *bases: str, name: str = "w1", **more: Any) -> Lease:

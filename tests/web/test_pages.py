@@ -221,7 +221,7 @@ def test_a_report_that_holds_anything_anywhere_has_a_page(odd: object) -> None:
         "checks": [{"name": "files", "status": "passed", "message": "m", "hint": "h", "evidence": {"a": 1}},
                    {"name": "merge", "status": "passed", "message": "m", "evidence": {"lost": 0.1, "layers": layers}},
                    {"name": "drift", "status": "passed", "message": "m", "evidence": {"": {"cosine": 0.9}, "b": {"cosine": 1}}}],
-        "revalidation": {"at": "2026-01-01", "verdict": "failed", "same_result": False, "environment": {"torch": ["1", "2"]}},
+        "revalidation": {"at": "2026-01-01", "verdict": "failed", "same_result": False, "environment": {"torch": ["1", "2"]}, "protocol": ["1", "2"]},
         "base_model": {"fingerprint": "base:0", "name": "n", "state": "observed"}, "adapter_digest": "sha256:0",
         "environment": {"python": "3"}, "seconds": 1.0, "result_digest": "0", "policy": None,
     }  # fmt: skip

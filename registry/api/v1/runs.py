@@ -10,6 +10,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from hub.spec import policy
 from registry.api.authentication import RunTokenAuthentication
 from registry.api.bytes import serve
 from registry.api.parsers import LongJSONParser
@@ -28,6 +29,9 @@ class Wanted(Body):
     worker = serializers.CharField(max_length=128)
     bases = serializers.ListField(child=serializers.RegexField(FINGERPRINT), max_length=MOST_BASES)
     held = serializers.ListField(child=serializers.RegexField(FINGERPRINT), max_length=MOST_BASES, default=list)
+    protocols = serializers.ListField(
+        child=serializers.CharField(max_length=16), max_length=100, default=[policy.UNTOLD]
+    )
     starting = serializers.BooleanField(default=False)
     run = serializers.UUIDField(required=False, allow_null=True)
     # Told by every worker; which run goes where does not depend on them yet.
@@ -73,12 +77,14 @@ class ClaimView(View):
     )
     def post(self, request: Request) -> Response:
         """Lease the oldest waiting run on one of these base models; one on a base model that is `held`, open in the worker, goes
-        first until another one has waited for half a minute. The answer holds all that the run needs."""
+        first until another one has waited for half a minute. `protocols` are the rules that the worker judges by: runs that were
+        planned under others are not for it. The answer holds all that the run needs."""
         body = self.body(Wanted)
         found = leases.claim(
             viewer=self.viewer,
             worker=body["worker"],
             bases=body["bases"],
+            protocols=body["protocols"],
             held=body["held"],
             starting=body["starting"],
             run=body.get("run"),
