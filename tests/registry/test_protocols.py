@@ -15,8 +15,8 @@ from registry.queries.viewers import Viewer
 from registry.services import leases, replanning, requeue
 from registry.web import reading
 from tests.registry import factories as make
-from tests.registry.cast import judge, report_for
-from tests.registry.workers import ERROR, ask, push, take
+from tests.registry.cast import Caller, judge, report_for
+from tests.registry.workers import ERROR, ask, at_once, push, take
 
 pytestmark = pytest.mark.django_db
 OF_BEFORE = "1"
@@ -144,6 +144,20 @@ def test_a_leased_run_is_left_to_its_worker(worker, old):
     lease = take(worker, old.base_fingerprint, protocols=[OF_BEFORE])
     assert replanning.renew() == 0
     assert lease.report(report_for(lease.run)).status == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_relays_and_workers_of_before_at_once_take_each_run_once(owner, worker, base, benchmark, before):
+    """Planned anew or leased by who still judges by the old rules: never both, and every version waits for a run that lives."""
+    old = before(lambda: [push(owner, ref=f"acme/tone-{n}", value=0.01 * (n + 1)) for n in range(6)])
+    claims = [lambda n=n: ask(Caller(worker.token), base.pk, name=f"w{n}", protocols=[OF_BEFORE]) for n in range(3)]
+    found = at_once([replanning.renew, replanning.renew, *claims])
+    leased = {answer["run"]["id"] for answer in found[2:] if answer.status == 200}
+    assert sum(found[:2]) == 6 - len(leased)
+    told = {str(run.pk): Run.objects.get(pk=run.pk).status for run in old}
+    assert told == {key: "leased" if key in leased else "superseded" for key in told}
+    waited_for = Version.objects.values_list("run__status", "plan__protocol")
+    assert set(waited_for) <= {("leased", OF_BEFORE), ("queued", policy.PROTOCOL)} and len(waited_for) == 6
 
 
 # --- Judged again ---------------------------------------------------------------------------------------------------
