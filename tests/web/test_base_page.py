@@ -9,22 +9,10 @@ from django.test import Client
 from registry.models import Adapter, BaseModel
 from tests.registry import adapters
 from tests.registry import factories as make
-from tests.registry.cast import (
-    Caller,
-    admin,
-    anybody,
-    base,
-    benchmark,
-    member,
-    owner,
-    publish,
-    published,
-    stranger,
-    worker,
-)
+from tests.registry.cast import Caller, publish
 from tests.registry.test_fits import siblings, work
 
-__all__ = ["admin", "anybody", "base", "benchmark", "member", "owner", "published", "siblings", "stranger", "worker"]
+__all__ = ["siblings"]
 
 pytestmark = pytest.mark.django_db
 

@@ -9,26 +9,12 @@ from django.test import Client
 from registry.models import Benchmark
 from registry.services import benchmarks
 from tests.registry import adapters
-from tests.registry.cast import (
-    Caller,
-    admin,
-    anybody,
-    base,
-    benchmark,
-    member,
-    owner,
-    publish,
-    published,
-    reader,
-    report_for,
-    stranger,
-    worker,
-)
+from tests.registry.cast import Caller, publish, report_for
 from tests.registry.test_runs import seal
 from tests.registry.test_unfit_benchmarks import FAULT, at_once, fail
 from tests.registry.workers import push, take
 
-__all__ = ["admin", "anybody", "at_once", "base", "benchmark", "member", "owner", "published", "reader", "stranger", "worker"]  # fmt: skip
+__all__ = ["at_once"]
 
 pytestmark = pytest.mark.django_db
 PAGE = "/t/acme/tone"

@@ -4,12 +4,11 @@ import re
 
 import pytest
 
-from tests.registry.cast import admin, anybody, base, benchmark, member, owner, stranger, worker
 from tests.registry.test_component_fits import bases, two
 from tests.registry.test_fits import work
 from tests.web.test_base_page import look
 
-__all__ = ["admin", "anybody", "base", "bases", "benchmark", "member", "owner", "stranger", "two", "worker"]
+__all__ = ["bases", "two"]
 
 pytestmark = pytest.mark.django_db
 

@@ -9,23 +9,9 @@ from django.urls import resolve
 
 from registry.models import BaseModel, Run, Version
 from tests.registry import adapters
-from tests.registry.cast import (
-    Caller,
-    admin,
-    anybody,
-    base,
-    benchmark,
-    member,
-    owner,
-    published,
-    reader,
-    stranger,
-    worker,
-)
+from tests.registry.cast import Caller
 from tests.registry.test_answers import SAID, answering
 from tests.registry.workers import take
-
-__all__ = ["admin", "anybody", "base", "benchmark", "member", "owner", "published", "reader", "stranger", "worker"]
 
 pytestmark = pytest.mark.django_db
 PAGE = "/a/acme/tone-bert/v/1"

@@ -8,9 +8,7 @@ import pytest
 from django.test import Client
 
 from tests.registry import adapters
-from tests.registry.cast import Caller, admin, base, benchmark, member, owner, publish, worker
-
-__all__ = ["admin", "base", "benchmark", "member", "owner", "worker"]
+from tests.registry.cast import Caller, publish
 
 CODE = {"tokenizer_config.json": json.dumps({"auto_map": {"AutoTokenizer": ["eve--evil.Evil", None]}}).encode()}
 
