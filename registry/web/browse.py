@@ -7,9 +7,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from registry.queries import base_models, search, site
+from registry.queries import base_models, benchmarks, search, site
 from registry.queries.viewers import Viewer, of_session
 from registry.queries.visibility import visible_adapters
+from registry.templatetags.hub import short_digest
 from registry.web.pages import page
 
 FILTERS = ("base", "made_for", "task", "benchmark", "method", "status", "namespace")
@@ -113,6 +114,9 @@ def active(request: HttpRequest, query: search.SearchQuery, viewer: Viewer) -> l
 
 
 def called(key: str, value: str, viewer: Viewer) -> str:
-    """Return how a filter's value is shown: of a base model that the viewer may know of the name."""
+    """Return how a filter's value is shown: of a base model, or a benchmark's digest, that the viewer may know of the name."""
+    if key == "benchmark" and value.startswith("sha256:"):
+        benchmark = benchmarks.find(value, viewer)
+        return f"{benchmark.name} ({short_digest(value)})" if benchmark else value
     base = base_models.find(value, viewer) if key in ("base", "made_for") else None
     return (base_models.name_of(base) if base else None) or value

@@ -89,6 +89,17 @@ def test_the_link_to_all_of_them_leads_to_those_measured_on_this_very_benchmark(
     assert f"benchmark=sha256%3A{benchmark.pk}" in link
 
 
+def test_a_list_narrowed_to_one_by_its_digest_calls_it_by_its_name_for_who_may_know_it(
+    published: Any, benchmark: Benchmark, owner: Caller, stranger: Caller
+) -> None:
+    address = f"/adapters?benchmark=sha256:{benchmark.pk}"
+    called = f"benchmark: acme/tone ({benchmark.pk[:12]})"
+    assert called in look(owner, address) and called in look(stranger, address)
+    Benchmark.objects.update(visibility="private")
+    assert called in look(owner, address)
+    assert f"benchmark: sha256:{benchmark.pk} " in (page := look(stranger, address)) and "acme/tone (" not in page
+
+
 def test_its_owners_side_reads_why_it_could_not_be_run_and_strangers_do_not(
     owner: Caller, member: Caller, reader: Caller, stranger: Caller, anybody: Caller, worker: Caller, base: Any, benchmark: Any
 ) -> None:  # fmt: skip
