@@ -37,7 +37,7 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections; the client may be used again."""
+        """Closes the connections; the next call opens new ones."""
         self.wire.close()
 
     # -- for workers and for what has no verb -------------------------------------------------------------------
